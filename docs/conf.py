@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import importlib.metadata
+
+project = "scribe"
+author = "scribe developers"
+project_copyright = "2026, scribe developers"
+release = importlib.metadata.version("scribe-bayes")
+version = release
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.intersphinx",
+    "sphinx.ext.mathjax",
+    "myst_nb",
+    "numpydoc",
+]
+# autosummary writes its stubs under the first suffix
+source_suffix = {".rst": "restructuredtext", ".md": "myst-nb", ".ipynb": "myst-nb"}
+exclude_patterns = ["_build", "_templates"]
+templates_path = ["_templates"]
+
+default_role = "literal"  # docstrings put code in single back-ticks
+autosummary_generate = True
+autodoc_typehints = "signature"
+autodoc_member_order = "bysource"
+numpydoc_show_class_members = False
+numpydoc_xref_param_type = False
+
+myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+nb_execution_mode = "cache"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 600
+
+nitpicky = True
+nitpick_ignore_regex = [
+    ("py:class", r"\w+"),  # names imported for typing only, which autodoc cannot look up
+    ("py:class", r"(jax|jaxlib|numpyro|optax|flax)\..*"),
+    ("py:class", r"scribe\._.*"),
+    ("py:class", r".*TypeVar.*|collections\.abc\..*"),
+]
+intersphinx_mapping = {
+    "anndata": ("https://anndata.readthedocs.io/en/stable/", None),
+    "matplotlib": ("https://matplotlib.org/stable/", None),
+    "mudata": ("https://mudata.readthedocs.io/stable/", None),
+    "numpy": ("https://numpy.org/doc/stable/", None),
+    "pandas": ("https://pandas.pydata.org/docs/", None),
+    "python": ("https://docs.python.org/3/", None),
+    "scanpy": ("https://scanpy.readthedocs.io/en/stable/", None),
+    "scipy": ("https://docs.scipy.org/doc/scipy/", None),
+}
+
+html_theme = "sphinx_book_theme"
+html_title = "scribe"
+html_theme_options = {"show_toc_level": 2, "home_page_in_toc": True}

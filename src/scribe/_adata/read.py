@@ -1,0 +1,210 @@
+"""Counts out of an AnnData: in memory, as a view, backed by a file, or lazy. Nothing is written to the object."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+from anndata import AnnData
+from anndata.abc import CSCDataset, CSRDataset
+
+from scribe._counts.build import matrix_blocks, rows_per_block
+from scribe._counts.checks import NonInteger, looks_like_counts, other_calls
+from scribe._counts.container import Counts, Names
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["as_counts", "integer_calls", "read_counts"]
+
+LAZY = ("dask", "h5py", "zarr")
+"""Packages whose arrays are read by blocks of rows."""
+
+SAMPLE_ROWS = 100
+
+logger = logging.getLogger("scribe")
+
+
+def read_counts(adata: AnnData, *, layer: str | None = None, non_integer: NonInteger = "warn") -> Counts:
+    """Read the counts that a fit will use, check them, and say in one log line which they are.
+
+    Parameters
+    ----------
+    adata
+        Annotated data, possibly a view, backed (`anndata.read_h5ad(..., backed="r")`) or holding dask arrays.
+    layer
+        Name of the layer that holds the counts; None reads `adata.X`. No other layer and no `.raw` is ever tried.
+    non_integer
+        What to do about count-like values that are not whole numbers: `"warn"`, `"round"` or `"raise"`.
+    """
+    source = "X" if layer is None else f"layers[{layer!r}]"
+    counts = Counts.from_chunks(
+        _blocks(adata, layer),
+        n_genes=adata.n_vars,
+        gene_names=adata.var_names,
+        cell_names=adata.obs_names,
+        source=source,
+        non_integer=non_integer,
+        alternatives=partial(integer_calls, adata, exclude=layer),
+    )
+    kind = "integers" if counts.integer else "not all integers"
+    logger.info("fitting %s, %s x %s, %s", source, f"{counts.n_cells:,}", f"{counts.n_genes:,}", kind)
+    return counts
+
+
+def as_counts(
+    data: object,
+    *,
+    layer: str | None = None,
+    cells_axis: int = 0,
+    gene_names: Names | None = None,
+    cell_names: Names | None = None,
+    non_integer: NonInteger = "warn",
+) -> Counts:
+    """Read counts from whatever a user passes: AnnData, a DataFrame, an array or sparse matrix, or `Counts` themselves.
+
+    Parameters
+    ----------
+    data
+        The counts. `Counts` are returned as they are.
+    layer
+        Name of the layer, for an AnnData only.
+    cells_axis
+        The axis that runs over cells, for an array or DataFrame: 0 or 1.
+    gene_names, cell_names
+        Names, for an array only.
+    non_integer
+        What to do about count-like values that are not whole numbers: `"warn"`, `"round"` or `"raise"`.
+    """
+    kind = type(data).__name__
+    if isinstance(data, Counts | AnnData):
+        _refuse_options(kind, cells_axis=cells_axis, names=gene_names is not None or cell_names is not None)
+    if not isinstance(data, AnnData) and layer is not None:
+        msg = f"layer={layer!r} needs an AnnData, found a {kind}: leave out layer, or pass the AnnData that has it."
+        raise ValueError(msg)
+    if isinstance(data, Counts):
+        return data
+    if isinstance(data, AnnData):
+        return read_counts(data, layer=layer, non_integer=non_integer)
+    if isinstance(data, pd.DataFrame):
+        cells, genes = (data.columns, data.index) if cells_axis == 1 else (data.index, data.columns)
+        cell_names = cells if cell_names is None else cell_names
+        gene_names = genes if gene_names is None else gene_names
+    return Counts.from_matrix(
+        data, cells_axis=cells_axis, gene_names=gene_names, cell_names=cell_names, non_integer=non_integer
+    )
+
+
+def integer_calls(adata: AnnData, *, exclude: str | None) -> tuple[str, ...]:
+    """Return the calls that would fit whole counts found in other places of the object, judged from a sample of each.
+
+    Parameters
+    ----------
+    adata
+        Annotated data.
+    exclude
+        The layer already tried; None for `adata.X`.
+    """
+    calls = []
+    if exclude is not None and _holds_counts(adata.X):
+        calls.append("scribe.tl.fit(adata)")
+    calls += [
+        f'scribe.tl.fit(adata, layer="{name}")'
+        for name, matrix in adata.layers.items()
+        if name != exclude and _holds_counts(matrix)
+    ]
+    if adata.raw is not None and _holds_counts(adata.raw.X):
+        calls.append("scribe.tl.fit(adata.raw.to_adata())")
+    return tuple(calls)
+
+
+def _blocks(adata: AnnData, layer: str | None) -> Iterator[Any]:
+    """Yield the chosen matrix whole when it is sparse or in memory, else by blocks of rows."""
+    if layer is None and adata.isbacked and adata.is_view:
+        yield from _backed_view(adata)
+        return
+    matrix = _matrix(adata, layer)
+    if isinstance(matrix, CSCDataset):
+        yield matrix.to_memory()
+    elif isinstance(matrix, CSRDataset) or _is_lazy(matrix):
+        yield from (_load(matrix[rows]) for rows in _row_slices(matrix))
+    else:
+        yield from matrix_blocks(matrix)
+
+
+def _backed_view(adata: AnnData) -> Iterator[Any]:
+    """Yield the matrix behind a view of a backed object by blocks of rows; the view itself would load it whole.
+
+    Such a view cannot be viewed again, so its rows are taken from the object that it is a view of.
+    """
+    whole = adata._adata_ref
+    if isinstance(whole.X, CSCDataset):
+        yield adata.X  # every block would read the whole file again
+        return
+    rows = np.atleast_1d(np.arange(whole.n_obs)[adata._oidx])
+    step = rows_per_block(adata.n_vars)
+    yield from (whole[rows[start : start + step], adata._vidx].X for start in range(0, rows.size, step))
+
+
+def _matrix(adata: AnnData, layer: str | None) -> Any:
+    matrix = adata.X if layer is None else adata.layers.get(layer)
+    if matrix is not None:
+        return matrix
+    remedy = other_calls(partial(integer_calls, adata, exclude=layer))
+    if layer is None:
+        msg = f"adata.X is None: put raw counts in adata.X or name the layer that holds them.{remedy}"
+        raise ValueError(msg)
+    names = list(adata.layers)
+    nearest = difflib.get_close_matches(layer, names, n=1)
+    hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+    found = f"available are {', '.join(map(repr, names))}" if names else "it is empty, leave out layer to use adata.X"
+    msg = f"layer {layer!r} is not in adata.layers: {found}.{hint}{remedy}"
+    raise ValueError(msg)
+
+
+def _row_slices(matrix: Any) -> Iterator[slice]:
+    """Yield row slices: the chunks of a dask array, else blocks of moderate dense size."""
+    n_rows, n_genes = matrix.shape
+    if _is_dask(matrix):
+        stops = np.cumsum(matrix.chunks[0]).tolist()
+        yield from map(slice, [0, *stops[:-1]], stops)
+        return
+    step = rows_per_block(n_genes)
+    yield from (slice(start, min(start + step, n_rows)) for start in range(0, n_rows, step))
+
+
+def _load(block: Any) -> Any:
+    return block.compute() if _is_dask(block) else block
+
+
+def _is_lazy(matrix: object) -> bool:
+    return any(base.__module__.partition(".")[0] in LAZY for base in type(matrix).__mro__)
+
+
+def _is_dask(matrix: object) -> bool:
+    return any(base.__module__.partition(".")[0] == "dask" for base in type(matrix).__mro__)
+
+
+def _holds_counts(matrix: Any) -> bool:
+    """Judge a matrix by a few rows (columns of a backed CSC), or by a sample of its stored values when in memory."""
+    if matrix is None:
+        return False
+    if sp.issparse(matrix):
+        return looks_like_counts(matrix.data)
+    part = matrix[:, :SAMPLE_ROWS] if isinstance(matrix, CSCDataset) else matrix[:SAMPLE_ROWS]
+    loaded = _load(part)
+    return looks_like_counts(loaded.data if sp.issparse(loaded) else np.asarray(loaded))
+
+
+def _refuse_options(kind: str, *, cells_axis: int, names: bool) -> None:
+    if cells_axis != 0:
+        msg = f"cells_axis={cells_axis} is for arrays: found {kind}, whose rows are cells. Leave out cells_axis."
+        raise ValueError(msg)
+    if names:
+        msg = f"gene_names and cell_names are for arrays: found {kind}, which carries its names. Leave them out."
+        raise ValueError(msg)

@@ -1,0 +1,90 @@
+"""Random minibatches of cells, of fixed shape and never dense."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from scribe._counts.container import Counts
+from scribe._counts.data import CHUNK, Cells, CountData, NonZeros, Ragged, ragged
+from scribe._types import Array
+
+__all__ = ["CellBatch", "CellBatches"]
+
+
+class CellBatch(NamedTuple):
+    """The cells of one minibatch and, where totals do not suffice, their non-zeros in rows sorted by cell."""
+
+    cells: Cells
+    non_zeros: NonZeros | None
+    scale: Array
+
+    def join(self, data: CountData) -> CountData:
+        """The whole data set with its cells replaced by those of the batch."""
+        return CountData(data.pairs, self.cells, self.non_zeros, self.scale)
+
+
+class CellBatches:
+    """Draws minibatches without replacement within a batch; batch number i depends on the seed and i alone.
+
+    Parameters
+    ----------
+    counts
+        The counts.
+    batch_size
+        Cells per batch.
+    totals_suffice
+        Whether batches leave out the non-zeros.
+    seed
+        Seed of the draws.
+    """
+
+    def __init__(self, counts: Counts, batch_size: int, *, totals_suffice: bool, seed: int) -> None:
+        self._totals = counts.totals
+        self._size = batch_size
+        self._seed = seed
+        self._rows: Ragged | None = None
+        self._n_rows = 0
+        if not totals_suffice:
+            self._rows = ragged(counts.indptr, counts.indices, counts.data)
+            rows_per_cell = np.diff(self._rows.start)
+            self._n_rows = max(int(np.sort(rows_per_cell)[-batch_size:].sum()), 1)
+
+    @classmethod
+    def of(cls, counts: Counts, batch_size: int | None, *, totals_suffice: bool, seed: int) -> CellBatches:
+        """Build for a batch size that was checked to be below the number of cells."""
+        return cls(counts, int(batch_size or counts.n_cells), totals_suffice=totals_suffice, seed=seed)
+
+    def draw(self, first: int, n: int) -> CellBatch:
+        """Batches number ``first`` to ``first + n - 1``, stacked along a leading axis."""
+        n_cells = len(self._totals)
+        chosen = [
+            np.sort(np.random.default_rng((self._seed, first + i)).choice(n_cells, self._size, replace=False))
+            for i in range(n)
+        ]
+        dtype = jnp.zeros(()).dtype
+        index = np.stack(chosen)
+        cells = Cells(
+            jnp.asarray(self._totals[index], dtype),
+            jnp.ones(index.shape, dtype),
+            jnp.asarray(index.astype(np.int32)),
+        )
+        scale = jnp.full((n,), n_cells / self._size, dtype)
+        if self._rows is None:
+            return CellBatch(cells, None, scale)
+        parts = [self._non_zeros(self._rows, cells_of_batch) for cells_of_batch in chosen]
+        gene, cell, value = (np.stack(arrays) for arrays in zip(*parts, strict=True))
+        return CellBatch(cells, NonZeros(jnp.asarray(gene), jnp.asarray(cell), jnp.asarray(value, dtype)), scale)
+
+    def _non_zeros(self, rows: Ragged, chosen: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], ...]:
+        """Rows of the chosen cells, padded to the size of the largest possible batch."""
+        n = rows.start[chosen + 1] - rows.start[chosen]
+        where = np.repeat(rows.start[chosen] - np.concatenate([[0], np.cumsum(n)[:-1]]), n) + np.arange(n.sum())
+        gene = np.zeros((self._n_rows, CHUNK), np.int32)
+        value = np.zeros((self._n_rows, CHUNK), np.float32)
+        cell = np.full((self._n_rows, 1), len(chosen) - 1, np.int32)
+        gene[: len(where)], value[: len(where)] = rows.ids[where], rows.values[where]
+        cell[: len(where), 0] = np.repeat(np.arange(len(chosen)), n)
+        return gene, cell, value

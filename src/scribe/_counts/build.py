@@ -1,0 +1,165 @@
+"""From any matrix to the three arrays of a canonical sparse matrix, never writing to the matrix given.
+
+Canonical means: compressed rows, gene indices increasing within each row, no repeats, no stored zeros, float32 values.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import numpy as np
+import scipy.sparse as sp
+
+from scribe._counts.checks import Alternatives, check_stored
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from numpy.typing import NDArray
+
+__all__ = ["Rows", "canonical", "drop_zeros", "join_blocks", "matrix_blocks", "rows_per_block"]
+
+DENSE_BLOCK = 2**24
+"""Dense values per block of rows."""
+
+Scalar = TypeVar("Scalar", bound=np.generic)
+
+
+class Rows(NamedTuple):
+    """Canonical compressed sparse rows, rows being cells.
+
+    Attributes
+    ----------
+    indptr
+        Row starts, shape (n_rows + 1,).
+    indices
+        Gene of each non-zero, shape (nnz,).
+    data
+        Value of each non-zero, shape (nnz,).
+    n_genes
+        Number of genes.
+    """
+
+    indptr: NDArray[np.int64]
+    indices: NDArray[np.int32]
+    data: NDArray[np.float32]
+    n_genes: int
+
+
+def matrix_blocks(matrix: object, *, cells_axis: int = 0) -> Iterator[Any]:
+    """Yield a matrix with cells as rows: a sparse one whole, a dense one by blocks of rows.
+
+    Parameters
+    ----------
+    matrix
+        A scipy sparse matrix or array of any format, or anything `numpy.asarray` reads (NumPy or JAX arrays, lists).
+    cells_axis
+        The axis of `matrix` that runs over cells: 0 or 1.
+    """
+    if cells_axis not in (0, 1):
+        msg = f"cells_axis={cells_axis!r} is unknown: expected 0 (rows are cells) or 1 (columns are cells)."
+        raise ValueError(msg)
+    whole: Any = matrix if sp.issparse(matrix) else np.asarray(matrix)
+    _check_numeric(whole, given=matrix)
+    whole = whole.T if cells_axis == 1 else whole
+    if sp.issparse(whole) or 0 in whole.shape:
+        yield whole
+        return
+    step = rows_per_block(whole.shape[1])
+    for start in range(0, whole.shape[0], step):
+        yield whole[start : start + step]
+
+
+def rows_per_block(n_genes: int) -> int:
+    """Return how many dense rows of `n_genes` values make a block of moderate size (16 million values)."""
+    return max(1, DENSE_BLOCK // max(1, n_genes))
+
+
+def join_blocks(blocks: Iterable[Any], *, n_genes: int | None, source: str, alternatives: Alternatives) -> Rows:
+    """Stack blocks of cells into one canonical matrix, refusing negative and non-finite values as they are met.
+
+    Parameters
+    ----------
+    blocks
+        Sparse or dense blocks, each of consecutive cells and all genes.
+    n_genes
+        Number of genes that every block must have, or None to take it from the first block.
+    source, alternatives
+        For messages; see `check_stored`.
+    """
+    lengths: list[NDArray[np.int64]] = []
+    indices: list[NDArray[np.int32]] = []
+    data: list[NDArray[np.float32]] = []
+    for block in blocks:
+        _check_numeric(block, given=block)
+        n_genes = block.shape[1] if n_genes is None else n_genes
+        if block.shape[1] != n_genes:
+            msg = f"{source}: found a block with {block.shape[1]:,} genes, expected {n_genes:,} as in the first one."
+            raise ValueError(msg)
+        rows = canonical(block, source=source, alternatives=alternatives)
+        lengths.append(np.diff(rows.indptr))
+        indices.append(rows.indices)
+        data.append(rows.data)
+    n_cells = sum(part.size for part in lengths)
+    if not n_cells or not n_genes:
+        msg = f"{source} has {n_cells} cells and {n_genes or 0} genes: expected at least one of each."
+        raise ValueError(msg)
+    indptr = np.concatenate([[0], np.cumsum(_concatenate(lengths), dtype=np.int64)])
+    return Rows(indptr, _concatenate(indices), _concatenate(data), n_genes)
+
+
+def canonical(block: Any, *, source: str, alternatives: Alternatives = tuple) -> Rows:
+    """Turn one sparse or dense block into canonical rows; arrays are shared with `block` when nothing has to change.
+
+    Parameters
+    ----------
+    block
+        Sparse or dense block with cells as rows.
+    source, alternatives
+        For messages; see `check_stored`.
+    """
+    # What float32 cannot hold becomes infinite and is refused below.
+    with np.errstate(over="ignore"):
+        given = block.tocsr() if sp.issparse(block) else sp.csr_matrix(np.asarray(block, dtype=np.float32))
+        data = given.data.astype(np.float32, copy=False)
+    rows = sp.csr_matrix((data, given.indices, given.indptr), shape=given.shape)
+    check_stored(rows.data, source=source, alternatives=alternatives)
+    if not rows.has_canonical_format:
+        rows = rows.copy()
+        rows.sum_duplicates()
+    indices = rows.indices.astype(np.int32, copy=False)
+    return drop_zeros(Rows(rows.indptr.astype(np.int64), indices, rows.data, rows.shape[1]))
+
+
+def drop_zeros(rows: Rows) -> Rows:
+    """Remove stored zeros, returning the same arrays when there are none."""
+    keep = rows.data != 0
+    if keep.all():
+        return rows
+    before = np.concatenate([[0], np.cumsum(keep, dtype=np.int64)])
+    return Rows(before[rows.indptr], rows.indices[keep], rows.data[keep], rows.n_genes)
+
+
+def _check_numeric(matrix: Any, *, given: object) -> None:
+    if matrix.dtype.kind not in "buif":
+        msg = (
+            f"expected a numeric matrix, found dtype {matrix.dtype} in a {type(given).__name__}: "
+            "pass an AnnData, a NumPy or JAX array or a SciPy sparse matrix of counts."
+        )
+        raise ValueError(msg)
+    if matrix.ndim != 2:
+        msg = f"expected a matrix with two axes (cells x genes), found {matrix.ndim} in a {type(given).__name__}."
+        raise ValueError(msg)
+
+
+def _concatenate(parts: list[NDArray[Scalar]]) -> NDArray[Scalar]:
+    """Join arrays, emptying `parts` on the way so that the peak is the result plus one; a lone part is not copied."""
+    if len(parts) == 1:
+        return parts.pop()
+    joined = np.empty(sum(part.size for part in parts), dtype=parts[0].dtype)
+    stop = joined.size
+    while parts:
+        part = parts.pop()
+        joined[stop - part.size : stop] = part
+        stop -= part.size
+    return joined

@@ -1,0 +1,290 @@
+"""Is this matrix raw counts? Three outcomes: yes, nearly (one warning), no (an error with the call that fixes it).
+
+Fitting normalised, log-transformed or scaled values with a count model is the commonest mistake of all, and no result
+shows it afterwards. Corrected counts (SoupX, CellBender, expected counts of an aligner) are legitimately not whole
+numbers and only warned about. Every stored value is looked at: one pass costs about a nanosecond per value.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Literal, NoReturn, get_args
+
+import numpy as np
+
+from scribe._counts.summaries import blocks, row_sums
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = [
+    "Alternatives",
+    "CountsWarning",
+    "NonInteger",
+    "check_stored",
+    "check_structure",
+    "check_values",
+    "looks_like_counts",
+    "other_calls",
+    "outside_stacklevel",
+    "sample_values",
+]
+
+NonInteger = Literal["warn", "round", "raise"]
+"""What to do about count-like values that are not whole numbers."""
+
+Alternatives = Callable[[], Sequence[str]]
+"""Finds the calls that would use whole counts instead; only called when a message needs them."""
+
+SAMPLE_SIZE = 1_000_000
+LOG_CEILING = 20.0
+MOSTLY = 0.5
+TOTALS_SPREAD = 1e-3
+SHOWN = 5
+
+# A cell shows its size factor when it has enough values, most of them small multiples of the smallest.
+MIN_CELLS = 3
+MIN_STORED = 20
+CELLS_SAMPLED = 200
+LARGEST_RATIO = 1000.0
+RATIO_TOLERANCE = 0.01
+
+logger = logging.getLogger("scribe")
+
+
+class CountsWarning(UserWarning):
+    """Something about the counts deserves a look; the fit goes on with the data as they are."""
+
+
+def check_stored(data: NDArray[np.float32], *, source: str, alternatives: Alternatives = tuple) -> None:
+    """Raise when any stored value is negative, NaN or infinite.
+
+    Parameters
+    ----------
+    data
+        Stored values of a whole matrix or of one block of it.
+    source
+        Where the matrix came from, as named in the message.
+    alternatives
+        Called only for the message: the calls that would use whole counts instead.
+    """
+    if not data.size:
+        return
+    low, high = float(data.min()), float(data.max())
+    if 0 <= low <= high < np.inf:
+        return
+    if low < 0:
+        n = np.count_nonzero(data < 0)
+        found = f"{n:,} stored values are negative (smallest {low:.4g}), as after scaling to z-scores"
+    else:
+        bad = data[~np.isfinite(data)]
+        found = f"{bad.size:,} stored values are not finite (first {bad[0]})"
+    _raise_not_counts(found, source=source, alternatives=alternatives)
+
+
+def check_values(
+    indptr: NDArray[np.int64],
+    data: NDArray[np.float32],
+    *,
+    source: str,
+    alternatives: Alternatives = tuple,
+    non_integer: NonInteger = "warn",
+) -> bool:
+    """Tell whether all stored values are whole numbers; warn about or refuse those that are not.
+
+    Parameters
+    ----------
+    indptr
+        Row (cell) starts, shape (n_cells + 1,).
+    data
+        Stored values, finite and positive, shape (nnz,).
+    source
+        Where the matrix came from, as named in messages.
+    alternatives
+        Called only for messages: the calls that would use whole counts instead.
+    non_integer
+        What to do about count-like values that are not whole: `"warn"` uses them as they are, `"round"` lets the caller
+        round them, `"raise"` refuses them.
+
+    Returns
+    -------
+    True when every stored value is a whole number, False when some are not and were accepted.
+    """
+    if non_integer not in get_args(NonInteger):
+        msg = f"non_integer={non_integer!r} is unknown: expected one of {', '.join(map(repr, get_args(NonInteger)))}."
+        raise ValueError(msg)
+    n_fractional, example = _fractional(data)
+    if not n_fractional:
+        return True
+    fraction = n_fractional / data.size
+    facts = f"{fraction:.2%} of the stored values are not whole numbers, e.g. {example:.4g}, largest {data.max():.4g}"
+    normalised = _sign_of_scaling(indptr, data, fraction=fraction)
+    if normalised is not None:
+        _raise_not_counts(f"{normalised} ({facts})", source=source, alternatives=alternatives)
+    if non_integer == "raise":
+        _raise_not_counts(f"{facts}, and non_integer='raise'", source=source, alternatives=alternatives)
+    if non_integer == "round":
+        logger.info("rounding %s to integers: %s", source, facts)
+        return False
+    msg = (
+        f"{source} holds values that are not whole numbers: {facts}. They are used as they are, which suits corrected "
+        "counts (SoupX, CellBender, expected counts). To round them pass non_integer='round'."
+        f"{other_calls(alternatives)}"
+    )
+    warnings.warn(msg, CountsWarning, stacklevel=outside_stacklevel())
+    return False
+
+
+def check_structure(
+    *,
+    source: str,
+    empty_cells: NDArray[np.int64],
+    zero_genes: NDArray[np.int64],
+    shape: tuple[int, int],
+    cell_names: NDArray[np.object_] | None,
+    gene_names: NDArray[np.object_] | None,
+) -> None:
+    """Report empty cells, all-zero genes and a lone cell in one warning, repeated names in another; nothing is dropped.
+
+    Parameters
+    ----------
+    source
+        Where the matrix came from, as named in messages.
+    empty_cells, zero_genes
+        Indices of the cells and genes without any count.
+    shape
+        Numbers of cells and genes.
+    cell_names, gene_names
+        Names, or None when there are none.
+    """
+    notes = []
+    if empty_cells.size:
+        shown = _first(empty_cells, cell_names)
+        notes.append(f"{empty_cells.size:,} of {shape[0]:,} cells have no counts ({shown})")
+    if zero_genes.size:
+        shown = _first(zero_genes, gene_names)
+        notes.append(f"{zero_genes.size:,} of {shape[1]:,} genes are zero in every cell ({shown})")
+    if notes:
+        notes[-1] += "; they are kept"
+    if shape[0] == 1:
+        notes.append("there is only one cell, from which variation between cells cannot be learned")
+    if notes:
+        warnings.warn(f"{source}: {'; '.join(notes)}.", CountsWarning, stacklevel=outside_stacklevel())
+    repeats = [text for kind, names in (("gene", gene_names), ("cell", cell_names)) if (text := _repeats(kind, names))]
+    if repeats:
+        msg = (
+            f"{source}: {' and '.join(repeats)} occur more than once, so results cannot be looked up by name. Call "
+            f"adata.var_names_make_unique() and adata.obs_names_make_unique() first."
+        )
+        warnings.warn(msg, CountsWarning, stacklevel=outside_stacklevel())
+
+
+def looks_like_counts(values: NDArray[np.generic]) -> bool:
+    """Tell whether a sample of at most a million of the values is finite, non-negative, whole and not all zero."""
+    data = sample_values(values).astype(np.float64)
+    return bool(data.size and np.isfinite(data).all() and data.min() >= 0 and not _fractional(data)[0] and data.any())
+
+
+def sample_values(values: NDArray[np.generic], *, size: int = SAMPLE_SIZE) -> NDArray[np.generic]:
+    """Draw `size` values with replacement from a fixed seed, or return all when there are no more than that."""
+    flat = values.reshape(-1)
+    if flat.size <= size:
+        return flat
+    return flat[np.random.default_rng(0).integers(0, flat.size, size=size, dtype=np.int64)]
+
+
+def other_calls(alternatives: Alternatives) -> str:
+    """Phrase the calls that would use whole counts as a sentence to append to a message, empty when there are none."""
+    calls = alternatives()
+    return f" Whole counts were found elsewhere: call {' or '.join(calls)}." if calls else ""
+
+
+def outside_stacklevel() -> int:
+    """Stack level, for a `warnings.warn` in the caller, of the code that called into this package."""
+    frame, level, outermost = inspect.currentframe(), 0, 0
+    while frame is not None:
+        level += 1
+        if frame.f_globals.get("__name__", "").partition(".")[0] == "scribe":
+            outermost = level
+        frame = frame.f_back
+    return outermost
+
+
+def _fractional(data: NDArray[np.floating]) -> tuple[int, float]:
+    """Count the values that are not whole numbers, and give the first of them (0 when there is none)."""
+    n, example = 0, 0.0
+    for part in blocks(data.size):
+        values = data[part]
+        fractional = values[values != np.rint(values)]
+        if fractional.size and not n:
+            example = float(fractional[0])
+        n += fractional.size
+    return n, example
+
+
+def _sign_of_scaling(indptr: NDArray[np.int64], data: NDArray[np.float32], *, fraction: float) -> str | None:
+    """Say what shows that the values are normalised, or return None when nothing does."""
+    totals = row_sums(indptr, data)
+    totals = totals[totals > 0]
+    if totals.size >= MIN_CELLS and np.ptp(totals) < TOTALS_SPREAD * totals.mean():
+        return f"every cell sums to {totals.mean():.6g}, as after normalising to a target sum"
+    if _per_cell_factor(indptr, data):
+        return "the values of each cell are whole multiples of a number that varies from cell to cell, as after scaling"
+    if data.max() < LOG_CEILING and fraction > MOSTLY:
+        return f"values are small (below {LOG_CEILING:.0f}) and mostly not whole, as after a log transform"
+    return None
+
+
+def _per_cell_factor(indptr: NDArray[np.int64], data: NDArray[np.float32]) -> bool:
+    """Tell whether counts times a per-cell factor explain most cells: values are whole multiples of the smallest.
+
+    Factors that are whole or one over a whole number do not count, since reads split evenly over genes give them too.
+    """
+    cells = np.flatnonzero(np.diff(indptr) >= MIN_STORED)
+    if cells.size < MIN_CELLS:
+        return False
+    cells = np.random.default_rng(0).permutation(cells)[:CELLS_SAMPLED]
+    scaled = [_is_scaled(data[indptr[cell] : indptr[cell + 1]]) for cell in cells]
+    return float(np.mean(scaled)) > 1 - MOSTLY / 2
+
+
+def _is_scaled(stored: NDArray[np.float32]) -> bool:
+    values = stored.astype(np.float64)
+    unit = float(values.min())
+    ratios = values[values < LARGEST_RATIO * unit] / unit
+    whole = np.abs(ratios - np.rint(ratios)) < RATIO_TOLERANCE
+    simple = min(abs(unit - round(unit)), abs(1 / unit - round(1 / unit))) < RATIO_TOLERANCE * min(unit, 1 / unit)
+    return not simple and bool(whole.all()) and bool(ratios.max() > 2 - RATIO_TOLERANCE)
+
+
+def _raise_not_counts(found: str, *, source: str, alternatives: Alternatives) -> NoReturn:
+    remedy = other_calls(alternatives) or (
+        " Keep the raw counts before normalising, adata.layers['counts'] = adata.X.copy(), and then call "
+        'scribe.tl.fit(adata, layer="counts").'
+    )
+    expected = "Expected UMI or read counts: whole numbers, none negative."
+    msg = f"{source} does not hold raw counts: {found}. {expected}{remedy}"
+    raise ValueError(msg)
+
+
+def _first(index: NDArray[np.int64], names: NDArray[np.object_] | None) -> str:
+    return _listed((index[:SHOWN] if names is None else names[index[:SHOWN]]).tolist(), n=index.size)
+
+
+def _listed(shown: Iterable[object], *, n: int) -> str:
+    return ", ".join(map(str, shown)) + (", ..." if n > SHOWN else "")
+
+
+def _repeats(kind: str, names: NDArray[np.object_] | None) -> str:
+    if names is None or len(set(names.tolist())) == names.size:
+        return ""
+    seen: set[object] = set()
+    repeated: dict[object, None] = {}
+    for name in names.tolist():
+        if name in seen:
+            repeated[name] = None
+        seen.add(name)
+    return f"{len(repeated):,} {kind} names ({_listed(list(repeated)[:SHOWN], n=len(repeated))})"

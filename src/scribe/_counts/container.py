@@ -1,0 +1,325 @@
+"""`Counts`: a cells x genes count matrix on the host, held by its non-zeros."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from scribe._counts import summaries
+from scribe._counts.build import drop_zeros, join_blocks, matrix_blocks
+from scribe._counts.checks import Alternatives, NonInteger, check_structure, check_values
+from scribe._counts.summaries import CellGroups, GeneMajor, GeneMoments, PairHistogram
+
+__all__ = ["Counts", "Names", "Selector"]
+
+Names = Sequence[str] | NDArray[Any]
+"""Names of genes or cells."""
+
+Selector = slice | Sequence[int] | NDArray[Any]
+"""Which genes or cells: a slice, indices (negative ones count from the end) or a boolean mask."""
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Counts:
+    """A count matrix as compressed sparse rows (cells), checked once when it is built and read-only from then on.
+
+    Build one with `Counts.from_matrix` or `Counts.from_chunks`; the plain constructor trusts its arguments. Arrays are
+    shared with the matrix it was built from where that one already was canonical, so that matrix must not be changed
+    while the counts are in use. Whole counts above 2**24 are kept to float32 precision (relative error 6e-8).
+
+    Parameters
+    ----------
+    indptr
+        Row starts, shape (n_cells + 1,). 64-bit, so that the number of non-zeros may exceed 2**31.
+    indices
+        Gene of each non-zero, increasing within each row, shape (nnz,).
+    data
+        Value of each non-zero, shape (nnz,): counts as found, all positive.
+    n_genes
+        Number of genes.
+    gene_names, cell_names
+        Names as arrays of strings, shapes (n_genes,) and (n_cells,), or None.
+    source
+        Where the counts came from, as named in messages: "X", "layers['counts']", "array".
+    integer
+        Whether every count is a whole number.
+    """
+
+    indptr: NDArray[np.int64]
+    indices: NDArray[np.int32]
+    data: NDArray[np.float32]
+    n_genes: int
+    gene_names: NDArray[np.object_] | None = None
+    cell_names: NDArray[np.object_] | None = None
+    source: str = "array"
+    integer: bool = True
+
+    @classmethod
+    def from_matrix(
+        cls,
+        matrix: object,
+        *,
+        cells_axis: int = 0,
+        gene_names: Names | None = None,
+        cell_names: Names | None = None,
+        source: str = "array",
+        non_integer: NonInteger = "warn",
+        alternatives: Alternatives = tuple,
+    ) -> Self:
+        """Check a matrix in memory and hold its non-zeros.
+
+        Parameters
+        ----------
+        matrix
+            Any scipy sparse matrix or array, or anything `numpy.asarray` reads (NumPy and JAX arrays, nested lists).
+            It is never written to.
+        cells_axis
+            The axis of `matrix` that runs over cells: 0 or 1.
+        gene_names, cell_names
+            Names of genes and cells.
+        source
+            Where the matrix came from, as named in messages.
+        non_integer
+            What to do about count-like values that are not whole numbers: `"warn"` once and use them, `"round"` them,
+            or `"raise"` an error. Values that are negative, not finite, normalised or log-transformed always raise.
+        alternatives
+            Called when the values are not whole: returns the calls that would use whole counts instead.
+        """
+        return cls.from_chunks(
+            matrix_blocks(matrix, cells_axis=cells_axis),
+            gene_names=gene_names,
+            cell_names=cell_names,
+            source=source,
+            non_integer=non_integer,
+            alternatives=alternatives,
+        )
+
+    @classmethod
+    def from_chunks(
+        cls,
+        chunks: Iterable[Any],
+        *,
+        n_genes: int | None = None,
+        gene_names: Names | None = None,
+        cell_names: Names | None = None,
+        source: str = "array",
+        non_integer: NonInteger = "warn",
+        alternatives: Alternatives = tuple,
+    ) -> Self:
+        """Check and collect blocks of consecutive cells, holding one block at a time besides the non-zeros.
+
+        Parameters
+        ----------
+        chunks
+            Blocks of shape (cells in the block, n_genes), sparse or dense, in the order of the cells.
+        n_genes
+            Number of genes of every block; None takes it from the first block.
+        gene_names, cell_names, source, non_integer, alternatives
+            See `from_matrix`.
+        """
+        rows = join_blocks(chunks, n_genes=n_genes, source=source, alternatives=alternatives)
+        integer = check_values(
+            rows.indptr, rows.data, source=source, alternatives=alternatives, non_integer=non_integer
+        )
+        if not integer and non_integer == "round":
+            rows, integer = drop_zeros(rows._replace(data=np.rint(rows.data))), True
+        shape = (rows.indptr.size - 1, rows.n_genes)
+        counts = cls(
+            indptr=_read_only(rows.indptr),
+            indices=_read_only(rows.indices),
+            data=_read_only(rows.data),
+            n_genes=rows.n_genes,
+            gene_names=_names(gene_names, "gene", shape=shape),
+            cell_names=_names(cell_names, "cell", shape=shape),
+            source=source,
+            integer=integer,
+        )
+        check_structure(
+            source=source,
+            empty_cells=counts.empty_cells,
+            zero_genes=counts.zero_genes,
+            shape=shape,
+            cell_names=counts.cell_names,
+            gene_names=counts.gene_names,
+        )
+        return counts
+
+    def __repr__(self) -> str:
+        kind = "integers" if self.integer else "not all integers"
+        return f"Counts({self.n_cells:,} cells x {self.n_genes:,} genes, {self.nnz:,} non-zeros, {kind}, {self.source})"
+
+    @property
+    def n_cells(self) -> int:
+        """Number of cells."""
+        return self.indptr.size - 1
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Numbers of cells and genes."""
+        return self.n_cells, self.n_genes
+
+    @property
+    def nnz(self) -> int:
+        """Number of non-zero counts."""
+        return self.data.size
+
+    @cached_property
+    def totals(self) -> NDArray[np.float64]:
+        """Total count of each cell, shape (n_cells,)."""
+        return _read_only(summaries.row_sums(self.indptr, self.data))
+
+    @cached_property
+    def gene_totals(self) -> NDArray[np.float64]:
+        """Total count of each gene, shape (n_genes,)."""
+        return _read_only(summaries.gene_sums(self.indices, self.data, n_genes=self.n_genes))
+
+    @cached_property
+    def max_count(self) -> float:
+        """Largest count, 0 when there is none."""
+        return float(self.data.max(initial=0.0))
+
+    @cached_property
+    def empty_cells(self) -> NDArray[np.int64]:
+        """Indices of the cells without any count."""
+        return np.flatnonzero(np.diff(self.indptr) == 0)
+
+    @cached_property
+    def zero_genes(self) -> NDArray[np.int64]:
+        """Indices of the genes without any count."""
+        return np.flatnonzero(self.gene_totals == 0)
+
+    @cached_property
+    def log_factorial_sum(self) -> float:
+        """Sum of lgamma(u + 1) over all counts u: the constant of every count likelihood, accumulated in float64."""
+        return summaries.log_factorial_sum(self.data)
+
+    @cached_property
+    def by_gene(self) -> GeneMajor:
+        """The same non-zeros sorted by gene, then by cell."""
+        columns = self.to_csr().tocsc()
+        cells = columns.indices.astype(np.int32, copy=False)
+        return GeneMajor(_read_only(columns.indptr.astype(np.int64)), _read_only(cells), _read_only(columns.data))
+
+    def pairs(self) -> PairHistogram:
+        """Return in how many cells each gene shows each distinct non-zero count."""
+        return summaries.pair_histogram(self.indices, self.data, n_genes=self.n_genes)
+
+    def groups(self) -> CellGroups:
+        """Return the cells grouped by equal totals."""
+        return summaries.cell_groups(self.totals)
+
+    def moments(self, weights: NDArray[Any]) -> GeneMoments:
+        """Return, for each gene, the sums over cells of u, of u times the cell's weight, and of u squared.
+
+        Parameters
+        ----------
+        weights
+            One weight per cell, for example its capture or its total, shape (n_cells,).
+        """
+        per_cell = np.asarray(weights, dtype=np.float64)
+        if per_cell.shape != (self.n_cells,):
+            msg = f"weights has shape {per_cell.shape}: expected one weight for each of the {self.n_cells:,} cells."
+            raise ValueError(msg)
+        return summaries.gene_moments(self.indptr, self.indices, self.data, weights=per_cell, n_genes=self.n_genes)
+
+    def rows(self, cells: Selector) -> NDArray[np.float32]:
+        """Return the counts of some cells as a dense array, shape (selected cells, n_genes).
+
+        Parameters
+        ----------
+        cells
+            Which cells.
+        """
+        chosen = _index(cells, self.n_cells)
+        row, entry = _entries(self.indptr, chosen)
+        dense = np.zeros((chosen.size, self.n_genes), dtype=np.float32)
+        dense[row, self.indices[entry]] = self.data[entry]
+        return dense
+
+    def columns(self, genes: Selector) -> NDArray[np.float32]:
+        """Return the counts of some genes as a dense array, shape (n_cells, selected genes).
+
+        Parameters
+        ----------
+        genes
+            Which genes.
+        """
+        chosen = _index(genes, self.n_genes)
+        column, entry = _entries(self.by_gene.indptr, chosen)
+        dense = np.zeros((self.n_cells, chosen.size), dtype=np.float32)
+        dense[self.by_gene.cells[entry], column] = self.by_gene.data[entry]
+        return dense
+
+    def subset(self, *, cells: Selector | None = None, genes: Selector | None = None) -> Counts:
+        """Return the counts of some cells and genes, in the order asked for; no check is repeated.
+
+        Parameters
+        ----------
+        cells, genes
+            Which cells and genes; None keeps all.
+        """
+        matrix, cell_names, gene_names = self.to_csr(), self.cell_names, self.gene_names
+        if cells is not None:
+            chosen = _index(cells, self.n_cells)
+            matrix, cell_names = matrix[chosen], _take(cell_names, chosen)
+        if genes is not None:
+            chosen = _index(genes, self.n_genes)
+            matrix, gene_names = matrix[:, chosen], _take(gene_names, chosen)
+            matrix.sort_indices()
+        return replace(
+            self,
+            indptr=_read_only(matrix.indptr.astype(np.int64)),
+            indices=_read_only(matrix.indices.astype(np.int32, copy=False)),
+            data=_read_only(matrix.data),
+            n_genes=matrix.shape[1],
+            gene_names=gene_names,
+            cell_names=cell_names,
+        )
+
+    def to_csr(self) -> Any:
+        """Return a `scipy.sparse.csr_matrix` that shares the values; they are read-only."""
+        matrix = sp.csr_matrix((self.data, self.indices, self.indptr), shape=self.shape, copy=False)
+        matrix.has_canonical_format = True
+        return matrix
+
+
+def _read_only(array: NDArray[Any]) -> NDArray[Any]:
+    """Return a view that cannot be written to, leaving the array itself as it is."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def _index(selector: Selector, size: int) -> NDArray[np.int64]:
+    return np.atleast_1d(np.arange(size, dtype=np.int64)[selector])
+
+
+def _take(names: NDArray[np.object_] | None, index: NDArray[np.int64]) -> NDArray[np.object_] | None:
+    return None if names is None else names[index]
+
+
+def _entries(indptr: NDArray[np.int64], chosen: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return, for every stored value of the chosen rows, its row among the chosen and its position in the matrix."""
+    lengths = indptr[chosen + 1] - indptr[chosen]
+    row = np.repeat(np.arange(chosen.size, dtype=np.int64), lengths)
+    before = np.cumsum(lengths) - lengths
+    return row, np.arange(row.size, dtype=np.int64) + np.repeat(indptr[chosen] - before, lengths)
+
+
+def _names(names: Names | None, kind: str, *, shape: tuple[int, int]) -> NDArray[np.object_] | None:
+    if names is None:
+        return None
+    array = np.array([str(name) for name in names], dtype=object)
+    n_cells, n_genes = shape
+    expected, other = (n_genes, n_cells) if kind == "gene" else (n_cells, n_genes)
+    if array.size != expected:
+        hint = " If its columns are cells, pass cells_axis=1." if array.size == other else ""
+        msg = f"found {array.size:,} {kind} names for a matrix of {n_cells:,} cells x {n_genes:,} genes.{hint}"
+        raise ValueError(msg)
+    return _read_only(array)

@@ -1,0 +1,125 @@
+"""What the likelihood engine reads on the device: sufficient statistics, and non-zeros where they are needed."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from scribe._counts.container import Counts
+from scribe._types import Array, FloatArray, IntArray
+
+__all__ = ["CHUNK", "Cells", "CountData", "NonZeros", "Pairs", "Ragged", "full_data", "pairs_on_device", "ragged"]
+
+CHUNK = 32
+"""Non-zeros per row of `NonZeros`: wide enough to vectorise, narrow enough to waste little on padding."""
+
+
+class Pairs(NamedTuple):
+    """Distinct pairs of gene and positive count, and in how many cells each occurs; all (pairs,), sorted by gene."""
+
+    gene: Array
+    value: Array
+    n: Array
+
+
+class Cells(NamedTuple):
+    """The cells (or groups of cells with equal totals) a sum runs over.
+
+    ``totals`` (cells,) are summed counts, ``weight`` (cells,) the number of cells an entry stands for, ``rows``
+    (cells,) its row in per-cell parameters.
+    """
+
+    totals: Array
+    weight: Array
+    rows: Array
+
+
+class NonZeros(NamedTuple):
+    """Positive counts in rows of equal length, padded with zeros.
+
+    ``value`` is (rows, CHUNK). All entries of a row share either their gene, ``gene`` (rows, 1), or their cell,
+    ``cell`` (rows, 1), the other id being (rows, CHUNK): one gather and one scatter per row instead of per entry. Rows
+    are sorted by the shared id.
+    """
+
+    gene: Array
+    cell: Array
+    value: Array
+
+
+class CountData(NamedTuple):
+    """Everything a model reads of the data.
+
+    ``scale`` () multiplies what the cells contribute: cells / batch size in a minibatch, else 1. ``pairs`` always
+    cover the whole data set. ``non_zeros`` is None where totals suffice.
+    """
+
+    pairs: Pairs
+    cells: Cells
+    non_zeros: NonZeros | None
+    scale: Array
+
+
+class Ragged(NamedTuple):
+    """Compressed rows cut into rows of equal length, on the host.
+
+    ``owner`` (rows,) is the original row, ``ids`` and ``values`` are (rows, CHUNK), ``start`` (owners + 1,) the first
+    row of every owner.
+    """
+
+    owner: IntArray
+    ids: IntArray
+    values: FloatArray
+    start: IntArray
+
+
+def ragged(indptr: IntArray, ids: IntArray, values: FloatArray) -> Ragged:
+    """Cut compressed rows into rows of `CHUNK` entries, padded with id 0 and value 0."""
+    lengths = np.diff(indptr)
+    rows = -(-lengths // CHUNK)
+    start = np.concatenate([[0], np.cumsum(rows)])
+    position = np.repeat(start[:-1] * CHUNK - indptr[:-1], lengths) + np.arange(len(values))
+    out_ids = np.zeros(start[-1] * CHUNK, np.int32)
+    out_values = np.zeros(start[-1] * CHUNK, np.float32)
+    out_ids[position] = ids
+    out_values[position] = values
+    owner = np.repeat(np.arange(len(rows), dtype=np.int32), rows)
+    return Ragged(owner, out_ids.reshape(-1, CHUNK), out_values.reshape(-1, CHUNK), start)
+
+
+def pairs_on_device(counts: Counts) -> Pairs:
+    """Put the histogram of pairs of gene and count on the device."""
+    pairs = counts.pairs()
+    dtype = jnp.zeros(()).dtype
+    return Pairs(jnp.asarray(pairs.gene), jnp.asarray(pairs.count, dtype), jnp.asarray(pairs.n, dtype))
+
+
+def full_data(counts: Counts, *, totals_suffice: bool, group: bool = False) -> CountData:
+    """Put a whole data set on the device, in JAX's current floating type.
+
+    Parameters
+    ----------
+    counts
+        The counts.
+    totals_suffice
+        Whether the model needs nothing of a cell but its total; the non-zeros then stay on the host.
+    group
+        Whether cells with equal totals are held once, with their number as weight. Valid where the total is all that
+        the model knows of a cell and per-cell posteriors may be shared.
+    """
+    dtype = jnp.zeros(()).dtype
+    if group:
+        groups = counts.groups()
+        totals, weight = groups.totals, groups.n
+    else:
+        totals, weight = counts.totals, np.ones(counts.n_cells)
+    non_zeros = None
+    if not totals_suffice:
+        column = counts.by_gene
+        rows = ragged(column.indptr, column.cells, column.data)
+        non_zeros = NonZeros(jnp.asarray(rows.owner[:, None]), jnp.asarray(rows.ids), jnp.asarray(rows.values, dtype))
+    rows_of = jnp.asarray(np.arange(len(totals), dtype=np.int32))
+    cells = Cells(jnp.asarray(totals, dtype), jnp.asarray(weight, dtype), rows_of)
+    return CountData(pairs_on_device(counts), cells, non_zeros, jnp.ones((), dtype))

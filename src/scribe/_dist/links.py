@@ -1,0 +1,76 @@
+"""Links between the real line, on which everything is inferred, and the scale a parameter lives on.
+
+Every latent of a model is a real number ``z``. A link turns it into the value a user reads and, without ever
+forming ``1 - p`` or the logarithm of a rounded value, into the *working scale* on which the likelihoods are written:
+the logarithm of a positive parameter, the logit of a probability.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from numpyro.distributions import transforms
+
+from scribe._dist.special import log_softplus, softplus_inverse
+from scribe._types import Array
+
+__all__ = ["EXP", "LINKS", "SIGMOID", "SOFTPLUS", "Link"]
+
+
+@dataclass(frozen=True)
+class Link:
+    """A strictly increasing map from the real line to the support of a parameter.
+
+    Parameters
+    ----------
+    name
+        Name under which the link is stored with a fit.
+    value
+        ``z ->`` the parameter itself.
+    inverse
+        The parameter ``->`` ``z``.
+    working
+        ``z ->`` log of a positive parameter, logit of a probability.
+    from_working
+        The inverse of ``working``.
+    transform
+        The same map as a numpyro transform.
+    """
+
+    name: str
+    value: Callable[[Array], Array]
+    inverse: Callable[[Array], Array]
+    working: Callable[[Array], Array]
+    from_working: Callable[[Array], Array]
+    transform: transforms.Transform
+
+
+def _identity(z: Array) -> Array:
+    return z
+
+
+def _logit(p: Array) -> Array:
+    return jnp.log(p) - jnp.log1p(-p)
+
+
+def _softplus_inverse_of_exp(y: Array) -> Array:
+    """Solve softplus(z) = exp(y): z = y below y = -15 and z = exp(y) above y = 5, to rounding in float64."""
+    middle = softplus_inverse(jnp.exp(jnp.clip(y, -15.0, 5.0)))
+    return jnp.where(y < -15.0, y, jnp.where(y > 5.0, jnp.exp(jnp.minimum(y, 80.0)), middle))
+
+
+EXP = Link("exp", jnp.exp, jnp.log, _identity, _identity, transforms.ExpTransform())
+SOFTPLUS = Link(
+    "softplus",
+    jax.nn.softplus,
+    softplus_inverse,
+    log_softplus,
+    _softplus_inverse_of_exp,
+    transforms.SoftplusTransform(),
+)
+SIGMOID = Link("sigmoid", jax.nn.sigmoid, _logit, _identity, _identity, transforms.SigmoidTransform())
+
+LINKS: dict[str, Link] = {link.name: link for link in (EXP, SOFTPLUS, SIGMOID)}

@@ -1,0 +1,65 @@
+r"""Coordinates of the negative binomial.
+
+With :math:`P(u) \propto (1-p)^r p^u`, mean :math:`\mu = rp/(1-p)` and odds :math:`\phi = (1-p)/p = r/\mu`, any two of
+:math:`\mu, r, p|\phi` determine the distribution. The first three coordinate systems share :math:`p` (or
+:math:`\phi`) among all genes, hence one ratio of variance to mean, :math:`1 + 1/\phi`, for the transcriptome; the last
+gives every gene its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from scribe._types import Array, Natural
+from scribe.coordinates._base import Coordinates
+from scribe.families import Param
+
+__all__ = ["CANONICAL", "MEAN_DISP", "MEAN_ODDS", "MEAN_PROB"]
+
+_MU = Param("mu", "expression", "positive", ("gene",))
+_R = Param("r", "dispersion", "positive", ("gene",))
+_P = Param("p", "prob", "unit")
+_PHI = Param("phi", "odds", "positive")
+
+_SHARED = {"log_mean": ("gene",), "log_odds": ()}
+_PER_GENE = {"log_mean": ("gene",), "log_odds": ("gene",)}
+
+
+def _canonical(x: Mapping[str, Array]) -> dict[str, Array]:
+    return {"log_mean": x["r"] + x["p"], "log_odds": -x["p"]}
+
+
+def _canonical_inverse(x: Natural) -> dict[str, Array]:
+    return {"p": -x["log_odds"], "r": x["log_mean"] + x["log_odds"]}
+
+
+def _mean_prob(x: Mapping[str, Array]) -> dict[str, Array]:
+    return {"log_mean": x["mu"], "log_odds": -x["p"]}
+
+
+def _mean_prob_inverse(x: Natural) -> dict[str, Array]:
+    return {"p": -x["log_odds"], "mu": x["log_mean"]}
+
+
+def _mean_odds(x: Mapping[str, Array]) -> dict[str, Array]:
+    return {"log_mean": x["mu"], "log_odds": x["phi"]}
+
+
+def _mean_odds_inverse(x: Natural) -> dict[str, Array]:
+    return {"phi": x["log_odds"], "mu": x["log_mean"]}
+
+
+def _mean_disp(x: Mapping[str, Array]) -> dict[str, Array]:
+    return {"log_mean": x["mu"], "log_odds": x["r"] - x["mu"]}
+
+
+def _mean_disp_inverse(x: Natural) -> dict[str, Array]:
+    return {"mu": x["log_mean"], "r": x["log_mean"] + x["log_odds"]}
+
+
+CANONICAL = Coordinates("canonical", ("standard",), "nb", (_P, _R), _canonical, _canonical_inverse, _SHARED)
+MEAN_PROB = Coordinates("mean_prob", ("linked",), "nb", (_P, _MU), _mean_prob, _mean_prob_inverse, _SHARED)
+MEAN_ODDS = Coordinates(
+    "mean_odds", ("odds_ratio",), "nb", (_PHI, _MU), _mean_odds, _mean_odds_inverse, _SHARED, capture="phi_capture"
+)
+MEAN_DISP = Coordinates("mean_disp", (), "nb", (_MU, _R), _mean_disp, _mean_disp_inverse, _PER_GENE)

@@ -1,0 +1,44 @@
+"""Count distributions and the modifiers that compose them."""
+
+import functools
+from collections.abc import Callable, Iterable
+
+from scribe.families._base import Family, Moments, Param, Thinned
+from scribe.families.capture import WithCapture, with_capture
+from scribe.families.nb import NegativeBinomial
+from scribe.families.poisson import Poisson
+from scribe.families.zero_inflated import ZeroInflated, zero_inflated
+
+nb = NegativeBinomial()
+poisson = Poisson()
+
+ALL: dict[str, Family] = {"nb": nb, "poisson": poisson}
+"""Every base family by name."""
+
+MODIFIERS: dict[str, Callable[[Family], Family]] = {"with_capture": with_capture, "zero_inflated": zero_inflated}
+"""Every modifier by name."""
+
+
+def from_layers(layers: Iterable[str]) -> Family:
+    """Compose a family from the names of its base and modifiers, innermost first."""
+    base, *modifiers = layers
+    return functools.reduce(lambda family, name: MODIFIERS[name](family), modifiers, ALL[base])
+
+
+__all__ = [
+    "ALL",
+    "MODIFIERS",
+    "Family",
+    "Moments",
+    "NegativeBinomial",
+    "Param",
+    "Poisson",
+    "Thinned",
+    "WithCapture",
+    "ZeroInflated",
+    "from_layers",
+    "nb",
+    "poisson",
+    "with_capture",
+    "zero_inflated",
+]

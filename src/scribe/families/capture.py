@@ -1,0 +1,91 @@
+"""Cell-specific capture: every molecule of a cell is observed with the cell's own probability."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from scribe._counts.data import Cells
+from scribe._types import Array, Key, Natural
+from scribe.families._base import Family, Moments, Param, Thinned
+
+__all__ = ["WithCapture", "with_capture"]
+
+
+@dataclass(frozen=True)
+class WithCapture(Family):
+    r"""A family observed through binomial capture with a probability :math:`\nu_c` per cell.
+
+    Every family takes a cell offset :math:`x_c = \log\nu_c`; this modifier says that the offset is a parameter of the
+    model rather than zero.
+    """
+
+    base: Family
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Those of the base and this one."""
+        return (*self.base.layers, "with_capture")
+
+    @property
+    def natural(self) -> tuple[str, ...]:
+        """Those of the base."""
+        return self.base.natural
+
+    @property
+    def params(self) -> tuple[Param, ...]:
+        """Those of the base; the capture site belongs to the coordinates."""
+        return self.base.params
+
+    @property
+    def captured(self) -> bool:
+        """Always true."""
+        return True
+
+    def cell_term(self, u: Array, natural: Natural, offset: Array) -> Array:
+        """That of the base."""
+        return self.base.cell_term(u, natural, offset)
+
+    def correction(self, u: Array, natural: Natural, offset: Array) -> Array:
+        """That of the base."""
+        return self.base.correction(u, natural, offset)
+
+    def gene_term(self, u: Array, natural: Natural) -> Array:
+        """That of the base."""
+        return self.base.gene_term(u, natural)
+
+    def log_pmf(self, u: Array, natural: Natural, offset: Array) -> Array:
+        """That of the base."""
+        return self.base.log_pmf(u, natural, offset)
+
+    def summarises(self, natural_axes: Mapping[str, tuple[str, ...]]) -> bool:
+        """As the base."""
+        return self.base.summarises(natural_axes)
+
+    def cell_sum(self, natural: Natural, offset: Array, cells: Cells) -> Array | None:
+        """That of the base."""
+        return self.base.cell_sum(natural, offset, cells)
+
+    def sample(self, key: Key, natural: Natural, offset: Array) -> Array:
+        """That of the base."""
+        return self.base.sample(key, natural, offset)
+
+    def moments(self, natural: Natural, offset: Array) -> Moments:
+        """Those of the base."""
+        return self.base.moments(natural, offset)
+
+    def denoise(self, u: Array, natural: Natural, offset: Array) -> Thinned:
+        """That of the base."""
+        return self.base.denoise(u, natural, offset)
+
+    def readable(self, natural: Natural) -> dict[str, Array]:
+        """That of the base."""
+        return self.base.readable(natural)
+
+
+def with_capture(base: Family) -> Family:
+    """Observe ``base`` through a capture probability per cell."""
+    if base.captured:
+        msg = f"{base.name} already has cell-specific capture; apply with_capture once."
+        raise ValueError(msg)
+    return WithCapture(base)

@@ -1,0 +1,140 @@
+"""Negative binomial counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+
+from scribe._counts.data import Cells
+from scribe._dist.special import log_binomial, nb_log_pmf
+from scribe._types import Array, Key, Natural
+from scribe.families._base import Family, Moments, Thinned
+
+__all__ = ["NegativeBinomial", "ThinnedNegativeBinomial", "sample_gamma_poisson"]
+
+_LOG_RATE_MAX = 20.0
+"""Poisson rates are drawn below exp(20) = 4.9e8, where float32 and int32 samplers are still defined."""
+
+
+def sample_gamma_poisson(key: Key, log_mean: Array, log_size: Array) -> Array:
+    """Draw negative binomial counts of mean ``exp(log_mean)`` and size ``exp(log_size)`` as floats.
+
+    The gamma rate is drawn on the log scale, so that sizes down to 1e-6 do not underflow.
+    """
+    key_rate, key_count = jax.random.split(key)
+    log_mean, log_size = jnp.broadcast_arrays(log_mean, log_size)
+    log_rate = jax.random.loggamma(key_rate, jnp.exp(log_size)) - log_size + log_mean
+    rate = jnp.exp(jnp.minimum(log_rate, _LOG_RATE_MAX))
+    return jax.random.poisson(key_count, rate).astype(log_mean.dtype)
+
+
+@dataclass(frozen=True)
+class ThinnedNegativeBinomial(Thinned):
+    """Posterior of the molecules of a cell given those observed.
+
+    With odds ``phi = (1-p)/p`` and capture ``nu``, the unseen molecules ``d = m - u`` follow
+    NB(size ``r + u``, probability ``p (1 - nu)``), that is mean ``(r + u) w`` and variance ``(r + u) w (1 + w)`` with
+    ``w = (1 - nu)/(phi + nu)``.
+    """
+
+    u: Array
+    log_size: Array
+    log_odds: Array
+    offset: Array
+
+    def _size_and_weight(self) -> tuple[Array, Array]:
+        capture = jnp.exp(self.offset)
+        weight = -jnp.expm1(self.offset) / (jnp.exp(self.log_odds) + capture)
+        return self.u + jnp.exp(self.log_size), weight
+
+    def moments(self) -> Moments:
+        """Mean ``u + (r+u) w`` and variance ``(r+u) w (1+w)``."""
+        size, weight = self._size_and_weight()
+        return Moments(self.u + size * weight, size * weight * (1.0 + weight))
+
+    def mode(self) -> Array:
+        """Most probable count ``u + floor(max(r+u-1, 0) w)``."""
+        size, weight = self._size_and_weight()
+        return self.u + jnp.floor(jnp.maximum(size - 1.0, 0.0) * weight)
+
+    def sample(self, key: Key) -> Array:
+        """One draw."""
+        size, weight = self._size_and_weight()
+        tiny = jnp.finfo(weight.dtype).tiny
+        log_mean = jnp.log(size) + jnp.log(jnp.maximum(weight, tiny))
+        return self.u + jnp.where(weight > 0.0, sample_gamma_poisson(key, log_mean, jnp.log(size)), 0.0)
+
+
+@dataclass(frozen=True)
+class NegativeBinomial(Family):
+    r"""Negative binomial: :math:`P(u) = \Gamma(u+r)/(\Gamma(r)\,u!)\,(1-\hat p)^r \hat p^u`.
+
+    Natural parameters are ``log_mean`` (the mean before capture, :math:`\log\mu`) and ``log_odds``
+    (:math:`\log\phi = \log\{(1-p)/p\} = \log r - \log\mu`), a scalar where all genes share their odds. Thinning by
+    :math:`\nu = e^x` keeps :math:`r` and shifts the logit: :math:`\operatorname{logit}\hat p = x - \log\phi`.
+
+    With shared odds the sum of the cell terms has a closed form in the totals :math:`U_c` alone,
+    :math:`\sum_c U_c \log\hat p_c + (\sum_g r_g)\sum_c\log(1-\hat p_c)`.
+    """
+
+    layers = ("nb",)
+    natural = ("log_mean", "log_odds")
+
+    def gene_term(self, u: Array, natural: Natural) -> Array:
+        r"""Binomial coefficient :math:`\log\Gamma(u+r) - \log\Gamma(r) - \log u!`."""
+        return log_binomial(u, jnp.exp(natural["log_mean"] + natural["log_odds"]))
+
+    def cell_term(self, u: Array, natural: Natural, offset: Array) -> Array:
+        r""":math:`u\log\hat p + r\log(1-\hat p)`, both logarithms taken on the logit."""
+        logit = offset - natural["log_odds"]
+        size = jnp.exp(natural["log_mean"] + natural["log_odds"])
+        return -u * jax.nn.softplus(-logit) - size * jax.nn.softplus(logit)
+
+    def correction(self, u: Array, natural: Natural, offset: Array) -> Array:
+        r""":math:`u\log\hat p`."""
+        return -u * jax.nn.softplus(natural["log_odds"] - offset)
+
+    def log_pmf(self, u: Array, natural: Natural, offset: Array) -> Array:
+        """Saddle-point form, free of the cancellation between the two terms at large counts."""
+        return nb_log_pmf(u, natural["log_mean"] + offset, natural["log_mean"] + natural["log_odds"])
+
+    def summarises(self, natural_axes: Mapping[str, tuple[str, ...]]) -> bool:
+        """Totals suffice where the odds are shared by all genes."""
+        return "gene" not in natural_axes["log_odds"]
+
+    def cell_sum(self, natural: Natural, offset: Array, cells: Cells) -> Array | None:
+        """Sum of the cell terms from the totals, where the odds are shared."""
+        if natural["log_odds"].ndim > 0:
+            return None
+        logit = offset - natural["log_odds"]
+        size = jnp.sum(jnp.exp(natural["log_mean"] + natural["log_odds"]))
+        terms = cells.totals * jax.nn.softplus(-logit) + size * jax.nn.softplus(logit)
+        return -jnp.sum(cells.weight * terms)
+
+    def sample(self, key: Key, natural: Natural, offset: Array) -> Array:
+        """Gamma-Poisson draw."""
+        log_size = natural["log_mean"] + natural["log_odds"]
+        return sample_gamma_poisson(key, natural["log_mean"] + offset, log_size)
+
+    def moments(self, natural: Natural, offset: Array) -> Moments:
+        r"""Mean :math:`\nu\mu` and variance :math:`\nu\mu(1 + \nu/\phi)`."""
+        mean = jnp.exp(natural["log_mean"] + offset)
+        return Moments(mean, mean * (1.0 + jnp.exp(offset - natural["log_odds"])))
+
+    def denoise(self, u: Array, natural: Natural, offset: Array) -> Thinned:
+        """Posterior of the molecules before capture."""
+        log_size = natural["log_mean"] + natural["log_odds"]
+        return ThinnedNegativeBinomial(u, log_size, natural["log_odds"], offset)
+
+    def readable(self, natural: Natural) -> dict[str, Array]:
+        """``mu``, ``r``, ``p`` and ``phi``."""
+        log_odds = natural["log_odds"]
+        return {
+            "mu": jnp.exp(natural["log_mean"]),
+            "r": jnp.exp(natural["log_mean"] + log_odds),
+            "p": jax.nn.sigmoid(-log_odds),
+            "phi": jnp.exp(log_odds),
+        }

@@ -1,0 +1,89 @@
+"""Poisson counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.special import gammaln
+
+from scribe._counts.data import Cells
+from scribe._types import Array, Key, Natural
+from scribe.families._base import Family, Moments, Thinned
+
+__all__ = ["Poisson", "ThinnedPoisson"]
+
+
+@dataclass(frozen=True)
+class ThinnedPoisson(Thinned):
+    """Posterior of the molecules of a cell: the unseen ones are Poisson with mean ``mu (1 - nu)``."""
+
+    u: Array
+    log_mean: Array
+    offset: Array
+
+    def _unseen(self) -> Array:
+        return -jnp.exp(self.log_mean) * jnp.expm1(self.offset)
+
+    def moments(self) -> Moments:
+        """Mean ``u + mu (1 - nu)`` and variance ``mu (1 - nu)``."""
+        unseen = jnp.broadcast_to(self._unseen(), jnp.broadcast_shapes(self.u.shape, self._unseen().shape))
+        return Moments(self.u + unseen, unseen)
+
+    def mode(self) -> Array:
+        """Most probable count ``u + floor(mu (1 - nu))``."""
+        return self.u + jnp.floor(self._unseen())
+
+    def sample(self, key: Key) -> Array:
+        """One draw."""
+        unseen = self.moments().variance
+        return self.u + jax.random.poisson(key, unseen).astype(self.u.dtype)
+
+
+@dataclass(frozen=True)
+class Poisson(Family):
+    r"""Poisson: :math:`\log P(u) = u(\log\mu + x) - \mu e^x - \log u!`; the NB at :math:`r\to\infty`."""
+
+    layers = ("poisson",)
+    natural = ("log_mean",)
+
+    def gene_term(self, u: Array, natural: Natural) -> Array:
+        r""":math:`u\log\mu - \log u!`."""
+        return u * natural["log_mean"] - gammaln(u + 1.0)
+
+    def cell_term(self, u: Array, natural: Natural, offset: Array) -> Array:
+        r""":math:`u x - \mu e^x`."""
+        return u * offset - jnp.exp(natural["log_mean"] + offset)
+
+    def correction(self, u: Array, natural: Natural, offset: Array) -> Array:
+        r""":math:`u x`."""
+        return u * offset
+
+    def summarises(self, natural_axes: Mapping[str, tuple[str, ...]]) -> bool:
+        """Totals always suffice."""
+        return True
+
+    def cell_sum(self, natural: Natural, offset: Array, cells: Cells) -> Array | None:
+        """Sum of the cell terms from the totals."""
+        total_mean = jnp.sum(jnp.exp(natural["log_mean"]))
+        return jnp.sum(cells.weight * (cells.totals * offset - total_mean * jnp.exp(offset)))
+
+    def sample(self, key: Key, natural: Natural, offset: Array) -> Array:
+        """Poisson draw, as floats."""
+        mean = jnp.exp(natural["log_mean"] + offset)
+        return jax.random.poisson(key, mean).astype(mean.dtype)
+
+    def moments(self, natural: Natural, offset: Array) -> Moments:
+        """Mean and variance, both ``mu nu``."""
+        mean = jnp.exp(natural["log_mean"] + offset)
+        return Moments(mean, mean)
+
+    def denoise(self, u: Array, natural: Natural, offset: Array) -> Thinned:
+        """Posterior of the molecules before capture."""
+        return ThinnedPoisson(u, natural["log_mean"], offset)
+
+    def readable(self, natural: Natural) -> dict[str, Array]:
+        """``mu``."""
+        return {"mu": jnp.exp(natural["log_mean"])}

@@ -1,0 +1,134 @@
+"""Zero inflation: a gene is silent in a cell with its own probability."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+
+from scribe._types import Array, Key, Natural
+from scribe.families._base import Family, Moments, Param, Thinned
+
+__all__ = ["ZeroInflated", "ZeroInflatedThinned", "zero_inflated"]
+
+
+@dataclass(frozen=True)
+class ZeroInflatedThinned(Thinned):
+    r"""Posterior of the count before capture under zero inflation.
+
+    A zero came from the gate with probability
+    :math:`w = \pi / \{\pi + (1-\pi) P(0)\}`; then nothing is known of the count and it follows the family at full
+    capture. Otherwise, and for every positive count, the base rule holds.
+    """
+
+    gated: Array
+    seen: Thinned
+    prior: Thinned
+
+    def moments(self) -> Moments:
+        """Law of total expectation and variance over the two origins of a zero."""
+        seen, prior = self.seen.moments(), self.prior.moments()
+        mean = self.gated * prior.mean + (1.0 - self.gated) * seen.mean
+        between = self.gated * (1.0 - self.gated) * jnp.square(prior.mean - seen.mean)
+        return Moments(mean, self.gated * prior.variance + (1.0 - self.gated) * seen.variance + between)
+
+    def mode(self) -> Array:
+        """Mode of the more probable origin."""
+        return jnp.where(self.gated > 0.5, self.prior.mode(), self.seen.mode())
+
+    def sample(self, key: Key) -> Array:
+        """One draw: the origin, then the count."""
+        key_gate, key_seen, key_prior = jax.random.split(key, 3)
+        gate = jax.random.uniform(key_gate, self.gated.shape, self.gated.dtype) < self.gated
+        return jnp.where(gate, self.prior.sample(key_prior), self.seen.sample(key_seen))
+
+
+@dataclass(frozen=True)
+class ZeroInflated(Family):
+    r"""Zero-inflated counts: :math:`P(0) = \pi + (1-\pi)P_0(0)`, :math:`P(u) = (1-\pi)P_0(u)` for :math:`u > 0`.
+
+    Adds the natural parameter ``gate_logit``, :math:`\operatorname{logit}\pi_g`, to those of the base.
+    """
+
+    base: Family
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Those of the base and this one."""
+        return (*self.base.layers, "zero_inflated")
+
+    @property
+    def natural(self) -> tuple[str, ...]:
+        """Those of the base and ``gate_logit``."""
+        return (*self.base.natural, "gate_logit")
+
+    @property
+    def params(self) -> tuple[Param, ...]:
+        """Those of the base and ``gate``."""
+        return (*self.base.params, Param("gate", "zero_inflation", "unit", ("gene",)))
+
+    @property
+    def captured(self) -> bool:
+        """As the base."""
+        return self.base.captured
+
+    def gene_term(self, u: Array, natural: Natural) -> Array:
+        """That of the base: it is zero at ``u = 0``, where the gate acts."""
+        return self.base.gene_term(u, natural)
+
+    def _mix(self, u: Array, base: Array, gate_logit: Array) -> Array:
+        open_gate = -jax.nn.softplus(gate_logit) + base
+        return jnp.where(u > 0, open_gate, jnp.logaddexp(-jax.nn.softplus(-gate_logit), open_gate))
+
+    def cell_term(self, u: Array, natural: Natural, offset: Array) -> Array:
+        """Base term behind an open gate, mixed with the closed gate at zero."""
+        return self._mix(u, self.base.cell_term(u, natural, offset), natural["gate_logit"])
+
+    def correction(self, u: Array, natural: Natural, offset: Array) -> Array:
+        r"""Base correction, plus :math:`\log\{(1-\pi)P_0(0)\} - \log\{\pi + (1-\pi)P_0(0)\}` where ``u > 0``."""
+        silent = self.base.cell_term(jnp.zeros_like(u), natural, offset)
+        gate = -jax.nn.softplus(natural["gate_logit"] - silent)
+        return jnp.where(u > 0, gate, 0.0) + self.base.correction(u, natural, offset)
+
+    def log_pmf(self, u: Array, natural: Natural, offset: Array) -> Array:
+        """Log-probability of the count."""
+        return self._mix(u, self.base.log_pmf(u, natural, offset), natural["gate_logit"])
+
+    def sample(self, key: Key, natural: Natural, offset: Array) -> Array:
+        """Draw the base and close the gate at random."""
+        key_base, key_gate = jax.random.split(key)
+        counts = self.base.sample(key_base, natural, offset)
+        closed = jax.random.uniform(key_gate, counts.shape, counts.dtype) < jax.nn.sigmoid(natural["gate_logit"])
+        return jnp.where(closed, 0.0, counts)
+
+    def moments(self, natural: Natural, offset: Array) -> Moments:
+        r"""Mean :math:`(1-\pi)m` and variance :math:`(1-\pi)(v + \pi m^2)`."""
+        mean, variance = self.base.moments(natural, offset)
+        gate = jax.nn.sigmoid(natural["gate_logit"])
+        open_gate = jax.nn.sigmoid(-natural["gate_logit"])
+        return Moments(open_gate * mean, open_gate * (variance + gate * jnp.square(mean)))
+
+    def denoise(self, u: Array, natural: Natural, offset: Array) -> Thinned:
+        """Posterior of the molecules before capture and before the gate."""
+        zero = jnp.zeros_like(u)
+        silent = self.base.cell_term(zero, natural, offset)
+        gated = jnp.where(u > 0, 0.0, jax.nn.sigmoid(natural["gate_logit"] - silent))
+        nothing_captured = jnp.full_like(offset, -jnp.inf)
+        return ZeroInflatedThinned(
+            gated,
+            seen=self.base.denoise(u, natural, offset),
+            prior=self.base.denoise(zero, natural, nothing_captured),
+        )
+
+    def readable(self, natural: Natural) -> dict[str, Array]:
+        """Those of the base and ``gate``."""
+        return {**self.base.readable(natural), "gate": jax.nn.sigmoid(natural["gate_logit"])}
+
+
+def zero_inflated(base: Family) -> Family:
+    """Give every gene of ``base`` a probability of being silent."""
+    if "gate_logit" in base.natural:
+        msg = f"{base.name} is zero-inflated already; apply zero_inflated once."
+        raise ValueError(msg)
+    return ZeroInflated(base)

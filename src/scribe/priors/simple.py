@@ -1,0 +1,125 @@
+"""Priors of one element each, written on the real line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpyro.distributions as dist
+from scipy.special import digamma
+
+from scribe._dist.logit_beta import LogitBeta
+from scribe.priors._base import Base, CellContext
+
+__all__ = ["Beta", "BetaPrime", "LogNormal", "TransformedNormal"]
+
+
+def _check_scale(name: str, scale: float) -> None:
+    if not scale > 0:
+        msg = f"{name} needs a scale above 0, got {scale!r}."
+        raise ValueError(msg)
+
+
+def _check_shapes(name: str, a: float, b: float) -> None:
+    if not (a > 0 and b > 0):
+        msg = f"{name} needs two shapes above 0, got ({a!r}, {b!r})."
+        raise ValueError(msg)
+
+
+@dataclass(frozen=True)
+class LogNormal(Base):
+    r""":math:`\log\theta \sim N(\text{loc}, \text{scale})` for a positive parameter."""
+
+    loc: float
+    scale: float
+    link = "exp"
+
+    def __post_init__(self) -> None:
+        _check_scale("LogNormal(loc, scale)", self.scale)
+
+    def distribution(self, context: CellContext) -> dist.Distribution:
+        """Normal on the log scale."""
+        return dist.Normal(self.loc, self.scale)
+
+    def centre(self) -> float:
+        """The log of the median."""
+        return self.loc
+
+    def to_json(self) -> dict[str, object]:
+        """Type and parameters."""
+        return {"type": "lognormal", "args": [self.loc, self.scale]}
+
+
+@dataclass(frozen=True)
+class Beta(Base):
+    r""":math:`\theta \sim \mathrm{Beta}(a, b)` for a probability."""
+
+    a: float
+    b: float
+    link = "sigmoid"
+
+    def __post_init__(self) -> None:
+        _check_shapes("Beta(a, b)", self.a, self.b)
+
+    def distribution(self, context: CellContext) -> dist.Distribution:
+        """Beta on the logit scale."""
+        return LogitBeta(self.a, self.b)
+
+    def centre(self) -> float:
+        """Mean of the logit."""
+        return float(digamma(self.a) - digamma(self.b))
+
+    def to_json(self) -> dict[str, object]:
+        """Type and parameters."""
+        return {"type": "beta", "args": [self.a, self.b]}
+
+
+@dataclass(frozen=True)
+class BetaPrime(Base):
+    r"""Odds :math:`\theta = (1-q)/q` of a probability :math:`q \sim \mathrm{Beta}(a, b)`.
+
+    The density is :math:`\theta^{b-1}(1+\theta)^{-(a+b)}/B(a,b)`, so that ``phi`` under BetaPrime(a, b) and ``p`` under
+    Beta(a, b) are the same prior.
+    """
+
+    a: float
+    b: float
+    link = "exp"
+
+    def __post_init__(self) -> None:
+        _check_shapes("BetaPrime(a, b)", self.a, self.b)
+
+    def distribution(self, context: CellContext) -> dist.Distribution:
+        """Beta prime on the log scale."""
+        return LogitBeta(self.b, self.a)
+
+    def centre(self) -> float:
+        """Mean of the logarithm."""
+        return float(digamma(self.b) - digamma(self.a))
+
+    def to_json(self) -> dict[str, object]:
+        """Type and parameters."""
+        return {"type": "betaprime", "args": [self.a, self.b]}
+
+
+@dataclass(frozen=True)
+class TransformedNormal(Base):
+    """A normal variable pushed through a link: softplus or exp for positive parameters, sigmoid for probabilities."""
+
+    loc: float
+    scale: float
+    link: str
+
+    def __post_init__(self) -> None:
+        _check_scale("Normal(loc, scale)", self.scale)
+
+    def distribution(self, context: CellContext) -> dist.Distribution:
+        """The normal."""
+        return dist.Normal(self.loc, self.scale)
+
+    def centre(self) -> float:
+        """The mean."""
+        return self.loc
+
+    def to_json(self) -> dict[str, object]:
+        """Type and parameters."""
+        return {"type": "normal", "args": [self.loc, self.scale, self.link]}

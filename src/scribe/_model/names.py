@@ -1,0 +1,92 @@
+"""Familiar names: of models, of flags that select them, and of parameters."""
+
+from __future__ import annotations
+
+import difflib
+
+from scribe.families import Family, from_layers
+
+__all__ = ["DESCRIPTIVE", "MODELS", "describe", "nearest", "resolve_family", "site_of"]
+
+MODELS: dict[str, tuple[str, ...]] = {
+    "nbdm": ("nb",),
+    "nbvcp": ("nb", "with_capture"),
+    "zinb": ("nb", "zero_inflated"),
+    "zinbvcp": ("nb", "with_capture", "zero_inflated"),
+    "poisson": ("poisson",),
+    "poissonvcp": ("poisson", "with_capture"),
+    "zip": ("poisson", "zero_inflated"),
+    "zipvcp": ("poisson", "with_capture", "zero_inflated"),
+}
+"""Model names and the composition each stands for."""
+
+DEFAULT_MODEL = "nbvcp"
+
+_PARAMETERS: dict[str, tuple[str, ...]] = {
+    "mu": ("expression", "mean_expression"),
+    "r": ("dispersion",),
+    "p": ("prob", "probability"),
+    "phi": ("odds", "odds_ratio"),
+    "gate": ("zero_inflation",),
+    "p_capture": ("capture_prob", "capture_probability"),
+    "phi_capture": ("capture_odds", "capture_odds_ratio"),
+    "eta_capture": ("capture_efficiency",),
+}
+
+DESCRIPTIVE: dict[str, str] = {site: names[0] for site, names in _PARAMETERS.items()}
+"""Site name -> the descriptive name results print with ``descriptive_names=True``."""
+
+_SITES: dict[str, str] = {name: site for site, names in _PARAMETERS.items() for name in (site, *names)}
+
+
+def nearest(name: str, allowed: list[str]) -> str:
+    """`` Did you mean 'x'?`` for the allowed name closest in spelling, or nothing."""
+    match = difflib.get_close_matches(name, allowed, n=1, cutoff=0.6)
+    return f" Did you mean {match[0]!r}?" if match else ""
+
+
+def site_of(name: str) -> str | None:
+    """Site for an internal or descriptive parameter name; None for a name that is neither."""
+    return _SITES.get(name)
+
+
+def describe(site: str, *, descriptive: bool) -> str:
+    """Name under which a site is returned."""
+    return DESCRIPTIVE.get(site, site) if descriptive else site
+
+
+def _flags_of(layers: tuple[str, ...]) -> dict[str, bool]:
+    return {"variable_capture": "with_capture" in layers, "zero_inflation": "zero_inflated" in layers}
+
+
+def resolve_family(model: str | Family | None, *, variable_capture: bool | None, zero_inflation: bool | None) -> Family:
+    """Family for a model name or the flags that compose it.
+
+    Without a name, a flag that is not given takes its default (capture yes, zero inflation no). With a name, flags
+    may only confirm it.
+    """
+    if isinstance(model, Family):
+        layers, called = model.layers, model.name
+    else:
+        layers, called = _layers_of(model or DEFAULT_MODEL), repr(model)
+    given = {"variable_capture": variable_capture, "zero_inflation": zero_inflation}
+    if model is None:
+        base = layers[:1]
+        capture = ("with_capture",) if variable_capture in (None, True) else ()
+        return from_layers((*base, *capture, *(("zero_inflated",) if zero_inflation else ())))
+    for flag, implied in _flags_of(layers).items():
+        if given[flag] is not None and given[flag] != implied:
+            msg = (
+                f"model={called} means {flag}={implied}, but {flag}={given[flag]} was passed as well. Leave out "
+                f"`model` to compose the model from the flags, or leave out `{flag}`."
+            )
+            raise ValueError(msg)
+    return from_layers(layers)
+
+
+def _layers_of(model: str) -> tuple[str, ...]:
+    if model not in MODELS:
+        allowed = list(MODELS)
+        msg = f"Unknown model {model!r}.{nearest(model, allowed)} Choose one of: {', '.join(map(repr, allowed))}."
+        raise ValueError(msg)
+    return MODELS[model]

@@ -1,0 +1,97 @@
+"""Every flat keyword of ``fit``: one declaration gives the typed signature, the docs table, the checks and defaults."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, TypedDict
+
+from scribe._model.names import nearest
+
+__all__ = ["FitOptions", "Option", "complete", "options_table"]
+
+
+@dataclass(frozen=True)
+class Option:
+    """A flat keyword: its default, the group it is listed under, what it does, and an older name it goes by."""
+
+    default: Any
+    group: str
+    doc: str
+    alias: str | None = None
+
+
+class FitOptions(TypedDict, total=False):
+    """Flat keywords of `scribe.fit` and `scribe.tl.fit`."""
+
+    variable_capture: Annotated[bool | None, Option(None, "model", "Give every cell its own capture probability.")]
+    zero_inflation: Annotated[bool | None, Option(None, "model", "Give every gene a probability of being silent.")]
+    parameterization: Annotated[
+        str | None, Option(None, "model", "Which parameters are sampled; None is the family's default.", "coordinates")
+    ]
+    unconstrained: Annotated[
+        bool, Option(False, "model", "Normal priors pushed through a transform instead of Beta and LogNormal ones.")
+    ]
+    positive_transform: Annotated[
+        str | Mapping[str, str] | None,
+        Option(None, "model", "With unconstrained=True: 'softplus' (default) or 'exp', or one per parameter."),
+    ]
+    priors: Annotated[
+        Mapping[str, Any] | None,
+        Option(None, "model", "Hyperparameters by parameter name; 'organism' or 'capture_efficiency' anchors capture."),
+    ]
+    guide: Annotated[Any, Option("mean_field", "guide", "Variational family, by name or as an object.")]
+    inference_method: Annotated[Any, Option("svi", "inference", "Engine, by name or as an object.", "engine")]
+    n_steps: Annotated[int, Option(50_000, "inference", "Largest number of optimisation steps.")]
+    batch_size: Annotated[int | None, Option(None, "inference", "Cells per step; None is all of them.")]
+    optimizer_config: Annotated[
+        Mapping[str, Any] | None, Option(None, "inference", "Optimiser 'name', 'step_size' and settings.")
+    ]
+    stable_update: Annotated[bool, Option(True, "inference", "Skip steps whose loss or gradient is not finite.")]
+    restore_best: Annotated[
+        bool, Option(False, "inference", "Return the best parameters even where early stopping is disabled.")
+    ]
+    early_stopping: Annotated[Any, Option(None, "inference", "Convergence rule: a dict, an EarlyStopping or False.")]
+    log_progress_lines: Annotated[bool, Option(False, "inference", "Log lines of plain text, for log files.")]
+    checkpoint_dir: Annotated[
+        Any, Option(None, "inference", "Directory in which to save the state of the fit, and to continue from.")
+    ]
+    enable_x64: Annotated[bool | None, Option(None, "inference", "Use 64-bit floats; None is 32-bit for SVI.")]
+    seed: Annotated[Any, Option(None, "data", "Same as rng.")]
+    cells_axis: Annotated[int, Option(0, "data", "Axis of an array that runs over cells.")]
+    non_integer: Annotated[
+        str, Option("warn", "data", "What to do with count-like values that are not whole: 'warn', 'round', 'raise'.")
+    ]
+
+
+def options_table() -> dict[str, Option]:
+    """Every keyword with its declaration."""
+    hints = typing.get_type_hints(FitOptions, include_extras=True)
+    return {name: hint.__metadata__[0] for name, hint in hints.items()}
+
+
+def complete(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Fill in defaults, resolve older names and refuse unknown keywords.
+
+    Raises
+    ------
+    TypeError
+        For an unknown keyword, naming the nearest one.
+    ValueError
+        If a keyword is given under two names.
+    """
+    table = options_table()
+    aliases = {option.alias: name for name, option in table.items() if option.alias}
+    values: dict[str, Any] = {}
+    for name, value in given.items():
+        target = aliases.get(name, name)
+        if target not in table:
+            hint = nearest(name, [*table, *aliases])
+            msg = f"fit() got an unknown keyword {name!r}.{hint} All keywords: {', '.join(sorted(table))}."
+            raise TypeError(msg)
+        if target in values:
+            msg = f"{target!r} was given twice, also as {table[target].alias!r}: keep one."
+            raise ValueError(msg)
+        values[target] = value
+    return {name: values.get(name, option.default) for name, option in table.items()}

@@ -1,0 +1,194 @@
+"""From what users say of a model (names, flags, tuples) to a `ModelSpec`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from scribe import coordinates as coordinate_systems
+from scribe._dist.links import LINKS
+from scribe._model.names import DESCRIPTIVE, nearest, resolve_family, site_of
+from scribe._model.spec import CAPTURE_SITES, ModelSpec
+from scribe.coordinates import Coordinates
+from scribe.families import Family, Param
+from scribe.priors import Beta, BetaPrime, CaptureAnchor, LogNormal, Prior, TransformedNormal, organism
+
+__all__ = ["resolve_spec"]
+
+_CONSTRAINED: dict[str, Prior] = {
+    "p": Beta(1.0, 1.0),
+    "phi": BetaPrime(1.0, 1.0),
+    "r": LogNormal(0.0, 3.0),
+    "mu": LogNormal(0.0, 3.0),
+    "gate": Beta(1.0, 9.0),
+    "p_capture": Beta(1.0, 1.0),
+    "phi_capture": BetaPrime(1.0, 1.0),
+}
+"""Default priors. Expression spans five orders of magnitude, hence the wide log-normals on ``r`` and ``mu``."""
+
+_UNCONSTRAINED: dict[str, tuple[float, float]] = {
+    "p": (0.0, 1.0),
+    "phi": (0.0, 1.0),
+    "r": (0.0, 3.0),
+    "mu": (0.0, 3.0),
+    "gate": (-2.0, 1.0),
+    "p_capture": (0.0, 1.0),
+    "phi_capture": (0.0, 1.0),
+}
+
+_SHAPES: dict[str, type[Prior]] = {
+    "p": Beta,
+    "phi": BetaPrime,
+    "gate": Beta,
+    "p_capture": Beta,
+    "phi_capture": BetaPrime,
+}
+_POSITIVE_TRANSFORMS = ("softplus", "exp")
+
+
+def resolve_spec(
+    model: str | Family | None = None,
+    *,
+    variable_capture: bool | None = None,
+    zero_inflation: bool | None = None,
+    parameterization: str | Coordinates | None = None,
+    unconstrained: bool = False,
+    positive_transform: str | Mapping[str, str] | None = None,
+    priors: Mapping[str, Any] | None = None,
+) -> ModelSpec:
+    """Specification for names, flags and hyperparameters; every inconsistency is an error that names the fix."""
+    family = resolve_family(model, variable_capture=variable_capture, zero_inflation=zero_inflation)
+    base = family.layers[0]
+    if isinstance(parameterization, Coordinates):
+        coordinates = coordinate_systems.find(parameterization.name, family=base)
+    else:
+        coordinates = coordinate_systems.find(parameterization, family=base)
+    given = _by_site(priors or {}, family)
+    anchor = _anchor(given, family)
+    capture = "eta_capture" if anchor is not None else coordinates.capture
+    params = [*coordinates.sampled, *family.params]
+    if family.captured:
+        params.append(CAPTURE_SITES[capture])
+    _refuse_derived(given, params, family=family, coordinates=coordinates)
+    transforms = _transforms(positive_transform, params, unconstrained=unconstrained)
+    chosen: dict[str, Prior] = {}
+    for param in params:
+        if param.name == "eta_capture" and anchor is not None:
+            chosen[param.name] = anchor
+        else:
+            link = None if not unconstrained else transforms.get(param.name, "sigmoid")
+            chosen[param.name] = _prior(param, given.get(param.name), link)
+    return ModelSpec(family, coordinates, chosen)
+
+
+def _by_site(priors: Mapping[str, Any], family: Family) -> dict[str, Any]:
+    """User's priors under site names; ``organism`` stays as it is."""
+    out: dict[str, Any] = {}
+    for name, value in priors.items():
+        site = "organism" if name == "organism" else site_of(name)
+        if site is None:
+            allowed = ["organism", *DESCRIPTIVE, *DESCRIPTIVE.values()]
+            msg = f"priors has an unknown key {name!r}.{nearest(name, allowed)} Known: {', '.join(allowed)}."
+            raise ValueError(msg)
+        if site in out:
+            msg = f"priors gives {site!r} twice, under its internal and its descriptive name: keep one."
+            raise ValueError(msg)
+        out[site] = value
+    capture = [name for name in ("organism", *CAPTURE_SITES) if name in out]
+    if capture and not family.captured:
+        msg = f"priors[{capture[0]!r}] needs a model with capture, e.g. model='nbvcp'; this one is {family.name}."
+        raise ValueError(msg)
+    return out
+
+
+def _anchor(given: dict[str, Any], family: Family) -> CaptureAnchor | None:
+    """Capture anchor from ``organism`` or ``eta_capture``."""
+    if "organism" in given and "eta_capture" in given:
+        msg = "priors gives both 'organism' and 'capture_efficiency'; they set the same prior: keep one."
+        raise ValueError(msg)
+    if "organism" in given:
+        return organism(str(given["organism"]))
+    value = given.get("eta_capture")
+    if value is None or isinstance(value, CaptureAnchor):
+        return value
+    log_m0, sigma = _pair("eta_capture", value, "(log_M0, sigma_M), the log of the total mRNA per cell and its spread")
+    return CaptureAnchor(log_m0, sigma)
+
+
+def _refuse_derived(given: dict[str, Any], params: list[Param], *, family: Family, coordinates: Coordinates) -> None:
+    """Refuse priors on parameters that these coordinates derive rather than sample."""
+    sampled = {p.name for p in params} | {"organism", "eta_capture"}
+    for name in given:
+        if name in sampled:
+            continue
+        if name in CAPTURE_SITES:
+            sites = [p for p in sampled if p in CAPTURE_SITES]
+            msg = (
+                f"priors[{name!r}] does not apply: with parameterization={coordinates.name!r} and these priors capture "
+                f"is sampled as {sorted(sites)}. Give the prior under that name."
+            )
+            raise ValueError(msg)
+        if name == "gate":
+            msg = f"priors['gate'] needs zero_inflation=True; this model is {family.name}."
+            raise ValueError(msg)
+        others = [c.name for c in coordinate_systems.ALL if name in {p.name for p in c.sampled}]
+        msg = (
+            f"priors[{name!r}] ({DESCRIPTIVE[name]}): {name} is not sampled under parameterization="
+            f"{coordinates.name!r}, which samples {[p.name for p in coordinates.sampled]}. Use parameterization="
+            f"{' or '.join(map(repr, others))}, or give priors on the sampled parameters."
+        )
+        raise ValueError(msg)
+
+
+def _transforms(
+    positive_transform: str | Mapping[str, str] | None, params: list[Param], *, unconstrained: bool
+) -> dict[str, str]:
+    """Link of every positive parameter in unconstrained mode."""
+    positive = [p.name for p in params if p.support == "positive"]
+    if positive_transform is None:
+        return dict.fromkeys(positive, "softplus")
+    if not unconstrained:
+        msg = (
+            f"positive_transform={positive_transform!r} has an effect only with unconstrained=True: pass that as well."
+        )
+        raise ValueError(msg)
+    if isinstance(positive_transform, str):
+        asked = dict.fromkeys(positive, positive_transform)
+    else:
+        asked = {}
+        for name, transform in positive_transform.items():
+            site = site_of(name)
+            if site not in positive:
+                msg = f"positive_transform has {name!r}, but the positive sampled parameters are {positive}."
+                raise ValueError(msg)
+            asked[str(site)] = transform
+    wrong = [t for t in asked.values() if t not in _POSITIVE_TRANSFORMS]
+    if wrong:
+        msg = f"positive_transform must be one of {_POSITIVE_TRANSFORMS}, got {wrong[0]!r}."
+        raise ValueError(msg)
+    return {**dict.fromkeys(positive, "softplus"), **asked}
+
+
+def _prior(param: Param, value: Any, link: str | None) -> Prior:
+    """Prior of one parameter: the default, or what the user gave; ``link`` is None in constrained mode."""
+    if isinstance(value, Prior):
+        support = "unit" if value.link == "sigmoid" else "positive"
+        if support != param.support:
+            msg = f"priors[{param.name!r}] has {value!r}, whose support does not fit a {param.support} parameter."
+            raise ValueError(msg)
+        return value
+    if link is not None:
+        loc, scale = _UNCONSTRAINED[param.name] if value is None else _pair(param.name, value, "(loc, scale)")
+        return TransformedNormal(loc, scale, LINKS[link].name)
+    if value is None:
+        return _CONSTRAINED[param.name]
+    make = _SHAPES.get(param.name, LogNormal)
+    a, b = _pair(param.name, value, "(loc, scale)" if make is LogNormal else "(a, b)")
+    return make(a, b)  # type: ignore[call-arg]  # every constructor of the table takes two numbers
+
+
+def _pair(name: str, value: Any, meaning: str) -> tuple[float, float]:
+    if isinstance(value, str) or not isinstance(value, (tuple, list)) or len(value) != 2:
+        msg = f"priors[{name!r}] must be a pair {meaning} or a scribe prior object, got {value!r}."
+        raise ValueError(msg)
+    return float(value[0]), float(value[1])

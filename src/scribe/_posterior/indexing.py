@@ -1,0 +1,41 @@
+"""Genes and cells by name, number, slice or mask."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from scribe._model.names import nearest
+from scribe._types import IntArray
+
+__all__ = ["Selector", "index_of"]
+
+Selector = Any
+"""Genes or cells by name, list of names, integer, slice, boolean mask or integer array."""
+
+
+def index_of(selector: Selector, size: int, names: np.ndarray[Any, Any] | None, *, what: str) -> IntArray:
+    """Integer index from names, integers, a slice or a mask."""
+    if isinstance(selector, slice):
+        return np.arange(size)[selector]
+    array = np.atleast_1d(np.asarray(selector))
+    if array.dtype.kind in "UOST" and array.size:
+        return _index_of_names([str(name) for name in array], names, what=what)
+    if array.dtype == bool and array.shape != (size,):
+        msg = f"The mask has {array.size:,} entries for {size:,} {what}s."
+        raise IndexError(msg)
+    return np.arange(size)[array]
+
+
+def _index_of_names(wanted: list[str], names: np.ndarray[Any, Any] | None, *, what: str) -> IntArray:
+    if names is None:
+        msg = f"These results hold no {what} names; index with integers, a slice or a mask."
+        raise KeyError(msg)
+    position = {name: i for i, name in reversed(list(enumerate(names)))}
+    missing = [name for name in wanted if name not in position]
+    if missing:
+        hint = nearest(missing[0], list(position))
+        msg = f"{len(missing)} {what}(s) are not in the results, the first: {missing[:5]}.{hint}"
+        raise KeyError(msg)
+    return np.asarray([position[name] for name in wanted])

@@ -1,0 +1,161 @@
+"""The posterior of a fit: arrays and a specification, nothing that needs the data or a traced model."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+
+from scribe._model.spec import ModelSpec, Site
+from scribe._types import Array, FloatArray, IntArray, Key
+from scribe.guides import Guide
+from scribe.guides.mean_field import LOC, LOG_SCALE
+from scribe.priors import latent_name
+
+__all__ = ["Parameters", "Posterior", "Summary"]
+
+
+class Parameters(NamedTuple):
+    """What a likelihood needs: natural parameters per gene and the log capture of every cell (cells,)."""
+
+    natural: dict[str, Array]
+    offset: Array
+
+
+class Summary(NamedTuple):
+    """Posterior mean and standard deviation of one quantity."""
+
+    mean: np.ndarray[Any, Any]
+    sd: np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """Variational posterior over the parameters of a model.
+
+    Parameters
+    ----------
+    spec
+        The model.
+    guide
+        The variational family.
+    params
+        Its arrays, on the host; those of per-gene sites start with the gene axis, those of per-cell sites with cells.
+    n_genes, n_cells
+        Lengths of the two axes.
+    """
+
+    spec: ModelSpec
+    guide: Guide
+    params: Mapping[str, np.ndarray[Any, Any]]
+    n_genes: int
+    n_cells: int
+
+    def axes_of(self, name: str) -> tuple[str, ...]:
+        """Axes of the site a trainable array belongs to."""
+        for site in self.spec.sites:
+            if name.startswith(latent_name(site.name)):
+                return site.axes
+        return ()
+
+    def subset(self, *, genes: IntArray | None = None, cells: IntArray | None = None) -> Posterior:
+        """Posterior of some genes and cells, by integer index."""
+        index = {"gene": genes, "cell": cells}
+        params = {}
+        for name, value in self.params.items():
+            axes = self.axes_of(name)
+            chosen = index[axes[0]] if axes else None
+            params[name] = value if chosen is None else value[chosen]
+        return replace(
+            self,
+            params=params,
+            n_genes=self.n_genes if genes is None else len(genes),
+            n_cells=self.n_cells if cells is None else len(cells),
+        )
+
+    def device_params(self) -> dict[str, Array]:
+        """Arrays of the guide in JAX's current floating type."""
+        dtype = jnp.zeros(()).dtype
+        return {name: jnp.asarray(value, dtype) for name, value in self.params.items()}
+
+    def centre(self) -> dict[str, Array]:
+        """Location of every site on the real line: the most probable value there."""
+        params = self.device_params()
+        return {site.name: params[latent_name(site.name) + LOC] for site in self.spec.sites}
+
+    def draws(self, key: Key, n_draws: int) -> dict[str, Array]:
+        """Draws of every site on the real line, (draws, ...) each."""
+        raw = self.guide.draw(key, self.device_params(), n_draws=n_draws)
+        return {site.name: raw[latent_name(site.name)] for site in self.spec.sites}
+
+    def draw_one_by_one(self, key: Key, n_draws: int) -> Iterator[dict[str, Array]]:
+        """The draws of `draws` singly, so that no more than one is in memory; equal to none of its arrays."""
+        params = self.device_params()
+        for number in range(n_draws):
+            raw = _one_draw(self.guide, params, jax.random.fold_in(key, number))
+            yield {site.name: raw[latent_name(site.name)][0] for site in self.spec.sites}
+
+    def parameters(self, values: Mapping[str, Array]) -> Parameters:
+        """Natural parameters and offsets from one value of every site on the real line."""
+        return Parameters(self.spec.natural(self.spec.working(values)), self.spec.offset(values, self.n_cells))
+
+    def readable(self, values: Mapping[str, Array]) -> dict[str, Array]:
+        """Named quantities from values with any number of leading draw axes."""
+        leading = next(iter(values.values())).ndim - len(self.spec.sites[0].axes)
+        function: Callable[[Mapping[str, Array]], dict[str, Array]] = self.spec.readable
+        for _ in range(leading):
+            function = jax.vmap(function)
+        return function(values)
+
+    def distributions(self) -> dict[str, dist.Distribution]:
+        """Posterior distribution of every sampled parameter, on its own scale."""
+        params = self.device_params()
+        return {site.name: self._distribution(site, params) for site in self.spec.sites}
+
+    def _distribution(self, site: Site, params: Mapping[str, Array]) -> dist.Distribution:
+        loc, log_scale = params[latent_name(site.name) + LOC], params[latent_name(site.name) + LOG_SCALE]
+        if site.link.name == "exp":
+            return dist.LogNormal(loc, jnp.exp(log_scale))
+        return dist.TransformedDistribution(dist.Normal(loc, jnp.exp(log_scale)), site.link.transform)
+
+    def summaries(self, key: Key, *, n_draws: int = 1000, block: int = 50) -> dict[str, Summary]:
+        """Posterior mean and standard deviation of every named quantity, streamed over draws."""
+        totals: dict[str, Array] = {}
+        squares: dict[str, Array] = {}
+        centre = self.readable(self.centre())
+        for first in range(0, n_draws, block):
+            values = self.draws(jax.random.fold_in(key, first), min(block, n_draws - first))
+            for name, draws in self.readable(values).items():
+                difference = draws - centre[name][None]
+                totals[name] = totals.get(name, 0.0) + jnp.sum(difference, axis=0)
+                squares[name] = squares.get(name, 0.0) + jnp.sum(jnp.square(difference), axis=0)
+        out = {}
+        for name, total in totals.items():
+            shift = total / n_draws
+            variance = jnp.maximum(squares[name] / n_draws - jnp.square(shift), 0.0) * n_draws / max(n_draws - 1, 1)
+            out[name] = Summary(np.asarray(centre[name] + shift), np.asarray(jnp.sqrt(variance)))
+        return out
+
+    def quantiles(self, key: Key, q: tuple[float, ...], *, n_draws: int, block: int = 2048) -> dict[str, FloatArray]:
+        """Posterior quantiles of every named quantity, (q, ...), block by block of genes and cells."""
+        parts: dict[str, list[FloatArray]] = {}
+        for number, first in enumerate(range(0, max(self.n_genes, self.n_cells), block)):
+            genes = np.arange(min(first, self.n_genes), min(first + block, self.n_genes))
+            cells = np.arange(min(first, self.n_cells), min(first + block, self.n_cells))
+            part = self.subset(genes=genes, cells=cells)
+            values = part.readable(part.draws(jax.random.fold_in(key, number), n_draws))
+            for name, draws in values.items():
+                if draws.ndim > 1 or number == 0:
+                    parts.setdefault(name, []).append(np.quantile(np.asarray(draws), q, axis=0))
+        return {name: np.concatenate(p, axis=-1) if p[0].ndim > 1 else p[0] for name, p in parts.items()}
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _one_draw(guide: Guide, params: dict[str, Array], key: Key) -> dict[str, Array]:
+    return guide.draw(key, params, n_draws=1)

@@ -1,0 +1,5 @@
+"""Data to try things on: embedded, simulated, fetched."""
+
+from scribe.datasets.embedded import pbmc3k, pbmc68k_counts
+
+__all__ = ["pbmc3k", "pbmc68k_counts"]

@@ -1,0 +1,5 @@
+"""Readers of what a fit left in an AnnData."""
+
+from scribe.get.fits import params, results
+
+__all__ = ["params", "results"]

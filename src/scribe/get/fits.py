@@ -1,0 +1,57 @@
+"""Results and tables of a fit."""
+
+from __future__ import annotations
+
+import pandas as pd
+from anndata import AnnData
+
+from scribe._adata.slots import Slots, read_fit, require
+from scribe._posterior.results import ScribeSVIResults
+
+__all__ = ["params", "results"]
+
+
+def results(adata: AnnData, *, key: str = "scribe") -> ScribeSVIResults:
+    """Rebuild the results object of a fit from its slots.
+
+    Parameters
+    ----------
+    adata
+        Annotated data with a fit, possibly a subset of the one that was fitted.
+    key
+        Name of the fit.
+
+    Returns
+    -------
+    Results for the genes and cells ``adata`` has now.
+
+    Raises
+    ------
+    KeyError
+        If there is no such fit, naming the verb to call.
+    """
+    return read_fit(adata, key=key)
+
+
+def params(adata: AnnData, *, key: str = "scribe") -> pd.DataFrame:
+    """Table of posterior summaries per gene.
+
+    Parameters
+    ----------
+    adata
+        Annotated data with a fit.
+    key
+        Name of the fit.
+
+    Returns
+    -------
+    One row per gene: posterior mean and sd of every per-gene parameter, and ``status``.
+
+    Raises
+    ------
+    KeyError
+        If there is no such fit, naming the verb to call.
+    """
+    require(adata, key)
+    table: pd.DataFrame = adata.varm[Slots(key).params]
+    return table.copy()

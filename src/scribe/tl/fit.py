@@ -1,0 +1,94 @@
+"""Fit a Bayesian model of counts."""
+
+from __future__ import annotations
+
+from typing import Unpack
+
+from anndata import AnnData
+
+from scribe._adata.read import read_counts
+from scribe._adata.slots import read_fit, write_fit
+from scribe._fit import fit_counts, seed_of
+from scribe._model.options import FitOptions, complete
+from scribe._types import Rng
+from scribe.families import Family
+
+__all__ = ["fit"]
+
+
+def fit(
+    adata: AnnData,
+    model: str | Family | None = None,
+    *,
+    layer: str | None = None,
+    key_added: str = "scribe",
+    rng: Rng = None,
+    resume: bool = False,
+    copy: bool = False,
+    **options: Unpack[FitOptions],
+) -> AnnData | None:
+    r"""Fit a Bayesian model of counts by variational inference.
+
+    The default model says that the molecules of a gene in a cell are negative binomial and that each is observed with
+    a probability of the cell's own, so that library size is part of the model rather than divided out beforehand:
+
+    .. math:: u_{cg} \sim \mathrm{NB}(r_g, \hat p_c),\qquad \hat p_c = \frac{p\,\nu_c}{1 - p(1-\nu_c)}.
+
+    Without a capture anchor (``priors={"organism": "human"}`` or ``{"capture_efficiency": (log_M0, sigma_M)}``) only
+    products :math:`\nu_c\mu_g` are identified: capture and expression are relative. ``uns[key]["data"]["capture"]``
+    says which of the two a fit has.
+
+    Parameters
+    ----------
+    adata
+        Annotated data with raw counts.
+    model
+        ``"nbvcp"`` unless given, or ``"nbdm"``, ``"zinb"``, ``"zinbvcp"``, ``"poisson"``, ``"poissonvcp"``, ``"zip"``,
+        ``"zipvcp"``, or a family object. With ``variable_capture`` or ``zero_inflation`` leave it out.
+    layer
+        Layer that holds the counts; None is ``.X``.
+    key_added
+        Name of the fit; all slots start with it.
+    rng
+        Seed, NumPy generator or JAX key; 42 unless given. The same seed on the same machine gives the same bits.
+    resume
+        Continue the fit that ``adata`` holds under ``key_added``.
+    copy
+        Return a copy of ``adata`` with the results instead of writing into it.
+    **options
+        Every keyword of the options table: model, priors, guide and inference settings.
+
+    Returns
+    -------
+    None, or the copy if ``copy=True``. Sets the following fields:
+
+    ``adata.varm[key_added + '_params']`` : :class:`pandas.DataFrame` (genes)
+        Posterior mean and sd of every per-gene parameter, ``mu_mean, mu_sd, r_mean, r_sd, ...``, in molecules
+        (``mu``); ``status`` says where a gene has no counts.
+    ``adata.obs[key_added + '_capture']``, ``adata.obs[key_added + '_capture_sd']`` : float (cells)
+        Posterior mean and sd of the capture probability, in models with capture.
+    ``adata.varm[key_added + '_<site>']``, ``adata.obsm[key_added + '_<site>']`` : float (genes or cells, 2)
+        Variational parameters, which subsetting subsets: they are the posterior.
+    ``adata.uns[key_added]`` : dict
+        ``config`` (JSON), ``sites`` and ``scalars`` (parameters shared by all genes), ``loss`` (nats per step),
+        ``convergence`` (the verdict), ``seed``, ``versions``, ``data``, ``schema_version``.
+
+    Raises
+    ------
+    ValueError
+        If the values are not counts, or options contradict each other; the message names the fix.
+
+    Examples
+    --------
+    >>> import scribe
+    >>> adata = scribe.datasets.pbmc68k_counts()
+    >>> scribe.tl.fit(adata, n_steps=200, early_stopping=False)
+    """
+    complete_options = complete(options)
+    seed = seed_of(rng, complete_options)
+    earlier = read_fit(adata, key=key_added) if resume else None
+    counts = read_counts(adata, layer=layer, non_integer=complete_options["non_integer"])
+    results = fit_counts(counts, model, complete_options, seed=seed, earlier=earlier)
+    target = adata.copy() if copy else adata
+    write_fit(target, results, counts, key=key_added, layer=layer, options=options)
+    return target if copy else None

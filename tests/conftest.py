@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,8 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from anndata import AnnData
 
 os.environ["MPLBACKEND"] = "Agg"
 
@@ -38,3 +41,32 @@ def data_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}; set SCRIBE_DATA to the folder that holds pbmc_facs.h5ad")
     return folder
+
+
+@pytest.fixture(scope="session")
+def small_counts() -> AnnData:
+    """Real counts of 150 cells and 51 genes from common to rare; copy before writing to it."""
+    import scribe
+
+    adata = scribe.datasets.pbmc68k_counts()
+    return adata[:150, adata.X.sum(0).A1.argsort()[::-15]].copy()
+
+
+@pytest.fixture(scope="session")
+def small_fit(small_counts: AnnData) -> AnnData:
+    """A short fit of the default model to `small_counts`, under the key "scribe"; copy before writing to it."""
+    import scribe
+
+    adata = small_counts.copy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", scribe.ConvergenceWarning)
+        scribe.tl.fit(adata, n_steps=300, early_stopping=False)
+    return adata
+
+
+@pytest.fixture(scope="session")
+def small_check(small_fit: AnnData) -> AnnData:
+    """`small_fit` with a posterior predictive check; copy before writing to it."""
+    import scribe
+
+    return scribe.tl.ppc(small_fit, n_samples=12, n_genes=6, copy=True)

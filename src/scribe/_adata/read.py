@@ -13,6 +13,7 @@ import scipy.sparse as sp
 from anndata import AnnData
 from anndata.abc import CSCDataset, CSRDataset
 
+from scribe._adata.provenance import computed_layers, refuse_computed_layer
 from scribe._counts.build import matrix_blocks, rows_per_block
 from scribe._counts.checks import NonInteger, looks_like_counts, other_calls
 from scribe._counts.container import Counts, Names
@@ -42,6 +43,7 @@ def read_counts(adata: AnnData, *, layer: str | None = None, non_integer: NonInt
     non_integer
         What to do about count-like values that are not whole numbers: `"warn"`, `"round"` or `"raise"`.
     """
+    refuse_computed_layer(adata, layer)
     source = "X" if layer is None else f"layers[{layer!r}]"
     counts = Counts.from_chunks(
         _blocks(adata, layer),
@@ -110,13 +112,13 @@ def integer_calls(adata: AnnData, *, exclude: str | None) -> tuple[str, ...]:
     exclude
         The layer already tried; None for `adata.X`.
     """
-    calls = []
+    calls, computed = [], computed_layers(adata)
     if exclude is not None and _holds_counts(adata.X):
         calls.append("scribe.tl.fit(adata)")
     calls += [
         f'scribe.tl.fit(adata, layer="{name}")'
         for name, matrix in adata.layers.items()
-        if name != exclude and _holds_counts(matrix)
+        if name != exclude and name not in computed and _holds_counts(matrix)
     ]
     if adata.raw is not None and _holds_counts(adata.raw.X):
         calls.append("scribe.tl.fit(adata.raw.to_adata())")

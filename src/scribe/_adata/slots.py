@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -15,17 +15,29 @@ import pandas as pd
 from anndata import AnnData, ImplicitModificationWarning
 
 from scribe._adata.read import read_counts
+from scribe._adata.uns import clean_uns
 from scribe._counts.checks import CountsWarning
 from scribe._counts.container import Counts
 from scribe._model.names import nearest
-from scribe._model.spec import ModelSpec
+from scribe._model.spec import CAPTURE_SITES, ModelSpec
 from scribe._posterior.posterior import Posterior, Summary
 from scribe._posterior.results import ScribeSVIResults
 from scribe.engines import Verdict
 from scribe.guides import from_json as guide_from_json
 from scribe.priors import latent_name
 
-__all__ = ["SCHEMA_VERSION", "Slots", "clean_uns", "read_fit", "require", "write_fit", "write_slots"]
+__all__ = [
+    "SCHEMA_VERSION",
+    "Slots",
+    "read_derived",
+    "read_fit",
+    "refuse_taken",
+    "remove_derived",
+    "require",
+    "write_derived",
+    "write_fit",
+    "write_slots",
+]
 
 SCHEMA_VERSION = 1
 
@@ -58,34 +70,19 @@ class Slots:
         """``.obs``: posterior standard deviation of the capture probability."""
         return self.of("capture_sd")
 
+    @property
+    def total(self) -> str:
+        """``.obs``: total count of the cell in the genes that were fitted."""
+        return self.of("total")
 
-def clean_uns(value: Any, path: str = "uns") -> Any:
-    """Turn a value into what every h5ad and zarr reader gets back unchanged, or say why it cannot be.
+    @property
+    def denoised(self) -> str:
+        """``.layers`` or ``.obsm``: denoised counts."""
+        return self.of("denoised")
 
-    Arrays of any library become NumPy arrays and NumPy scalars Python ones; None is refused (files with it cannot be
-    opened by anndata <= 0.11), as are lists, tuples and keys with a slash: those belong into the JSON string.
-    """
-    if isinstance(value, Mapping):
-        for name in value:
-            if not isinstance(name, str) or "/" in name:
-                msg = f"{path} has the key {name!r}; keys must be strings without '/'."
-                raise TypeError(msg)
-        return {name: clean_uns(item, f"{path}[{name!r}]") for name, item in value.items()}
-    if isinstance(value, (bool, int, float, str)):
-        return value
-    if isinstance(value, pd.DataFrame):
-        if not all(isinstance(column, str) for column in value.columns):
-            msg = f"{path} is a table whose column names are not all strings."
-            raise TypeError(msg)
-        return value
-    if isinstance(value, np.generic):
-        return value.item()
-    if value is not None and not isinstance(value, (list, tuple, set)):
-        array = np.asarray(value)
-        if array.dtype != object:
-            return array
-    msg = f"{path} is a {type(value).__name__}, which cannot be stored: use an array or the JSON configuration."
-    raise TypeError(msg)
+    def ppc(self, score: str) -> str:
+        """``.var`` and ``.obs``: one score of the posterior predictive check."""
+        return self.of(f"ppc_{score}")
 
 
 def write_slots(adata: AnnData, slots: Mapping[str, Mapping[str, Any]]) -> None:
@@ -140,11 +137,13 @@ def _site_arrays(posterior: Posterior) -> tuple[dict[str, dict[str, Any]], dict[
 
 
 def _gene_table(counts: Counts, summaries: Mapping[str, Summary], *, index: pd.Index[str]) -> pd.DataFrame:
-    """Posterior summaries per gene, and whether the gene had any counts."""
+    """Posterior summaries per gene, its observed mean, and whether it had any counts."""
     columns: dict[str, Any] = {}
     for name, summary in summaries.items():
-        if summary.mean.shape == (counts.n_genes,):
+        # there may be as many cells as genes, so the shape alone does not tell
+        if summary.mean.shape == (counts.n_genes,) and name not in CAPTURE_SITES:
             columns[f"{name}_mean"], columns[f"{name}_sd"] = summary.mean, summary.sd
+    columns["observed_mean"] = counts.gene_totals / max(counts.n_cells, 1)
     status = np.where(counts.gene_totals > 0, "ok", "all zero")
     columns["status"] = pd.Categorical(status, categories=["ok", "all zero"])
     return pd.DataFrame(columns, index=index)
@@ -168,13 +167,14 @@ def write_fit(
     placed, layout = _site_arrays(results.posterior)
     new: dict[str, dict[str, Any]] = {
         "varm": {slots.params: _gene_table(counts, summaries, index=adata.var_names)},
-        "obs": {},
+        "obs": {slots.total: counts.totals},
         "obsm": {},
     }
     for attribute in ("varm", "obsm"):
         new[attribute] |= {slots.of(site): array for site, array in placed[attribute].items()}
-    if "p_capture" in summaries:
-        new["obs"] = {slots.capture: summaries["p_capture"].mean, slots.capture_sd: summaries["p_capture"].sd}
+    capture = summaries.get("p_capture")
+    if capture is not None:
+        new["obs"] |= {slots.capture: capture.mean, slots.capture_sd: capture.sd}
     scalars = {}
     for name, summary in summaries.items():
         if summary.mean.ndim == 0:
@@ -202,6 +202,7 @@ def write_fit(
             "n_genes": counts.n_genes,
             "integer": counts.integer,
             "capture": results.capture_identified,
+            "mean_capture": 1.0 if capture is None else float(np.mean(capture.mean)),
         },
     }
     clean = clean_uns(record, f"uns[{key!r}]")
@@ -211,14 +212,88 @@ def write_fit(
 
 def _remove(adata: AnnData, key: str) -> None:
     """Delete every slot that an earlier fit under this key wrote, and what was computed from it."""
-    if key not in adata.uns or "config" not in adata.uns[key]:
-        return
-    owned = json.loads(adata.uns[key]["config"]).get("slots", {})
-    for attribute, target in (("varm", adata.varm), ("obsm", adata.obsm), ("obs", adata.obs)):
-        for name in owned.get(attribute, []):
-            if name in target:
-                del target[name]
-    del adata.uns[key]
+    for name in [name for name, record in adata.uns.items() if _derived_from(record) == key]:
+        _delete(adata, json.loads(adata.uns[name]["slots"]))
+    if key in adata.uns and "config" in adata.uns[key]:
+        owned = json.loads(adata.uns[key]["config"]).get("slots", {})
+        _delete(adata, {**owned, "uns": [key]})
+
+
+def _delete(adata: AnnData, owned: Mapping[str, Sequence[str]]) -> None:
+    """Delete slots, attribute -> names, as far as they are still there."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ImplicitModificationWarning)
+        for attribute, names in owned.items():
+            for name in names:
+                # looked up each time: a view becomes a copy on the first deletion
+                if name in _holder(adata, attribute):
+                    del _holder(adata, attribute)[name]
+
+
+def _derived_from(record: Any) -> str | None:
+    """Key of the fit that a record in ``uns`` was computed from; None for everything else there."""
+    return str(record["derived_from"]) if isinstance(record, Mapping) and "derived_from" in record else None
+
+
+def write_derived(
+    adata: AnnData,
+    slots: Mapping[str, Mapping[str, Any]],
+    *,
+    key: str,
+    name: str,
+    record: Mapping[str, Any],
+    place: str | None = None,
+) -> None:
+    """Write what a verb computed from the fit ``key``, replacing what its last run wrote.
+
+    Parameters
+    ----------
+    adata
+        Annotated data.
+    slots
+        The values: attribute -> slot -> value, without ``uns``.
+    key, name
+        Key of the fit and short name of the result: ``record`` goes to ``uns[key + "_" + name]``.
+    record
+        What else to keep. ``derived_from`` (the key) and ``slots`` (JSON) are added to it, so that `remove_derived`
+        and a new fit under the same key find every slot and leave none that is out of date.
+    place
+        Slot of ``uns`` to use instead.
+    """
+    place = Slots(key).of(name) if place is None else place
+    refuse_taken(adata, "uns", place, key=key)
+    owned = {**{attribute: sorted(named) for attribute, named in slots.items()}, "uns": [place]}
+    full = clean_uns({**record, "derived_from": key, "slots": json.dumps(owned)}, f"uns[{place!r}]")
+    if place in adata.uns:
+        _delete(adata, json.loads(adata.uns[place]["slots"]))
+    write_slots(adata, {**slots, "uns": {place: full}})
+
+
+def refuse_taken(adata: AnnData, attribute: str, place: str, *, key: str) -> None:
+    """Raise where a slot holds something that no result of the fit ``key`` may replace."""
+    if place in _holder(adata, attribute) and _derived_from(adata.uns.get(place)) != key:
+        msg = f"adata.{attribute}[{place!r}] is taken by something else: rename it, or choose another key_added."
+        raise ValueError(msg)
+
+
+def remove_derived(adata: AnnData, *, key: str, name: str) -> None:
+    """Delete the slots of one result of `write_derived`, if it is there."""
+    place = Slots(key).of(name)
+    if place in adata.uns and _derived_from(adata.uns[place]) == key:
+        _delete(adata, json.loads(adata.uns[place]["slots"]))
+
+
+def read_derived(adata: AnnData, *, key: str, name: str, verb: str) -> Mapping[str, Any]:
+    """Record of one result of `write_derived`; the error of a missing one names the verb that writes it."""
+    require(adata, key)
+    place = Slots(key).of(name)
+    record = adata.uns.get(place)
+    if _derived_from(record) != key:
+        call = f"scribe.tl.{verb}(adata)" if key == "scribe" else f"scribe.tl.{verb}(adata, key={key!r})"
+        msg = f"No adata.uns[{place!r}]. Run {call} first."
+        raise KeyError(msg)
+    found: Mapping[str, Any] = adata.uns[place]
+    return found
 
 
 def require(adata: AnnData, key: str) -> Mapping[str, Any]:
@@ -256,7 +331,7 @@ def read_fit(adata: AnnData, *, key: str = "scribe") -> ScribeSVIResults:
         posterior,
         np.asarray(record["loss"]),
         Verdict(**convergence),
-        int(record["seed"]),
+        seed=int(record["seed"]),
         gene_names=np.asarray(adata.var_names, object),
         cell_names=np.asarray(adata.obs_names, object),
         counts_source=_counts_reader(adata, config["layer"]),

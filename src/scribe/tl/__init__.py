@@ -1,5 +1,7 @@
 """Verbs: each reads an AnnData and writes what it learned into it."""
 
+from scribe.tl.denoise import denoise
 from scribe.tl.fit import fit
+from scribe.tl.ppc import ppc
 
-__all__ = ["fit"]
+__all__ = ["denoise", "fit", "ppc"]

@@ -64,7 +64,9 @@ def fit(
 
     ``adata.varm[key_added + '_params']`` : :class:`pandas.DataFrame` (genes)
         Posterior mean and sd of every per-gene parameter, ``mu_mean, mu_sd, r_mean, r_sd, ...``, in molecules
-        (``mu``); ``status`` says where a gene has no counts.
+        (``mu``); the gene's ``observed_mean`` count; ``status`` says where a gene has no counts.
+    ``adata.obs[key_added + '_total']`` : float (cells)
+        Total count of the cell.
     ``adata.obs[key_added + '_capture']``, ``adata.obs[key_added + '_capture_sd']`` : float (cells)
         Posterior mean and sd of the capture probability, in models with capture.
     ``adata.varm[key_added + '_<site>']``, ``adata.obsm[key_added + '_<site>']`` : float (genes or cells, 2)

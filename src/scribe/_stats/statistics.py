@@ -1,0 +1,106 @@
+"""Statistics of a data set of counts, in one pass over its non-zeros: what predictive checks compare."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from scribe._types import FloatArray, IntArray
+
+__all__ = ["SUMMARIES", "Block", "Statistics", "bin_edges", "statistics"]
+
+Block = tuple[IntArray, IntArray, FloatArray]
+"""Cell, gene and value of the positive counts of consecutive cells."""
+
+_SMALL = 4096
+
+
+class Statistics(NamedTuple):
+    """Statistics of one data set.
+
+    Attributes
+    ----------
+    gene
+        ``mean``, ``variance`` and ``zero_fraction`` over cells, (genes,) each.
+    cell
+        ``total`` count and number of genes ``detected``, (cells,) each.
+    histogram
+        Number of cells by bin of the count, (genes, bins).
+    """
+
+    gene: Mapping[str, FloatArray]
+    cell: Mapping[str, FloatArray]
+    histogram: IntArray
+
+
+def bin_edges(largest: float) -> IntArray:
+    """Lowest count of every bin: 0, 1, 2, 3, 4, 5-6, 7-9, 10-14, 15-21, ..., six to a decade; the last one is open.
+
+    They go on to about three times the largest observed count, so that replicates have room.
+    """
+    decades = np.rint(10 ** (np.arange(4, 60) / 6)).astype(np.int64)
+    return np.concatenate([np.arange(5), decades[: np.searchsorted(decades, largest, side="right") + 3]])
+
+
+def statistics(blocks: Iterable[Block], *, n_cells: int, n_genes: int, edges: IntArray) -> Statistics:
+    """Statistics of one data set in one pass over its non-zeros.
+
+    Parameters
+    ----------
+    blocks
+        The positive counts.
+    n_cells, n_genes
+        Shape of the data set.
+    edges
+        Lowest count of every bin of the histogram.
+    """
+    sums, squares = np.zeros((2, n_genes))
+    totals, detected = np.zeros((2, n_cells))
+    histogram = np.zeros(n_genes * len(edges), np.int64)
+    for cell, gene, value in blocks:
+        if not len(value):
+            continue
+        weight = value.astype(np.float64)
+        sums += np.bincount(gene, weight, n_genes)
+        squares += np.bincount(gene, weight * weight, n_genes)
+        first = int(cell.min())
+        here = slice(first, int(cell.max()) + 1)
+        totals[here] += np.bincount(cell - first, weight)
+        detected[here] += np.bincount(cell - first)
+        histogram += np.bincount(gene * np.int64(len(edges)) + _bin_of(value, edges), minlength=histogram.size)
+    table = histogram.reshape(n_genes, len(edges))
+    table[:, 0] = n_cells - table.sum(axis=1)
+    variance = np.maximum(squares - sums * sums / n_cells, 0.0) / max(n_cells - 1, 1)
+    gene_statistics = {"mean": sums / n_cells, "variance": variance, "zero_fraction": table[:, 0] / n_cells}
+    return Statistics(gene_statistics, {"total": totals, "detected": detected}, table)
+
+
+def _bin_of(value: FloatArray, edges: IntArray) -> IntArray:
+    """Bin of every positive count; counts that are not whole go to the nearest whole number above zero."""
+    whole = np.maximum(np.rint(value), 1.0).astype(np.int64)
+    table = np.searchsorted(edges, np.arange(_SMALL), side="right") - 1
+    bins = table[np.minimum(whole, _SMALL - 1)]
+    large = whole >= _SMALL
+    if large.any():
+        bins[large] = np.searchsorted(edges, whole[large], side="right") - 1
+    return bins
+
+
+def _dispersion(data: Statistics) -> float:
+    seen = data.gene["mean"] > 0
+    ratio = data.gene["variance"][seen] / data.gene["mean"][seen]
+    return float(ratio.mean()) if ratio.size else 0.0
+
+
+SUMMARIES: tuple[tuple[str, str, Callable[[Statistics], float]], ...] = (
+    ("total_mean", "cell", lambda data: float(data.cell["total"].mean())),
+    ("total_variance", "cell", lambda data: float(data.cell["total"].var())),
+    ("detected_mean", "cell", lambda data: float(data.cell["detected"].mean())),
+    ("detected_variance", "cell", lambda data: float(data.cell["detected"].var())),
+    ("zero_fraction", "gene", lambda data: float(data.gene["zero_fraction"].mean())),
+    ("dispersion", "gene", _dispersion),
+    ("never_detected", "gene", lambda data: float((data.gene["mean"] == 0).sum())),
+)
+"""Statistics of a whole data set: name, whether over cells or genes, and how to compute it."""

@@ -1,0 +1,178 @@
+"""Check a fit against the data by replicates drawn from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from scribe._adata.slots import Slots, read_fit, write_derived
+from scribe._counts.container import Counts
+from scribe._posterior.indexing import index_of
+from scribe._progress import Progress, progress
+from scribe._stats.ppc import LEVELS, Check, bands, check, spread, summary
+from scribe._stats.ranks import two_sided
+from scribe._stats.statistics import Block
+from scribe._types import IntArray, Rng
+
+__all__ = ["ppc"]
+
+_BLOCK_CELLS = 4096
+
+
+def ppc(
+    adata: AnnData,
+    *,
+    key: str = "scribe",
+    n_samples: int = 50,
+    genes: Sequence[str] | str | None = None,
+    n_genes: int = 25,
+    rng: Rng = None,
+    copy: bool = False,
+) -> AnnData | None:
+    r"""Posterior predictive check: how far the fitted model makes data like those it was fitted to [Gelman13]_.
+
+    Draws ``n_samples`` replicate data sets, each with its own draw of the parameters, and ranks the observed statistics
+    of every gene, every cell and the whole data set among the replicated ones. The replicates are streamed: no more
+    than a block of cells is in memory at a time.
+
+    Parameters
+    ----------
+    adata
+        Annotated data with a fit and the counts it was made on.
+    key
+        Name of the fit.
+    n_samples
+        Number of replicate data sets; p-values are resolved to ``1/(n_samples + 1)``.
+    genes
+        Genes whose histograms are kept for :func:`scribe.pl.ppc`; None takes ``n_genes`` of them.
+    n_genes
+        Number of genes to keep where ``genes`` is None, at equal steps of the logarithm of their mean count.
+    rng
+        Seed, NumPy generator or JAX key; the seed of the fit unless given.
+    copy
+        Return a copy of ``adata`` with the results instead of writing into it.
+
+    Returns
+    -------
+    None, or the copy if ``copy=True``. Sets the following fields:
+
+    ``adata.var[key + '_ppc_<statistic>_p']`` : float (genes)
+        p-values of ``mean``, ``variance`` and ``zero_fraction`` over cells: small where the observed value is larger
+        than the model's, near one where it is smaller.
+    ``adata.var[key + '_ppc_coverage_<level>']`` : float (genes)
+        Share of the bins of the gene's histogram (counts 0, 1, 2, 3, 4, 5-6, 7-9, 10-14, ...) whose observed number of
+        cells lies in the central 50, 68 or 95 % of the replicates, which are also the expected values; NaN for genes
+        that are never detected.
+    ``adata.varm[key + '_ppc']`` : :class:`pandas.DataFrame` (genes)
+        Observed ``mean``, ``variance``, ``zero_fraction``, and ``<statistic>_expected``, their means over replicates:
+        how large a difference is, where the p-value says how surprising.
+    ``adata.obs[key + '_ppc_<statistic>_p']`` : float (cells)
+        p-values of the ``total`` count and of the number of genes ``detected``.
+    ``adata.uns[key + '_ppc']`` : dict
+        ``table``: statistics of the whole data set (``statistic``, ``level``: over cells or genes, ``observed``,
+        ``expected``, ``lower`` and ``upper`` 95 % limits, ``p_value``); ``bands``: histograms of the chosen genes, in
+        cells (``gene``, ``count`` to ``count_to``, ``observed``, ``lower_95``, ``lower_68``, ``lower_50``, ``median``,
+        ``upper_50``, ``upper_68``, ``upper_95``); ``coverage``: mean over genes by level; ``flagged``: share of genes
+        or cells with a two-sided p-value of at most 5 %, by statistic; ``n_samples``, ``n_cells``, ``derived_from``,
+        ``slots``.
+
+    Raises
+    ------
+    KeyError
+        If there is no such fit or no such gene.
+    ValueError
+        If the counts are no longer in the layer the fit was made on.
+
+    Notes
+    -----
+    With :math:`G` replicates above the observed value and :math:`E` equal to it,
+    :math:`p = \{G + (E+1)/2\}/(S+1)` estimates :math:`P(T^{rep} \ge T^{obs})` with ties counted half;
+    :math:`2\min(p, 1-p)` is its two-sided form and never below :math:`1/(S+1)`. The data were used to fit the
+    parameters that make the replicates, so p-values of a good model gather around one half: they are not uniform, and
+    extreme ones mean more than they seem to.
+
+    References
+    ----------
+    .. [Gelman13] Gelman et al., *Bayesian Data Analysis*, 3rd ed., chapter 6, 2013.
+
+    Examples
+    --------
+    >>> import scribe
+    >>> adata = scribe.datasets.pbmc68k_counts()
+    >>> scribe.tl.fit(adata, n_steps=200, early_stopping=False)
+    >>> scribe.tl.ppc(adata, n_samples=10)
+    >>> table = adata.uns["scribe_ppc"]["table"]
+    """
+    if n_samples < 1:
+        msg = f"n_samples must be at least 1, got {n_samples}; 50 resolve p-values of 2 %."
+        raise ValueError(msg)
+    fitted = read_fit(adata, key=key)
+    counts = fitted.counts()
+    chosen = _chosen(counts, genes, n_genes=n_genes)
+    with progress(n_samples, desc="ppc", unit="data set") as bar:
+        result = check(
+            _blocks(counts),
+            _watched(fitted.simulate(n_samples, rng=rng), bar),
+            n_cells=counts.n_cells,
+            n_genes=counts.n_genes,
+            largest=counts.max_count,
+            chosen=chosen,
+        )
+    slots, record = _gene_and_cell_slots(result, key, index=adata.var_names), _record(result, adata.var_names)
+    target = adata.copy() if copy else adata
+    write_derived(target, slots, key=key, name="ppc", record={**record, "n_samples": n_samples})
+    return target if copy else None
+
+
+def _chosen(counts: Counts, genes: Sequence[str] | str | None, *, n_genes: int) -> IntArray:
+    if genes is None:
+        return spread(counts.gene_totals, n_genes)
+    return index_of(genes, counts.n_genes, counts.gene_names, what="gene")
+
+
+def _blocks(counts: Counts) -> Iterator[Block]:
+    """Observed counts in the form of simulated ones."""
+    for first in range(0, counts.n_cells, _BLOCK_CELLS):
+        starts = counts.indptr[first : first + _BLOCK_CELLS + 1]
+        part = slice(int(starts[0]), int(starts[-1]))
+        cell = np.repeat(np.arange(first, first + len(starts) - 1), np.diff(starts))
+        yield cell, counts.indices[part], counts.data[part]
+
+
+def _watched(replicates: Iterable[Iterable[Block]], bar: Progress) -> Iterator[Iterable[Block]]:
+    for replicate in replicates:
+        yield replicate
+        bar.update()
+
+
+def _gene_and_cell_slots(
+    result: Check, key: str, *, index: pd.Index[str]
+) -> Mapping[str, Mapping[str, pd.DataFrame | np.ndarray[Any, Any]]]:
+    slots = Slots(key)
+    var = {slots.ppc(f"{name}_p"): tally.p_value for name, tally in result.gene.items()}
+    var |= {slots.ppc(f"coverage_{level}"): result.histogram.coverage(level / 100) for level in LEVELS}
+    sizes = {}
+    for name, tally in result.gene.items():
+        sizes[name], sizes[f"{name}_expected"] = tally.observed, tally.expected
+    obs = {slots.ppc(f"{name}_p"): tally.p_value for name, tally in result.cell.items()}
+    return {"var": var, "varm": {slots.of("ppc"): pd.DataFrame(sizes, index=index)}, "obs": obs}
+
+
+def _record(result: Check, names: pd.Index[str]) -> dict[str, Any]:
+    table = bands(result)
+    table["gene"] = names.to_numpy()[table["gene"]]
+    coverage = {str(level): result.histogram.coverage(level / 100) for level in LEVELS}
+    flagged = {
+        name: float(np.mean(two_sided(tally.p_value) <= 0.05)) for name, tally in {**result.gene, **result.cell}.items()
+    }
+    return {
+        "table": pd.DataFrame(summary(result)),
+        "bands": pd.DataFrame(table),
+        "coverage": {level: float(np.mean(values[np.isfinite(values)])) for level, values in coverage.items()},
+        "flagged": flagged,
+        "n_cells": len(result.cell["total"].observed),
+    }

@@ -38,11 +38,11 @@ def grid() -> tuple[Floats, Floats, Floats]:
         [0, 1, 2, 5, 100, 1e4, 999_999, 1e6], np.log([1e-6, 1e-3, 1, 30, 1e3, 1e6]), np.log([1e-3, 1, 1e2, 1e5, 1e10])
     )
     rng = np.random.default_rng(15)
-    log_size, log_mean, log_count = rng.uniform(SMALLEST, LARGEST, (1_500, 3)).T
+    log_size, log_mean, log_count = rng.uniform(SMALLEST, LARGEST, (1_000, 3)).T
     mean = np.exp(log_mean)
     spread = np.sqrt(mean + mean**2 / np.exp(log_size))
-    kinds = (np.floor(np.exp(log_count)), np.exp(log_count - 7), mean + rng.normal(size=1_500) * spread, mean)
-    counts = np.choose(rng.integers(0, 4, 1_500), kinds)
+    kinds = (np.floor(np.exp(log_count)), np.exp(log_count - 7), mean + rng.normal(size=1_000) * spread, mean)
+    counts = np.choose(rng.integers(0, 4, 1_000), kinds)
     counts = np.where(counts > 1, np.round(counts), np.abs(counts))
     random = np.stack([np.clip(counts, 0, 1e6), log_mean, log_size])
     u, log_mean, log_size = np.concatenate([np.array(list(corners)).T, random], axis=1)
@@ -67,7 +67,7 @@ COMPILED = jax.jit(value_and_slopes)
 
 
 def errors(result: Any, exact: list[Any]) -> Floats:
-    pairs = zip(np.asarray(result), exact)
+    pairs = zip(np.asarray(result), exact, strict=True)
     return np.array([float(abs(mpmath.mpf(float(x)) - y) / max(mpmath.mpf(1), abs(y))) for x, y in pairs])
 
 
@@ -76,17 +76,17 @@ def test_value_and_gradient_against_mpmath(dtype: type) -> None:
     assert max(ALLOWED[np.float32]) < CONTRACT
     with jax.enable_x64(dtype is np.float64):
         arguments = tuple(a.astype(dtype) for a in grid())
-        exact = list(zip(*(reference(*map(float, point)) for point in zip(*arguments))))
+        points = np.stack(arguments, axis=1).tolist()
+        exact = list(zip(*(reference(*point) for point in points), strict=True))
         results = COMPILED(*arguments)
-        for result, truth, allowed in zip(results, exact, ALLOWED[dtype]):
+        for result, truth, allowed in zip(results, exact, ALLOWED[dtype], strict=True):
             assert result.dtype == dtype
             assert errors(result, truth).max() < allowed
 
 
 def test_without_jit_the_same() -> None:
-    arguments = tuple(a.astype(np.float32) for a in grid())
-    for eager, compiled in zip(value_and_slopes(*arguments), COMPILED(*arguments)):
-        np.testing.assert_allclose(eager, compiled, rtol=4e-6, atol=4e-6)
+    arguments = tuple(a[::20].astype(np.float32) for a in grid())
+    np.testing.assert_allclose(nb_log_pmf(*arguments), jax.jit(nb_log_pmf)(*arguments), rtol=4e-6, atol=4e-6)
 
 
 @pytest.mark.parametrize("size", [0.3, 4.0, 1e3])
@@ -116,23 +116,22 @@ def test_zeros_keep_their_relative_accuracy() -> None:
     np.testing.assert_allclose(in_size, exact, rtol=6e-6, atol=1e-30)
 
 
+def mp_hessian(u: float, log_mean: float, log_size: float) -> Floats:
+    """Derivatives of both slopes by mpmath's differences."""
+    at = (mpmath.mpf(log_mean), mpmath.mpf(log_size))
+    orders = ((1, 0), (0, 1))
+    rows = [[mpmath.diff(lambda m, r, i=i: reference(u, m, r)[i], at, order) for order in orders] for i in (1, 2)]
+    return np.array(rows, float)
+
+
 def test_hessian_against_mpmath() -> None:
     u = np.array([0, 1, 7, 300, 2, 50, 0.5])
     log_mean = np.log([0.2, 0.01, 9.0, 250.0, 1e3, 40.0, 0.7])
     log_size = np.log([0.5, 0.01, 3.0, 1e4, 0.1, 1e6, 0.9])
-    arguments = tuple(a.astype(np.float32) for a in (u, log_mean, log_size))
-    hessian = np.asarray(
-        jax.jit(jax.vmap(jax.hessian(lambda b, u: nb_log_pmf(u, b[0], b[1]))))(
-            jnp.stack(arguments[1:], axis=1), arguments[0]
-        )
-    )
-    for row, (u_, m_, r_) in zip(hessian, zip(*arguments)):
-        u0, m0, r0 = float(u_), mpmath.mpf(float(m_)), mpmath.mpf(float(r_))
-        exact = [
-            [mpmath.diff(lambda m, i=i: reference(u0, m, r0)[i], m0) for i in (1, 2)],
-            [mpmath.diff(lambda r, i=i: reference(u0, m0, r)[i], r0) for i in (1, 2)],
-        ]
-        np.testing.assert_allclose(row, np.array(exact, float).T, rtol=2e-5, atol=2e-5)
+    points = np.stack([u, log_mean, log_size], axis=1).astype(np.float32)
+    hessian = jax.jit(jax.vmap(jax.hessian(lambda x: nb_log_pmf(*x))))(points)[:, 1:, 1:]
+    expected = [mp_hessian(*point) for point in points.tolist()]
+    np.testing.assert_allclose(hessian, expected, rtol=2e-5, atol=2e-5)
 
 
 def test_beyond_the_stated_ranges_all_is_finite() -> None:
@@ -147,21 +146,22 @@ def test_beyond_the_stated_ranges_all_is_finite() -> None:
 
 def test_counts_may_be_integers_and_ranks_differ() -> None:
     u = jnp.arange(6).reshape(2, 3)
-    table = nb_log_pmf(u, jnp.asarray([0.1, 0.2, 0.3]), 0.5)
+    table = jax.jit(nb_log_pmf)(u, jnp.asarray([0.1, 0.2, 0.3]), 0.5)
     assert table.shape == (2, 3)
-    one = nb_log_pmf(jnp.asarray(4.0), jnp.asarray(0.2), jnp.asarray(0.5))
+    one = jax.jit(nb_log_pmf)(4.0, 0.2, 0.5)
     np.testing.assert_allclose(table[1, 1], one, rtol=1e-6)
-    assert not np.asarray(jax.grad(lambda u: nb_log_pmf(u, 0.1, 0.5))(3.0)).any()
+    assert jax.jit(jax.grad(nb_log_pmf))(3.0, 0.1, 0.5) == 0.0
 
 
-@pytest.mark.parametrize("compiled", [False, True])
-def test_residual_of_a_large_count(compiled: bool) -> None:
+def test_residual_of_a_large_count() -> None:
     """A plain float32 exponential is off by up to 0.06 at 1e6; the compensated one by less than 1e-5."""
-    log_mean = np.log(np.linspace(9e5, 1.1e6, 2_000)).astype(np.float32)
+    log_mean = np.log(np.linspace(9e5, 1.1e6, 500)).astype(np.float32)
     exact = [mpmath.exp(mpmath.mpf(float(x))) for x in log_mean]
     u = np.array([round(float(x)) for x in exact], np.float32)
-    residual = (jax.jit(_kernels.count_residual) if compiled else _kernels.count_residual)(u, log_mean)
-    differences = [float(mpmath.mpf(float(a)) - (mpmath.mpf(float(b)) - c)) for a, b, c in zip(residual, u, exact)]
+    residual = jax.jit(_kernels.count_residual)(u, log_mean)
+    differences = [
+        float(mpmath.mpf(float(a)) - (mpmath.mpf(float(b)) - c)) for a, b, c in zip(residual, u, exact, strict=True)
+    ]
     assert np.abs(differences).max() < 1e-5
-    slope = jax.vmap(jax.grad(_kernels.count_residual, argnums=1))(u, log_mean)
+    slope = jax.jit(jax.vmap(jax.grad(_kernels.count_residual, argnums=1)))(u, log_mean)
     np.testing.assert_allclose(slope, -np.exp(log_mean.astype(float)), rtol=1e-6)

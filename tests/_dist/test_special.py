@@ -144,7 +144,7 @@ def test_unary_value_and_slope(name: str, dtype: type) -> None:
 def test_unary_second_derivative(name: str) -> None:
     case = UNARY[name]
     points = case.points[(np.abs(case.points) < 60) & (np.abs(case.points) > 1e-3)].astype(np.float32)
-    second = jax.vmap(jax.grad(jax.grad(case.function)))(points)
+    second = jax.jit(jax.vmap(jax.grad(jax.grad(case.function))))(points)
     reference = [mpmath.diff(case.slope, mpmath.mpf(float(x))) for x in points]
     assert worst(second, reference, floor=1.0) < 5e-5
 
@@ -152,7 +152,7 @@ def test_unary_second_derivative(name: str) -> None:
 @pytest.mark.parametrize("name", UNARY)
 def test_unary_jit_changes_nothing_but_rounding(name: str) -> None:
     case = UNARY[name]
-    points = case.points.astype(np.float32)
+    points = np.resize(case.points[::5], 65).astype(np.float32)
     np.testing.assert_allclose(case.function(points), jax.jit(case.function)(points), rtol=1e-6, atol=1e-7)
 
 
@@ -169,7 +169,7 @@ def test_softplus_inverse_undoes_softplus() -> None:
 
 
 COUNTS = np.concatenate([np.arange(21), [37, 100, 3_000, 65_536, 1e6], [0.25, 0.5, 2.5]])
-SIZES = np.concatenate([np.logspace(-3, 10, 40), [1.0, 16.0]])
+SIZES = np.concatenate([np.logspace(-3, 10, 22), [1.0, 16.0]])
 
 
 @dataclass(frozen=True)
@@ -226,42 +226,42 @@ def test_of_counts_value_and_slope(name: str, dtype: type) -> None:
     case, row = OF_COUNTS[name], DTYPES.index(dtype)
     with precision(dtype):
         k, r = (a.ravel().astype(dtype) for a in np.meshgrid(COUNTS, SIZES))
-        exact = [(mpmath.mpf(float(a)), mpmath.mpf(float(b))) for a, b in zip(k, r)]
+        exact = [(mpmath.mpf(float(a)), mpmath.mpf(float(b))) for a, b in zip(k, r, strict=True)]
         value = jax.jit(case.function)(k, r)
         slope = jax.jit(jax.vmap(jax.grad(case.function, argnums=1)))(k, r)
         assert value.dtype == slope.dtype == dtype
+        assert not np.asarray(value)[k == 0].any()
         assert worst(value, [case.value(*x) for x in exact], floor=case.value_floor) < case.value_errors[row]
         assert worst(slope, [case.slope(*x) for x in exact]) < case.slope_errors[row]
 
 
 @pytest.mark.parametrize("name", ["log_rising", "log_binomial"])
 def test_counts_are_data(name: str) -> None:
-    function = OF_COUNTS[name].function
+    function = jax.jit(OF_COUNTS[name].function)
     k, r = jnp.asarray([0.0, 3.0, 1e6]), jnp.asarray([1e-3, 2.0, 1e8])
-    np.testing.assert_array_equal(jax.vmap(jax.grad(function))(k, r), np.zeros(3))
+    np.testing.assert_array_equal(jax.jit(jax.vmap(jax.grad(function)))(k, r), np.zeros(3))
     np.testing.assert_array_equal(function(np.asarray([0, 3, 1_000_000]), r), function(k, r))
-    assert function(0, 1e-3) == 0.0
 
 
 def test_second_derivative_of_log_binomial() -> None:
     k, r = (a.ravel().astype(np.float32) for a in np.meshgrid(COUNTS, SIZES))
-    second = jax.vmap(jax.grad(jax.grad(special.log_binomial, argnums=1), argnums=1))(k, r)
-    exact = [mp_trigamma_difference(mpmath.mpf(float(a)), mpmath.mpf(float(b))) for a, b in zip(k, r)]
+    second = jax.jit(jax.vmap(jax.grad(jax.grad(special.log_binomial, argnums=1), argnums=1)))(k, r)
+    exact = [mp_trigamma_difference(mpmath.mpf(float(a)), mpmath.mpf(float(b))) for a, b in zip(k, r, strict=True)]
     assert worst(second, exact) < 5e-6
 
 
 def test_large_size_keeps_the_leading_term() -> None:
     """The two digammas agree to nine digits here, so that their float32 difference would be noise."""
-    slope = jax.grad(special.log_rising, argnums=1)(3.0, 1e8)
+    slope = jax.jit(jax.grad(special.log_rising, argnums=1))(3.0, 1e8)
     np.testing.assert_allclose(slope, 3e-8, rtol=1e-6)
 
 
 def test_shapes_broadcast_and_batch() -> None:
     k, r = jnp.arange(4.0), jnp.asarray([[0.5], [20.0]])
-    table = special.log_binomial(k, r)
+    table = jax.jit(special.log_rising)(k, r)
     assert table.shape == (2, 4)
-    np.testing.assert_allclose(jax.vmap(special.log_binomial, in_axes=(None, 0))(k, r[:, 0]), table, rtol=1e-6)
-    np.testing.assert_allclose(jax.jit(special.log_binomial)(k, r), table, rtol=1e-6)
+    batched = jax.jit(jax.vmap(special.log_rising, in_axes=(None, 0)))(k, r[:, 0])
+    np.testing.assert_allclose(batched, table, rtol=1e-6)
     k, r = np.asarray(k), np.asarray(r)
-    log_rising = scipy_special.gammaln(k + r) - scipy_special.gammaln(r)
-    np.testing.assert_allclose(special.log_rising(k, r), log_rising, rtol=1e-5, atol=1e-6)
+    expected = scipy_special.gammaln(k + r) - scipy_special.gammaln(r)
+    np.testing.assert_allclose(table, expected, rtol=1e-5, atol=1e-6)

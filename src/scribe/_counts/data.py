@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +10,18 @@ import numpy as np
 from scribe._counts.container import Counts
 from scribe._types import Array, FloatArray, IntArray
 
-__all__ = ["CHUNK", "Cells", "CountData", "NonZeros", "Pairs", "Ragged", "full_data", "pairs_on_device", "ragged"]
+__all__ = [
+    "CHUNK",
+    "Cells",
+    "CountData",
+    "NonZeros",
+    "Pairs",
+    "Ragged",
+    "full_data",
+    "padded_length",
+    "pairs_on_device",
+    "ragged",
+]
 
 CHUNK = 32
 """Non-zeros per row of `NonZeros`: wide enough to vectorise, narrow enough to waste little on padding."""
@@ -75,6 +86,17 @@ class Ragged(NamedTuple):
     start: IntArray
 
 
+def padded_length(n: int) -> int:
+    """Length at or above ``n`` with three significant bits: data of similar size then share compiled code."""
+    step = 1 << max(n.bit_length() - 3, 0)
+    return -(-n // step) * step
+
+
+def _pad(array: np.ndarray[Any, Any], length: int, fill: float = 0) -> np.ndarray[Any, Any]:
+    width = ((0, length - len(array)),) + ((0, 0),) * (array.ndim - 1)
+    return np.pad(array, width, constant_values=fill)
+
+
 def ragged(indptr: IntArray, ids: IntArray, values: FloatArray) -> Ragged:
     """Cut compressed rows into rows of `CHUNK` entries, padded with id 0 and value 0."""
     lengths = np.diff(indptr)
@@ -90,10 +112,14 @@ def ragged(indptr: IntArray, ids: IntArray, values: FloatArray) -> Ragged:
 
 
 def pairs_on_device(counts: Counts) -> Pairs:
-    """Put the histogram of pairs of gene and count on the device."""
+    """Put the histogram of pairs of gene and count on the device, padded with pairs that occur in no cell."""
     pairs = counts.pairs()
     dtype = jnp.zeros(()).dtype
-    return Pairs(jnp.asarray(pairs.gene), jnp.asarray(pairs.count, dtype), jnp.asarray(pairs.n, dtype))
+    length = padded_length(len(pairs.n))
+    gene = _pad(pairs.gene, length, counts.n_genes - 1)
+    return Pairs(
+        jnp.asarray(gene), jnp.asarray(_pad(pairs.count, length), dtype), jnp.asarray(_pad(pairs.n, length), dtype)
+    )
 
 
 def full_data(counts: Counts, *, totals_suffice: bool, group: bool = False) -> CountData:
@@ -119,7 +145,10 @@ def full_data(counts: Counts, *, totals_suffice: bool, group: bool = False) -> C
     if not totals_suffice:
         column = counts.by_gene
         rows = ragged(column.indptr, column.cells, column.data)
-        non_zeros = NonZeros(jnp.asarray(rows.owner[:, None]), jnp.asarray(rows.ids), jnp.asarray(rows.values, dtype))
+        length = padded_length(len(rows.owner))
+        gene = _pad(rows.owner[:, None], length, counts.n_genes - 1)
+        values = jnp.asarray(_pad(rows.values, length), dtype)
+        non_zeros = NonZeros(jnp.asarray(gene), jnp.asarray(_pad(rows.ids, length)), values)
     rows_of = jnp.asarray(np.arange(len(totals), dtype=np.int32))
     cells = Cells(jnp.asarray(totals, dtype), jnp.asarray(weight, dtype), rows_of)
     return CountData(pairs_on_device(counts), cells, non_zeros, jnp.ones((), dtype))

@@ -57,9 +57,9 @@ def _logit(p: Array) -> Array:
 
 
 def _softplus_inverse_of_exp(y: Array) -> Array:
-    """Solve softplus(z) = exp(y): z = y below y = -15 and z = exp(y) above y = 5, to rounding in float64."""
-    middle = softplus_inverse(jnp.exp(jnp.clip(y, -15.0, 5.0)))
-    return jnp.where(y < -15.0, y, jnp.where(y > 5.0, jnp.exp(jnp.minimum(y, 80.0)), middle))
+    """Solve softplus(z) = exp(y): z = y below y = -40 and z = exp(y) above y = 5, to rounding in float64."""
+    middle = softplus_inverse(jnp.exp(jnp.clip(y, -40.0, 5.0)))
+    return jnp.where(y < -40.0, y, jnp.where(y > 5.0, jnp.exp(jnp.minimum(y, 80.0)), middle))
 
 
 EXP = Link("exp", jnp.exp, jnp.log, _identity, _identity, transforms.ExpTransform())

@@ -26,9 +26,9 @@ Model = Callable[[CountData], None]
 class CountMatrix(dist.Distribution):
     """All counts of a data set as one random variable, (cells, genes).
 
-    ``log_prob`` of the totals of the data it was built with calls the sparse engine on those data; ``log_prob`` of a
-    dense matrix is the sum of its elements' log-pmf. ``sample`` simulates a dense matrix: for a block of cells, not
-    for an atlas.
+    ``log_prob`` of the totals (cells, 1) of the data it was built with calls the sparse engine on those data: they
+    stand in for the matrix, which is never formed. ``log_prob`` of a dense matrix is the sum of its elements' log-pmf.
+    ``sample`` simulates a dense matrix: for a block of cells, not for an atlas.
     """
 
     support = dist.constraints.independent(dist.constraints.nonnegative, 2)
@@ -40,7 +40,7 @@ class CountMatrix(dist.Distribution):
 
     def log_prob(self, value: Array) -> Array:
         """Log-likelihood, a scalar."""
-        if value.ndim == 1:
+        if value.shape[-1] == 1:
             return log_likelihood(self.family, self.natural, self.offset, self.data)
         return jnp.sum(self.family.log_pmf(value, expand(self.natural, 2), self.offset[:, None]))
 
@@ -79,6 +79,6 @@ def build(spec: ModelSpec, *, n_genes: int) -> Model:
         natural = spec.natural(spec.working(values))
         offset = spec.offset(values, data.cells.totals.shape[0])
         matrix = CountMatrix(spec.family, natural, offset, data=data)
-        numpyro.sample("counts", matrix, obs=data.cells.totals)
+        numpyro.sample("counts", matrix, obs=data.cells.totals[:, None])
 
     return model

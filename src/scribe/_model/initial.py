@@ -6,22 +6,29 @@ r"""Where a fit starts: moments of the data.
     \mu_g = \sum_c u_{cg} / \sum_c \nu_c,\qquad
     s_g = \frac{\sum_c (u_{cg}-\nu_c\mu_g)^2 - \nu_c\mu_g}{\sum_c (\nu_c\mu_g)^2},\quad r_g = 1/s_g.
 
-With shared odds :math:`r_g = \phi\mu_g`, and :math:`\phi` is the ratio of the pooled numerators and denominators.
+With shared odds :math:`r_g = \phi\mu_g`, and :math:`\phi` maximises the negative binomial likelihood at these means and
+captures: pooled moments are ruled by the few genes with the largest variance and miss it by a factor of up to ten.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import gammaln
 
 from scribe._counts.container import Counts
 from scribe._model.spec import ModelSpec
 from scribe._types import Array, FloatArray
 from scribe.priors import CaptureAnchor
 
-__all__ = ["start_values"]
+__all__ = ["Start", "start", "start_values"]
 
 _SIZE_RANGE = (1e-2, 1e3)
+_LOG_ODDS_RANGE = (-9.0, 9.0)
 _GATE_START = -3.0
 
 
@@ -36,35 +43,80 @@ def _capture(spec: ModelSpec, counts: Counts) -> FloatArray:
     return np.clip(totals / np.quantile(totals, 0.99), 1e-8, 0.99)
 
 
+class Start(NamedTuple):
+    """Where a fit starts, and directions in which parameters move together.
+
+    ``values`` holds the starting value of every site on the real line. ``moves`` holds for every site (..., 2) how its
+    elements change when the likelihood hardly does: when the shared odds change at fixed means, and when expression is
+    traded for capture.
+    """
+
+    values: dict[str, Array]
+    moves: dict[str, Array]
+
+
+def start(spec: ModelSpec, counts: Counts) -> Start:
+    """Start of a fit, from one pass over the non-zeros."""
+    log_capture = np.log(_capture(spec, counts))
+    natural = _natural(spec, counts, np.exp(log_capture))
+
+    def at(shift: Array) -> dict[str, Array]:
+        odds, scale = shift
+        moved = {"log_mean": natural["log_mean"] + scale, "log_odds": natural["log_odds"] - scale + odds}
+        working = spec.coordinates.from_natural(moved)
+        working.update({p.name: jnp.full(counts.n_genes, _GATE_START) for p in spec.family.params})
+        values = {site.name: site.link.from_working(working[site.name]) for site in spec.sites if site.name in working}
+        if spec.capture_site is not None:
+            values[spec.capture_site] = _capture_start(spec, jnp.asarray(log_capture, float) - scale)
+        return values
+
+    none = jnp.zeros(2)
+    moves = jax.jacfwd(at)(none)
+    if spec.capture_site is not None:
+        # hardly bounded where capture is nearly complete and cannot be traded
+        moves[spec.capture_site] = jnp.clip(moves[spec.capture_site], -2.0, 2.0)
+    return Start(at(none), moves)
+
+
 def start_values(spec: ModelSpec, counts: Counts) -> dict[str, Array]:
-    """Starting value of every site on the real line, from one pass over the non-zeros."""
-    capture = _capture(spec, counts)
+    """Starting value of every site on the real line."""
+    return start(spec, counts).values
+
+
+def _natural(spec: ModelSpec, counts: Counts, capture: FloatArray) -> dict[str, Array]:
+    """Log mean and log odds by moments."""
     moments = counts.moments(capture)
     exposure, exposure2 = capture.sum(), np.square(capture).sum()
     mean = (moments.total + 0.5) / (exposure + 0.5)
-    expected = mean * exposure
-    excess = moments.square - 2 * mean * moments.weighted + mean**2 * exposure2 - expected
     if "gene" in spec.coordinates.natural_axes.get("log_odds", ("gene",)):
+        excess = moments.square - 2 * mean * moments.weighted + mean**2 * exposure2 - mean * exposure
         ratio = np.maximum(excess, 0) / np.maximum(mean**2 * exposure2, 1e-12)
         log_size = np.log(np.clip(1 / np.maximum(ratio, 1 / _SIZE_RANGE[1]), *_SIZE_RANGE))
         log_odds = log_size - np.log(mean)
     else:
-        odds = np.sum(mean * exposure2) / max(np.sum(excess), 1e-3 * np.sum(mean * exposure2))
-        log_odds = np.asarray(np.log(np.clip(odds, 1e-4, 1e4)))
-    natural = {"log_mean": jnp.asarray(np.log(mean), float), "log_odds": jnp.asarray(log_odds, float)}
-    working = spec.coordinates.from_natural(natural)
-    working.update({p.name: jnp.full(counts.n_genes, _GATE_START) for p in spec.family.params})
-    start = {site.name: site.link.from_working(working[site.name]) for site in spec.sites if site.name in working}
-    if spec.capture_site is not None:
-        start[spec.capture_site] = _capture_start(spec, capture)
-    return start
+        log_odds = _shared_log_odds(counts, mean, capture)
+    return {"log_mean": jnp.asarray(np.log(mean), float), "log_odds": jnp.asarray(log_odds, float)}
 
 
-def _capture_start(spec: ModelSpec, capture: FloatArray) -> Array:
-    log_capture = np.log(capture)
-    if spec.capture_site == "eta_capture":
-        eta = jnp.asarray(-log_capture, float)
-        return next(s for s in spec.sites if s.name == "eta_capture").link.inverse(eta)
-    logit = jnp.asarray(log_capture - np.log1p(-capture), float)
+def _shared_log_odds(counts: Counts, mean: FloatArray, capture: FloatArray) -> FloatArray:
+    """Log odds that maximise the likelihood at given means and captures: a function of pairs and totals."""
+    pairs, totals, log_capture = counts.pairs(), counts.totals, np.log(capture)
+
+    def loss(log_odds: float) -> float:
+        size = np.exp(log_odds) * mean
+        of_pair = size[pairs.gene]
+        gene_terms = np.sum(pairs.n * (gammaln(pairs.count + of_pair) - gammaln(of_pair)))
+        x = log_odds - log_capture
+        cell_terms = np.sum(totals * np.logaddexp(0, x)) + size.sum() * np.sum(np.logaddexp(0, -x))
+        return float(cell_terms - gene_terms)
+
+    found = minimize_scalar(loss, bounds=_LOG_ODDS_RANGE, method="bounded", options={"xatol": 0.01})
+    return np.asarray(found.x)
+
+
+def _capture_start(spec: ModelSpec, log_capture: Array) -> Array:
     site = next(s for s in spec.sites if s.name == spec.capture_site)
-    return site.link.from_working(logit if spec.capture_site == "p_capture" else -logit)
+    if site.name == "eta_capture":
+        return site.link.inverse(-log_capture)
+    logit = log_capture - jnp.log(-jnp.expm1(log_capture))
+    return site.link.from_working(logit if site.name == "p_capture" else -logit)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
+from typing import Any
 
 from scribe.families import Family, from_layers
 
-__all__ = ["DESCRIPTIVE", "MODELS", "describe", "nearest", "resolve_family", "site_of"]
+__all__ = ["DESCRIPTIVE", "MODELS", "describe", "nearest", "rename", "resolve_family", "site_among", "site_of"]
 
 MODELS: dict[str, tuple[str, ...]] = {
     "nbdm": ("nb",),
@@ -53,6 +55,22 @@ def site_of(name: str) -> str | None:
 def describe(site: str, *, descriptive: bool) -> str:
     """Name under which a site is returned."""
     return DESCRIPTIVE.get(site, site) if descriptive else site
+
+
+def rename(values: Mapping[str, Any], *, descriptive_names: bool) -> dict[str, Any]:
+    """The same values under internal or descriptive names."""
+    return {describe(name, descriptive=descriptive_names): value for name, value in values.items()}
+
+
+def site_among(name: str, available: list[str]) -> str:
+    """Site for an internal or descriptive name, which must be one of ``available``."""
+    sites = {describe(site, descriptive=True): site for site in available}
+    site = sites.get(name, name)
+    if site not in available:
+        every = [*available, *(DESCRIPTIVE[a] for a in available if a in DESCRIPTIVE)]
+        msg = f"No parameter {name!r} in this fit.{nearest(name, every)} It has: {', '.join(available)}."
+        raise ValueError(msg)
+    return site
 
 
 def _flags_of(layers: tuple[str, ...]) -> dict[str, bool]:

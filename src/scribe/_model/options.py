@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypedDict
 
 from scribe._model.names import nearest
 
-__all__ = ["FitOptions", "Option", "complete", "options_table"]
+__all__ = ["FitOptions", "ModelOptions", "Option", "complete", "options_table"]
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class Option:
     alias: str | None = None
 
 
-class FitOptions(TypedDict, total=False):
-    """Flat keywords of `scribe.fit` and `scribe.tl.fit`."""
+class ModelOptions(TypedDict, total=False):
+    """Flat keywords that say which model it is."""
 
     variable_capture: Annotated[bool | None, Option(None, "model", "Give every cell its own capture probability.")]
     zero_inflation: Annotated[bool | None, Option(None, "model", "Give every gene a probability of being silent.")]
@@ -41,6 +41,11 @@ class FitOptions(TypedDict, total=False):
         Mapping[str, Any] | None,
         Option(None, "model", "Hyperparameters by parameter name; 'organism' or 'capture_efficiency' anchors capture."),
     ]
+
+
+class FitOptions(ModelOptions, total=False):
+    """Flat keywords of `scribe.fit` and `scribe.tl.fit`."""
+
     guide: Annotated[Any, Option("mean_field", "guide", "Variational family, by name or as an object.")]
     inference_method: Annotated[Any, Option("svi", "inference", "Engine, by name or as an object.", "engine")]
     n_steps: Annotated[int, Option(50_000, "inference", "Largest number of optimisation steps.")]
@@ -65,13 +70,13 @@ class FitOptions(TypedDict, total=False):
     ]
 
 
-def options_table() -> dict[str, Option]:
+def options_table(kind: type = FitOptions) -> dict[str, Option]:
     """Every keyword with its declaration."""
-    hints = typing.get_type_hints(FitOptions, include_extras=True)
+    hints = typing.get_type_hints(kind, include_extras=True)
     return {name: hint.__metadata__[0] for name, hint in hints.items()}
 
 
-def complete(given: Mapping[str, Any]) -> dict[str, Any]:
+def complete(given: Mapping[str, Any], *, kind: type = FitOptions, verb: str = "fit") -> dict[str, Any]:
     """Fill in defaults, resolve older names and refuse unknown keywords.
 
     Raises
@@ -81,14 +86,14 @@ def complete(given: Mapping[str, Any]) -> dict[str, Any]:
     ValueError
         If a keyword is given under two names.
     """
-    table = options_table()
+    table = options_table(kind)
     aliases = {option.alias: name for name, option in table.items() if option.alias}
     values: dict[str, Any] = {}
     for name, value in given.items():
         target = aliases.get(name, name)
         if target not in table:
             hint = nearest(name, [*table, *aliases])
-            msg = f"fit() got an unknown keyword {name!r}.{hint} All keywords: {', '.join(sorted(table))}."
+            msg = f"{verb}() got an unknown keyword {name!r}.{hint} All keywords: {', '.join(sorted(table))}."
             raise TypeError(msg)
         if target in values:
             msg = f"{target!r} was given twice, also as {table[target].alias!r}: keep one."

@@ -111,6 +111,9 @@ def _anchor(given: dict[str, Any], family: Family) -> CaptureAnchor | None:
     value = given.get("eta_capture")
     if value is None or isinstance(value, CaptureAnchor):
         return value
+    if isinstance(value, Prior):
+        msg = f"priors['capture_efficiency'] must be a pair (log_M0, sigma_M) or a CaptureAnchor, got {value!r}."
+        raise ValueError(msg)
     log_m0, sigma = _pair("eta_capture", value, "(log_M0, sigma_M), the log of the total mRNA per cell and its spread")
     return CaptureAnchor(log_m0, sigma)
 
@@ -122,20 +125,22 @@ def _refuse_derived(given: dict[str, Any], params: list[Param], *, family: Famil
         if name in sampled:
             continue
         if name in CAPTURE_SITES:
-            sites = [p for p in sampled if p in CAPTURE_SITES]
+            site = next(p.name for p in params if p.name in CAPTURE_SITES)
             msg = (
                 f"priors[{name!r}] does not apply: with parameterization={coordinates.name!r} and these priors capture "
-                f"is sampled as {sorted(sites)}. Give the prior under that name."
+                f"is sampled as {site!r}. Give the prior under that name."
             )
             raise ValueError(msg)
         if name == "gate":
             msg = f"priors['gate'] needs zero_inflation=True; this model is {family.name}."
             raise ValueError(msg)
-        others = [c.name for c in coordinate_systems.ALL if name in {p.name for p in c.sampled}]
+        same_family = [c for c in coordinate_systems.ALL if c.family == coordinates.family]
+        others = [c.name for c in same_family if name in {p.name for p in c.sampled}]
+        use = f"Use parameterization={' or '.join(map(repr, others))}, or give" if others else "Give"
         msg = (
             f"priors[{name!r}] ({DESCRIPTIVE[name]}): {name} is not sampled under parameterization="
-            f"{coordinates.name!r}, which samples {[p.name for p in coordinates.sampled]}. Use parameterization="
-            f"{' or '.join(map(repr, others))}, or give priors on the sampled parameters."
+            f"{coordinates.name!r}, which samples {[p.name for p in coordinates.sampled]}. "
+            f"{use} priors on the sampled parameters."
         )
         raise ValueError(msg)
 

@@ -47,6 +47,10 @@ class Thinned(ABC):
         """Most probable ``m`` given the observation."""
 
     @abstractmethod
+    def log_prob(self, m: Array) -> Array:
+        """Log-probability of ``m`` given the observation; minus infinity below what was observed."""
+
+    @abstractmethod
     def sample(self, key: Key) -> Array:
         """One draw of ``m`` given the observation."""
 

@@ -31,6 +31,11 @@ def sample_gamma_poisson(key: Key, log_mean: Array, log_size: Array) -> Array:
     return jax.random.poisson(key_count, rate).astype(log_mean.dtype)
 
 
+def _size(natural: Natural) -> Array:
+    """Size ``r`` as a product, which does not round the sum of the logarithms."""
+    return jnp.exp(natural["log_mean"]) * jnp.exp(natural["log_odds"])
+
+
 @dataclass(frozen=True)
 class ThinnedNegativeBinomial(Thinned):
     """Posterior of the molecules of a cell given those observed.
@@ -60,12 +65,21 @@ class ThinnedNegativeBinomial(Thinned):
         size, weight = self._size_and_weight()
         return self.u + jnp.floor(jnp.maximum(size - 1.0, 0.0) * weight)
 
+    def _log_mean_and_size(self) -> tuple[Array, Array]:
+        """Logarithms of mean and size of the unseen molecules; a mean of zero becomes the smallest positive one."""
+        size, weight = self._size_and_weight()
+        log_size = jnp.log(size)
+        return log_size + jnp.log(jnp.maximum(weight, jnp.finfo(weight.dtype).tiny)), log_size
+
+    def log_prob(self, m: Array) -> Array:
+        """Log-probability of ``m - u`` unseen molecules."""
+        unseen = m - self.u
+        return jnp.where(unseen >= 0.0, nb_log_pmf(jnp.maximum(unseen, 0.0), *self._log_mean_and_size()), -jnp.inf)
+
     def sample(self, key: Key) -> Array:
         """One draw."""
-        size, weight = self._size_and_weight()
-        tiny = jnp.finfo(weight.dtype).tiny
-        log_mean = jnp.log(size) + jnp.log(jnp.maximum(weight, tiny))
-        return self.u + jnp.where(weight > 0.0, sample_gamma_poisson(key, log_mean, jnp.log(size)), 0.0)
+        unseen = sample_gamma_poisson(key, *self._log_mean_and_size())
+        return self.u + jnp.where(self.offset < 0.0, unseen, 0.0)
 
 
 @dataclass(frozen=True)
@@ -85,12 +99,12 @@ class NegativeBinomial(Family):
 
     def gene_term(self, u: Array, natural: Natural) -> Array:
         r"""Binomial coefficient :math:`\log\Gamma(u+r) - \log\Gamma(r) - \log u!`."""
-        return log_binomial(u, jnp.exp(natural["log_mean"] + natural["log_odds"]))
+        return log_binomial(u, _size(natural))
 
     def cell_term(self, u: Array, natural: Natural, offset: Array) -> Array:
         r""":math:`u\log\hat p + r\log(1-\hat p)`, both logarithms taken on the logit."""
         logit = offset - natural["log_odds"]
-        size = jnp.exp(natural["log_mean"] + natural["log_odds"])
+        size = _size(natural)
         return -u * jax.nn.softplus(-logit) - size * jax.nn.softplus(logit)
 
     def correction(self, u: Array, natural: Natural, offset: Array) -> Array:
@@ -110,7 +124,7 @@ class NegativeBinomial(Family):
         if natural["log_odds"].ndim > 0:
             return None
         logit = offset - natural["log_odds"]
-        size = jnp.sum(jnp.exp(natural["log_mean"] + natural["log_odds"]))
+        size = jnp.sum(_size(natural))
         terms = cells.totals * jax.nn.softplus(-logit) + size * jax.nn.softplus(logit)
         return -jnp.sum(cells.weight * terms)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import gammaln
+from jax.scipy.special import gammaln, xlogy
 
 from scribe._counts.data import Cells
 from scribe._types import Array, Key, Natural
@@ -35,6 +35,12 @@ class ThinnedPoisson(Thinned):
     def mode(self) -> Array:
         """Most probable count ``u + floor(mu (1 - nu))``."""
         return self.u + jnp.floor(self._unseen())
+
+    def log_prob(self, m: Array) -> Array:
+        """Log-probability of ``m - u`` unseen molecules."""
+        unseen, mean = m - self.u, self._unseen()
+        d = jnp.maximum(unseen, 0.0)
+        return jnp.where(unseen >= 0.0, xlogy(d, mean) - mean - gammaln(d + 1.0), -jnp.inf)
 
     def sample(self, key: Key) -> Array:
         """One draw."""

@@ -37,6 +37,11 @@ class ZeroInflatedThinned(Thinned):
         """Mode of the more probable origin."""
         return jnp.where(self.gated > 0.5, self.prior.mode(), self.seen.mode())
 
+    def log_prob(self, m: Array) -> Array:
+        """Mixture of the two origins of a zero."""
+        prior = jnp.log(self.gated) + self.prior.log_prob(m)
+        return jnp.logaddexp(prior, jnp.log1p(-self.gated) + self.seen.log_prob(m))
+
     def sample(self, key: Key) -> Array:
         """One draw: the origin, then the count."""
         key_gate, key_seen, key_prior = jax.random.split(key, 3)

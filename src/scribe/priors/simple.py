@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpyro.distributions as dist
 from scipy.special import digamma
 
+from scribe._dist.links import LINKS
 from scribe._dist.logit_beta import LogitBeta
 from scribe.priors._base import Base, CellContext
 
@@ -107,10 +108,18 @@ class TransformedNormal(Base):
 
     loc: float
     scale: float
-    link: str
+    transform: str
 
     def __post_init__(self) -> None:
         _check_scale("Normal(loc, scale)", self.scale)
+        if self.transform not in LINKS:
+            msg = f"TransformedNormal has transform={self.transform!r}; choose one of: {', '.join(map(repr, LINKS))}."
+            raise ValueError(msg)
+
+    @property
+    def link(self) -> str:
+        """The transform."""
+        return self.transform
 
     def distribution(self, context: CellContext) -> dist.Distribution:
         """The normal."""
@@ -122,4 +131,4 @@ class TransformedNormal(Base):
 
     def to_json(self) -> dict[str, object]:
         """Type and parameters."""
-        return {"type": "normal", "args": [self.loc, self.scale, self.link]}
+        return {"type": "normal", "args": [self.loc, self.scale, self.transform]}

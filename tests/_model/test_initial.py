@@ -1,0 +1,100 @@
+"""Starting values lie near the truth that simulated counts were drawn from, in every coordinate system."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from scribe._counts.container import Counts
+from scribe._model.initial import start_values
+from scribe._model.resolve import resolve_spec
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+N_CELLS, N_GENES = 1500, 40
+MOLECULES = 40_000.0
+
+
+class Simulation(NamedTuple):
+    """Counts and the parameters they were drawn with."""
+
+    counts: Counts
+    mu: Floats
+    r: Floats
+    capture: Floats
+
+
+def simulate(*, captured: bool, size: str, gate: float = 0.0, seed: int = 0) -> Simulation:
+    """Counts whose total mRNA is known, so that capture is totals over molecules up to noise."""
+    rng = np.random.default_rng(seed)
+    mu = rng.lognormal(0, 1, N_GENES)
+    mu *= MOLECULES / mu.sum() if captured else 200 / mu.sum()
+    capture = rng.lognormal(np.log(0.02), 0.4, N_CELLS) if captured else np.ones(N_CELLS)
+    phi = 0.01 if captured else 0.4
+    r = {"shared": mu * phi, "gene": rng.lognormal(1, 0.5, N_GENES), "poisson": np.full(N_GENES, 1e9)}[size]
+    rate = rng.gamma(r, mu / r, (N_CELLS, N_GENES))
+    u = rng.poisson(rate * capture[:, None]) * (rng.random((N_CELLS, N_GENES)) >= gate)
+    return Simulation(Counts.from_matrix(u), mu, r, capture)
+
+
+ANCHOR = {"priors": {"capture_efficiency": (math.log(MOLECULES), 0.3)}}
+NB = ("canonical", "mean_prob", "mean_odds", "mean_disp")
+CASES = [
+    *((model, c, {}) for model in ("nbdm", "nbvcp") for c in NB),
+    *(("nbvcp", c, ANCHOR) for c in NB),
+    *(("nbvcp", c, {"unconstrained": True}) for c in NB),
+    ("nbvcp", "mean_odds", {"unconstrained": True, "positive_transform": "exp", **ANCHOR}),
+    ("zinbvcp", "mean_disp", ANCHOR),
+    ("poisson", "mean", {}),
+    ("poissonvcp", "mean", ANCHOR),
+]
+
+
+@pytest.mark.parametrize(("model", "parameterization", "options"), CASES)
+def test_start_is_near_the_truth(model: str, parameterization: str, options: dict[str, Any]) -> None:
+    """Means within 20 %, sizes and odds within 50 %.
+
+    Without an anchor capture is relative: means are then compared after a common factor, by which odds scale, too.
+    """
+    captured, zeros = "vcp" in model, model.startswith("zi")
+    size = "poisson" if "poisson" in model else "gene" if parameterization == "mean_disp" else "shared"
+    truth = simulate(captured=captured, size=size, gate=0.01 if zeros else 0.0)
+    spec = resolve_spec(model, parameterization=parameterization, **options)
+    start = start_values(spec, truth.counts)
+    assert set(start) == {site.name for site in spec.sites}
+    assert {name: v.shape for name, v in start.items() if v.ndim} == {
+        site.name: (N_GENES,) if site.axes == ("gene",) else (N_CELLS,) for site in spec.sites if site.axes
+    }
+    found = {name: np.asarray(v, float) for name, v in spec.readable(start).items()}
+    scale = 1.0
+    if captured:
+        scale = np.median(found["p_capture"] / truth.capture)
+        assert np.max(np.abs(np.log(found["p_capture"] / truth.capture / scale))) < np.log(2.5)
+        assert options.get("priors") is None or abs(np.log(scale)) < np.log(1.2)
+    assert np.max(np.abs(np.log(found["mu"] * scale / truth.mu))) < np.log(1.2)
+    if size != "poisson":
+        assert np.max(np.abs(np.log(found["r"] / truth.r))) < np.log(1.5)
+        assert np.max(np.abs(np.log(found["phi"] / scale / (truth.r / truth.mu)))) < np.log(1.5)
+    if zeros:
+        assert np.all((found["gate"] > 0.001) & (found["gate"] < 0.1))
+
+
+def test_start_is_finite_for_empty_cells_and_silent_genes() -> None:
+    """Also for a single cell, a single gene, and a count of a million."""
+    matrices = [
+        np.array([[0, 0, 3], [0, 0, 0], [1, 0, 1_000_000]]),
+        np.array([[5, 0, 1]]),
+        np.array([[5], [0], [1]]),
+    ]
+    for matrix in matrices:
+        with pytest.warns(UserWarning, match=r"they are kept|only one cell"):
+            counts = Counts.from_matrix(matrix)
+        for model, options in (("zinbvcp", {}), ("nbvcp", ANCHOR), ("zinb", {"parameterization": "mean_disp"})):
+            start = start_values(resolve_spec(model, **options), counts)
+            assert all(np.all(np.isfinite(v)) for v in start.values()), (matrix, model)

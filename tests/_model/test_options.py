@@ -1,0 +1,111 @@
+"""The table of flat keywords: complete, documented, and strict about what it does not know."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+
+import pytest
+
+import scribe
+from scribe._model.options import FitOptions, ModelOptions, complete, options_table
+from scribe._model.resolve import resolve_spec
+
+SEEDS = {
+    "variable_capture": None,
+    "zero_inflation": None,
+    "unconstrained": False,
+    "priors": None,
+    "inference_method": "svi",
+    "n_steps": 50_000,
+    "batch_size": None,
+    "optimizer_config": None,
+    "stable_update": True,
+    "log_progress_lines": False,
+    "early_stopping": None,
+    "restore_best": False,
+    "enable_x64": None,
+    "cells_axis": 0,
+}
+"""Keywords of the user's documents that are in scope, with their documented defaults."""
+
+TABLE = options_table()
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_every_keyword_is_documented(name: str) -> None:
+    option = TABLE[name]
+    assert option.group in {"model", "guide", "inference", "data"}
+    assert option.doc[0].isupper()
+    assert option.doc.endswith(".")
+    assert len(option.doc) > 10
+    assert option.alias not in TABLE
+
+
+def test_the_typed_signature_is_the_table() -> None:
+    assert set(FitOptions.__annotations__) | set(ModelOptions.__annotations__) == set(TABLE)
+    assert FitOptions.__required_keys__ == frozenset()
+    for function in (scribe.fit, scribe.tl.fit):
+        last = list(inspect.signature(function, eval_str=True).parameters.values())[-1]
+        assert last.kind is inspect.Parameter.VAR_KEYWORD
+        assert typing.get_args(last.annotation) == (FitOptions,)
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_defaults_have_the_declared_type(name: str) -> None:
+    declared = typing.get_type_hints(FitOptions)[name]
+    if declared is typing.Any:
+        return
+    allowed = tuple(typing.get_origin(a) or a for a in typing.get_args(declared)) or (declared,)
+    assert isinstance(TABLE[name].default, allowed)
+
+
+def test_options_of_the_model_are_those_of_its_resolution() -> None:
+    parameters = inspect.signature(resolve_spec).parameters.values()
+    keywords = {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+    assert {name: option.default for name, option in options_table(ModelOptions).items()} == keywords
+
+
+@pytest.mark.parametrize("name", SEEDS)
+def test_familiar_keywords_keep_their_defaults(name: str) -> None:
+    assert TABLE[name].default == SEEDS[name]
+
+
+def test_missing_keywords_take_defaults() -> None:
+    assert complete({}) == {name: option.default for name, option in TABLE.items()}
+    assert complete({"n_steps": 7})["n_steps"] == 7
+    assert set(complete({}, kind=ModelOptions)) == set(options_table(ModelOptions))
+
+
+@pytest.mark.parametrize("name", [name for name, option in TABLE.items() if option.alias])
+def test_other_names(name: str) -> None:
+    alias, value = TABLE[name].alias, object()
+    assert complete({alias: value}) == {**complete({}), name: value}
+    with pytest.raises(ValueError, match=f"'{name}' was given twice, also as '{alias}': keep one"):
+        complete({alias: value, name: value})
+    with pytest.raises(ValueError, match=f"'{name}' was given twice, also as '{alias}': keep one"):
+        complete({name: value, alias: value})
+
+
+def test_the_two_aliases_of_the_interface() -> None:
+    assert {name: option.alias for name, option in TABLE.items() if option.alias} == {
+        "parameterization": "coordinates",
+        "inference_method": "engine",
+    }
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ("n_step", r"fit\(\) got an unknown keyword 'n_step'\. Did you mean 'n_steps'\? All keywords: batch_size"),
+        ("coordinate", r"unknown keyword 'coordinate'\. Did you mean 'coordinates'\?"),
+        ("variable_captur", r"Did you mean 'variable_capture'\?"),
+        ("guide_rank", r"unknown keyword 'guide_rank'"),
+        ("qqq", r"unknown keyword 'qqq'\. All keywords: "),
+    ],
+)
+def test_unknown_keywords_get_the_nearest_name(typed: str, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        complete({typed: 1})
+    with pytest.raises(TypeError, match=r"simulate\(\) got an unknown keyword 'n_steps'"):
+        complete({"n_steps": 1}, kind=ModelOptions, verb="simulate")

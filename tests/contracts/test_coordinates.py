@@ -1,0 +1,205 @@
+"""Coordinate systems describe one distribution: same likelihood, same prediction, whichever parameters are sampled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import special, stats
+
+from scribe import coordinates, families
+from scribe._counts.container import Counts
+from scribe._counts.data import full_data
+from scribe._counts.likelihood import log_likelihood
+from scribe._model.resolve import resolve_spec
+from scribe.coordinates import Coordinates, find
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+MU = np.array([0.02, 0.7, 5.0, 900.0])
+PHI = 0.23
+"""Odds shared by all genes."""
+SIZES = np.array([0.4, 3.0, 0.05, 40.0])
+"""Sizes of genes with odds of their own."""
+NU = np.array([0.9, 0.2, 0.01])
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is sampled and how the other quantities follow from it, in plain numpy; aliases and the capture site."""
+
+    aliases: tuple[str, ...]
+    capture: str
+    sampled: Callable[[Floats, Floats], dict[str, Any]]
+    derived: Callable[..., dict[str, Any]]
+    shared: bool = True
+
+    @property
+    def size(self) -> Floats:
+        return MU * PHI if self.shared else SIZES
+
+
+TABLE = {
+    "canonical": Row(
+        ("standard",),
+        "p_capture",
+        lambda mu, r: {"p": (mu / (mu + r))[0], "r": r},
+        lambda p, r: {"mu": r * p / (1 - p), "phi": (1 - p) / p},
+    ),
+    "mean_prob": Row(
+        ("linked",),
+        "p_capture",
+        lambda mu, r: {"p": (mu / (mu + r))[0], "mu": mu},
+        lambda p, mu: {"r": mu * (1 - p) / p, "phi": (1 - p) / p},
+    ),
+    "mean_odds": Row(
+        ("odds_ratio",),
+        "phi_capture",
+        lambda mu, r: {"phi": (r / mu)[0], "mu": mu},
+        lambda phi, mu: {"p": 1 / (1 + phi), "r": mu * phi},
+    ),
+    "mean_disp": Row(
+        (),
+        "p_capture",
+        lambda mu, r: {"mu": mu, "r": r},
+        lambda mu, r: {"phi": r / mu, "p": mu / (mu + r)},
+        shared=False,
+    ),
+    "mean": Row((), "p_capture", lambda mu, r: {"mu": mu}, lambda mu: {}),
+}
+
+
+@pytest.fixture(autouse=True)
+def double() -> Iterator[None]:
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture(params=TABLE)
+def name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+def system(name: str) -> Coordinates:
+    return next(c for c in coordinates.ALL if c.name == name)
+
+
+def working(name: str, values: dict[str, Any]) -> dict[str, jax.Array]:
+    """Log of positive parameters, logit of probabilities, by scipy."""
+    to = {"positive": np.log, "unit": special.logit}
+    supports = {p.name: p.support for p in system(name).sampled}
+    return {n: jnp.asarray(to[supports[n]](v)) for n, v in values.items()}
+
+
+def test_every_system_has_a_row() -> None:
+    assert {c.name for c in coordinates.ALL} == set(TABLE)
+    assert {c.family for c in coordinates.ALL} == set(families.ALL)
+
+
+def test_description(name: str) -> None:
+    mine, row = system(name), TABLE[name]
+    assert mine.aliases == row.aliases
+    assert mine.capture == row.capture
+    assert [p.name for p in mine.sampled] == list(row.sampled(MU, row.size))
+    assert set(mine.natural_axes) == set(families.ALL[mine.family].natural)
+
+
+def test_conversions(name: str) -> None:
+    """Every named quantity, from the formulas of the specification."""
+    mine, row = system(name), TABLE[name]
+    sampled = row.sampled(MU, row.size)
+    natural = mine.to_natural(working(name, sampled))
+    assert {n: ("gene",) if v.ndim else () for n, v in natural.items()} == dict(mine.natural_axes)
+    found = families.ALL[mine.family].readable(natural)
+    expected = {**sampled, **row.derived(**sampled)}
+    assert set(found) == set(expected)
+    for quantity, value in expected.items():
+        np.testing.assert_allclose(found[quantity], value, rtol=1e-12, err_msg=quantity)
+
+
+def test_maps_are_inverse(name: str) -> None:
+    mine, row = system(name), TABLE[name]
+    sampled = working(name, row.sampled(MU, row.size))
+    natural = mine.to_natural(sampled)
+    back = mine.from_natural(natural)
+    assert list(back) == [p.name for p in mine.sampled]
+    for n, value in sampled.items():
+        np.testing.assert_allclose(back[n], value, rtol=1e-13, atol=1e-13)
+    again = mine.to_natural(mine.from_natural(natural))
+    for n, value in natural.items():
+        np.testing.assert_allclose(again[n], value, rtol=1e-13, atol=1e-13)
+    np.testing.assert_allclose(natural["log_mean"], np.log(MU), rtol=1e-13)
+
+
+def capture_values(site: str) -> Floats:
+    """The three forms of one capture probability, on the real line of their links."""
+    return {
+        "p_capture": special.logit(NU),
+        "phi_capture": np.log(1 / NU - 1),
+        "eta_capture": np.log(np.expm1(-np.log(NU))),
+    }[site]
+
+
+@pytest.mark.parametrize("anchored", [False, True], ids=["free", "anchored"])
+def test_one_distribution_in_all_systems(name: str, anchored: bool) -> None:
+    """Likelihood by the engine, and mean and variance, of counts seen through capture: against scipy.
+
+    With the size of the code's convention: scipy's probability is one minus ours, thinned in closed form.
+    """
+    mine, row = system(name), TABLE[name]
+    model = "nbvcp" if mine.family == "nb" else "poissonvcp"
+    spec = resolve_spec(model, parameterization=name, priors={"organism": "human"} if anchored else None)
+    assert spec.capture_site == ("eta_capture" if anchored else row.capture)
+    z = {n: spec_link_inverse(spec, n, v) for n, v in row.sampled(MU, row.size).items()}
+    z[spec.capture_site] = jnp.asarray(capture_values(spec.capture_site))
+    natural, offset = spec.natural(spec.working(z)), spec.offset(z, len(NU))
+    np.testing.assert_allclose(offset, np.log(NU), rtol=1e-12)
+    if mine.family == "nb":
+        p = MU / (MU + row.size)
+        thinned = p * NU[:, None] / (1 - p * (1 - NU[:, None]))
+        law = stats.nbinom(row.size, 1 - thinned)
+    else:
+        law = stats.poisson(MU * NU[:, None])
+    u = 1.0 + law.rvs(random_state=np.random.default_rng(0))
+    data = full_data(Counts.from_matrix(u), totals_suffice=spec.totals_suffice)
+    np.testing.assert_allclose(log_likelihood(spec.family, natural, offset, data), law.logpmf(u).sum(), rtol=1e-10)
+    wide = {n: v if v.ndim == 0 else v[None] for n, v in natural.items()}
+    mean, variance = spec.family.moments(wide, offset[:, None])
+    np.testing.assert_allclose(mean, law.mean(), rtol=1e-11)
+    np.testing.assert_allclose(variance, law.var(), rtol=1e-11)
+
+
+def spec_link_inverse(spec: Any, name: str, value: Any) -> jax.Array:
+    """Real number for a parameter, by scipy: the default priors use log and logit."""
+    link = next(site.link.name for site in spec.sites if site.name == name)
+    return jnp.asarray({"exp": np.log, "sigmoid": special.logit}[link](value))
+
+
+def test_found_by_name_and_alias() -> None:
+    for mine in coordinates.ALL:
+        for called in (mine.name, *mine.aliases):
+            assert find(called, family=mine.family) is mine
+    assert find(None, family="nb").name == "canonical"
+    assert find(None, family="poisson").name == "mean"
+
+
+@pytest.mark.parametrize(
+    ("called", "family", "message"),
+    [
+        ("mean-odds", "nb", r"parameterization='mean-odds' is not defined for the 'nb' family\. Choose one of: 'canon"),
+        ("mean", "nb", r"'canonical' \(alias 'standard'\), 'mean_prob' \(alias 'linked'\), 'mean_odds'"),
+        ("canonical", "poisson", r"is not defined for the 'poisson' family\. Choose one of: 'mean'\."),
+    ],
+)
+def test_unknown_systems_name_the_allowed_ones(called: str, family: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        find(called, family=family)

@@ -136,6 +136,7 @@ def test_p_values_are_uniform_for_data_drawn_from_the_posterior(fitted):
     """A replicate put in the place of the data, without a new fit, is one more draw from the same distribution."""
     adata = fitted.copy()
     adata.X = sparse.csr_matrix(scribe.get.results(fitted).get_ppc_samples(1, rng=7)[0])
+    adata.obs["scribe_total"] = np.asarray(adata.X.sum(axis=1)).ravel()
     scribe.tl.ppc(adata, n_samples=40, rng=8)
     record = adata.uns["scribe_ppc"]
     for level in (50, 68, 95):

@@ -29,6 +29,6 @@ def refuse_computed_layer(adata: AnnData, layer: str | None) -> None:
         msg = (
             f"layers[{layer!r}] was computed from the fit {adata.uns[computed[layer]]['derived_from']!r} by "
             f"scribe.tl.denoise (see adata.uns[{computed[layer]!r}]): denoised values are not counts, and a fit to "
-            "them understates the noise. Fit the raw counts: leave out layer for adata.X, or name the layer they are in."
+            "them understates the noise. Fit the raw counts: leave out layer for adata.X, or name their layer."
         )
         raise ValueError(msg)

@@ -14,9 +14,8 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData, ImplicitModificationWarning
 
-from scribe._adata.read import read_counts
+from scribe._adata.source import counts_reader
 from scribe._adata.uns import clean_uns
-from scribe._counts.checks import CountsWarning
 from scribe._counts.container import Counts
 from scribe._model.names import nearest
 from scribe._model.spec import CAPTURE_SITES, ModelSpec
@@ -29,6 +28,7 @@ from scribe.priors import latent_name
 __all__ = [
     "SCHEMA_VERSION",
     "Slots",
+    "check_target",
     "read_derived",
     "read_fit",
     "refuse_taken",
@@ -85,12 +85,29 @@ class Slots:
         return self.of(f"ppc_{score}")
 
 
+def check_target(adata: AnnData, *, copy: bool, key_added: str | None = None) -> None:
+    """Raise, before anything is computed, where its results could not be written."""
+    if adata.isbacked and (copy or adata.is_view):
+        what = (
+            "is a view of a file on disk" if adata.is_view else "is backed by a file, so that copy=True needs another"
+        )
+        msg = f"adata {what}: load it with adata = adata.to_memory() first."
+        raise ValueError(msg)
+    if key_added is None:
+        return
+    if "/" in key_added or not key_added:
+        msg = f"key_added={key_added!r} must be a name without '/'."
+        raise ValueError(msg)
+    record = adata.uns.get(key_added)
+    if record is not None and not (isinstance(record, Mapping) and "schema_version" in record):
+        msg = f"adata.uns[{key_added!r}] is taken by something else: rename it, or choose another key_added."
+        raise ValueError(msg)
+
+
 def write_slots(adata: AnnData, slots: Mapping[str, Mapping[str, Any]]) -> None:
     """Assign everything at once: ``slots`` is attribute -> name -> value."""
+    check_target(adata, copy=False)
     if adata.is_view:
-        if adata.isbacked:
-            msg = "adata is a view of a file on disk: load it with adata = adata.to_memory() and fit again."
-            raise ValueError(msg)
         _log.warning("received a view of an AnnData: making a copy of it to hold the results")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ImplicitModificationWarning)
@@ -159,9 +176,7 @@ def write_fit(
     options: Mapping[str, Any],
 ) -> None:
     """Write a fit into the slots of ``key``, replacing all slots an earlier fit under that key had."""
-    if "/" in key:
-        msg = f"key_added={key!r} must not contain '/'."
-        raise ValueError(msg)
+    check_target(adata, copy=False, key_added=key)
     slots = Slots(key)
     summaries = results.get_summaries()
     placed, layout = _site_arrays(results.posterior)
@@ -184,6 +199,7 @@ def write_fit(
         "guide": results.posterior.guide.to_json(),
         "layout": layout,
         "layer": layer,
+        "non_integer": options.get("non_integer", "warn"),
         "options": {name: repr(value) for name, value in options.items()},
         "slots": {attribute: sorted(names) for attribute, names in new.items()},
     }
@@ -334,7 +350,13 @@ def read_fit(adata: AnnData, *, key: str = "scribe") -> ScribeSVIResults:
         seed=int(record["seed"]),
         gene_names=np.asarray(adata.var_names, object),
         cell_names=np.asarray(adata.obs_names, object),
-        counts_source=_counts_reader(adata, config["layer"]),
+        counts_source=counts_reader(
+            adata,
+            config["layer"],
+            non_integer=config.get("non_integer", "warn"),
+            totals=adata.obs.get(Slots(key).total),
+            all_genes=adata.n_vars == int(record["data"]["n_genes"]),
+        ),
     )
 
 
@@ -361,12 +383,3 @@ def _read_params(adata: AnnData, key: str, layout: Mapping[str, Any]) -> dict[st
         for column, suffix in enumerate(place["columns"]):
             params[latent_name(site) + suffix] = stacked[..., column]
     return params
-
-
-def _counts_reader(adata: AnnData, layer: str | None) -> Callable[[], Counts]:
-    def read() -> Counts:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", CountsWarning)
-            return read_counts(adata, layer=layer)
-
-    return read

@@ -37,10 +37,10 @@ def clean_uns(value: Any, path: str = "uns") -> Any:
     if isinstance(value, (bool, float)) or (isinstance(value, int) and value in _INTEGERS):
         return value
     if value is None or isinstance(value, (list, tuple, set, int, np.ma.MaskedArray, pd.Series, pd.Index)):
-        _refuse(value, path, f"a {type(value).__name__}")
+        _refuse(value, path, f"of type {type(value).__name__}")
     array = np.asarray(value)
     if array.dtype.kind not in _KINDS:
-        _refuse(value, path, f"a {type(value).__name__} of dtype {array.dtype}")
+        _refuse(value, path, f"of type {type(value).__name__} and dtype {array.dtype}")
     return array if array.ndim else clean_uns(array.item(), path)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -19,29 +19,38 @@ import numpy as np
 from scribe._counts.container import Counts
 from scribe._counts.likelihood import expand
 from scribe._posterior.posterior import Parameters, Posterior
-from scribe._posterior.simulate import block_size
-from scribe._types import Array, Key
-from scribe.families import Family
+from scribe._posterior.simulate import LARGE_MEAN, Elements, in_pieces, invert
+from scribe._types import Array, FloatArray, IntArray, Key, Natural
+from scribe.families import Family, Thinned
 
-__all__ = ["METHODS", "DenoisedBlock", "denoise_blocks"]
+__all__ = ["METHODS", "DenoisedBlock", "Method", "denoise_blocks"]
 
 Method = Literal["mean", "mode", "sample"]
-METHODS = ("mean", "mode", "sample")
+METHODS: tuple[str, ...] = get_args(Method)
 
+_BLOCK_ELEMENTS = 500_000
+"""Elements of a block: small enough that the running sums of a block stay in cache."""
 
-_Sums = tuple[Array, Array, Array]
+_UNROLL = 4
+"""Draws per pass over a block, for the same reason."""
 
 
 class DenoisedBlock(NamedTuple):
-    """Denoised counts of consecutive cells, (cells, genes), and their posterior standard deviation."""
+    """Denoised counts of consecutive cells, (cells, genes), and their posterior standard deviation if asked for."""
 
     cells: slice
     value: np.ndarray[Any, Any]
-    sd: np.ndarray[Any, Any]
+    sd: np.ndarray[Any, Any] | None
 
 
 def denoise_blocks(
-    posterior: Posterior, counts: Counts, key: Key, *, method: Method = "mean", n_samples: int = 100
+    posterior: Posterior,
+    counts: Counts,
+    key: Key,
+    *,
+    method: Method = "mean",
+    n_samples: int = 100,
+    with_sd: bool = True,
 ) -> Iterator[DenoisedBlock]:
     """Denoise block by block of cells.
 
@@ -54,49 +63,117 @@ def denoise_blocks(
     key
         Random key.
     method
-        ``"mean"`` and ``"sd"`` of the posterior of the count, its ``"mode"``, or one ``"sample"``.
+        ``"mean"`` of the posterior of the count, its ``"mode"``, or one ``"sample"``.
     n_samples
-        Draws of the parameters to integrate over; 0 takes them at their most probable values. A mode is always taken
-        there, a sample always from one draw (or there, with 0).
+        Draws of the parameters that mean and standard deviation integrate over; 0 takes the parameters at their most
+        probable values. The mode is always that at the most probable values; a sample is taken at the first draw.
+    with_sd
+        Whether to compute the standard deviation as well.
     """
+    if method not in METHODS:
+        msg = f"method must be one of {', '.join(map(repr, METHODS))}, got {method!r}."
+        raise ValueError(msg)
     key_parameters, key_counts = jax.random.split(key)
-    if n_samples and method != "mode":
-        n_draws = 1 if method == "sample" else n_samples
-        draws = posterior.draws(key_parameters, n_draws)
-        stacked = jax.vmap(posterior.parameters)(draws)
+    centre = jax.tree.map(lambda x: x[None], posterior.parameters(posterior.centre()))
+    if n_samples:
+        n_draws = 1 if method == "sample" and not with_sd else n_samples
+        draws = jax.vmap(posterior.parameters)(posterior.draws(key_parameters, n_draws))
     else:
-        stacked = jax.tree.map(lambda x: x[None], posterior.parameters(posterior.centre()))
-    size = block_size(counts.n_genes) // 4 or 1
+        draws = centre
+    elements = _BLOCK_ELEMENTS * 4 if method == "sample" and not with_sd else _BLOCK_ELEMENTS
+    size = max(elements // max(counts.n_genes, 1), 1)
     for first in range(0, counts.n_cells, size):
         cells = slice(first, min(first + size, counts.n_cells))
-        u = jnp.asarray(counts.rows(cells), stacked.offset.dtype)
-        here = Parameters(stacked.natural, stacked.offset[:, cells])
-        value, sd = _block(posterior.spec.family, method, u, here, jax.random.fold_in(key_counts, first))
-        yield DenoisedBlock(cells, np.asarray(value), np.asarray(sd))
+        u = jnp.asarray(counts.rows(cells), draws.offset.dtype)
+        at_cells = functools.partial(_at, cells=cells)
+        value: Any = None
+        sd: Any = None
+        if method == "mean" or with_sd:
+            value, sd = _moments(posterior.spec.family, u, at_cells(draws))
+        if method == "mode":
+            value = _mode(posterior.spec.family, u, at_cells(centre))
+        elif method == "sample":
+            value = _sample(posterior.spec.family, u, at_cells(draws), jax.random.fold_in(key_counts, first))
+        yield DenoisedBlock(cells, np.asarray(value), np.asarray(sd) if with_sd else None)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _block(family: Family, method: Method, u: Array, stacked: Parameters, key: Key) -> tuple[Array, Array]:
-    """Value and standard deviation, (cells, genes), over the draws stacked along the first axis."""
+def _at(stacked: Parameters, *, cells: slice) -> Parameters:
+    return Parameters(stacked.natural, stacked.offset[:, cells])
 
-    def thinned(parameters: Parameters) -> Any:
-        return family.denoise(u, expand(parameters.natural, 2), parameters.offset[:, None])
+
+def _thinned(family: Family, u: Array, parameters: Parameters) -> Thinned:
+    return family.denoise(u, expand(parameters.natural, 2), parameters.offset[:, None])
+
+
+def _first(stacked: Parameters) -> Parameters:
+    first: Parameters = jax.tree.map(lambda x: x[0], stacked)
+    return first
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _mode(family: Family, u: Array, stacked: Parameters) -> Array:
+    return jnp.broadcast_to(_thinned(family, u, _first(stacked)).mode(), u.shape)
+
+
+def _sample(family: Family, u: Array, stacked: Parameters, key: Key) -> FloatArray:
+    """One draw of every count before capture, as in `scribe._posterior.simulate`: most have nothing to invert."""
+    key_zero, key_large = jax.random.split(key)
+    parameters = _first(stacked)
+    uniform, nothing_unseen, is_large = (np.asarray(x) for x in _unseen(family, u, parameters, key_zero))
+    out = np.array(u)
+    elements = Elements(parameters, u.shape[1])
+    cell, gene = np.nonzero((uniform > nothing_unseen) & ~is_large)
+    at = (out[cell, gene], *elements.at(cell, gene))
+
+    def pmf(active: IntArray, count: float) -> FloatArray:
+        return in_pieces(
+            lambda _, u, x, *n: _pmf_at(family, u, elements.natural(n), x, count), *(v[active] for v in at)
+        )
+
+    out[cell, gene] += invert(pmf, uniform[cell, gene], nothing_unseen[cell, gene])
+    cell, gene = np.nonzero(is_large)
+    if cell.size:
+        out[cell, gene] = in_pieces(
+            lambda first, u, x, *n: _draw_at(family, jax.random.fold_in(key_large, first), u, elements.natural(n), x),
+            out[cell, gene],
+            *elements.at(cell, gene),
+        )
+    return out
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _unseen(family: Family, u: Array, parameters: Parameters, key: Key) -> tuple[Array, Array, Array]:
+    """A uniform per element, the probability that nothing went unseen, and whether much is expected to."""
+    thinned = _thinned(family, u, parameters)
+    is_large = thinned.moments().mean - u > LARGE_MEAN
+    return jax.random.uniform(key, u.shape, u.dtype), jnp.exp(thinned.log_prob(u)), is_large
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _pmf_at(family: Family, u: Array, natural: Natural, x: Array, unseen: float) -> Array:
+    return jnp.exp(family.denoise(u, natural, x).log_prob(u + unseen))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _draw_at(family: Family, key: Key, u: Array, natural: Natural, x: Array) -> Array:
+    return family.denoise(u, natural, x).sample(key)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _moments(family: Family, u: Array, stacked: Parameters) -> tuple[Array, Array]:
+    """Mean and standard deviation, (cells, genes), over the draws stacked along the first axis."""
 
     def accumulate(
         carry: tuple[Array, Array, Array], parameters: Parameters
     ) -> tuple[tuple[Array, Array, Array], None]:
         mean, square, variance = carry
-        moments = thinned(parameters).moments()
+        moments = _thinned(family, u, parameters).moments()
         # relative to the observed count, so that squares do not cancel
         difference = moments.mean - u
         return (mean + difference, square + jnp.square(difference), variance + moments.variance), None
 
     n = stacked.offset.shape[0]
     zero = jnp.zeros_like(u)
-    (total, square, within), _ = jax.lax.scan(accumulate, (zero, zero, zero), stacked)
+    (total, square, within), _ = jax.lax.scan(accumulate, (zero, zero, zero), stacked, unroll=min(_UNROLL, n))
     mean = total / n
-    sd = jnp.sqrt(within / n + jnp.maximum(square / n - jnp.square(mean), 0.0))
-    if method == "mean":
-        return u + mean, sd
-    first = thinned(jax.tree.map(lambda x: x[0], stacked))
-    return (first.mode() if method == "mode" else first.sample(key)), sd
+    return u + mean, jnp.sqrt(within / n + jnp.maximum(square / n - jnp.square(mean), 0.0))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any, Literal
 
 import jax
@@ -12,7 +12,7 @@ import numpy as np
 import numpyro.distributions as dist
 
 from scribe._counts.container import Counts
-from scribe._model.names import DESCRIPTIVE, describe, nearest
+from scribe._model.names import rename, site_among
 from scribe._model.spec import ModelSpec
 from scribe._posterior.denoise import DenoisedBlock, Method, denoise_blocks
 from scribe._posterior.indexing import Selector, index_of
@@ -53,6 +53,7 @@ class ScribeSVIResults:
     posterior: Posterior
     loss_history: FloatArray
     verdict: Verdict
+    _: KW_ONLY
     seed: int
     gene_names: np.ndarray[Any, Any] | None = None
     cell_names: np.ndarray[Any, Any] | None = None
@@ -113,7 +114,8 @@ class ScribeSVIResults:
     def _key(self, rng: Rng) -> Key:
         return as_key(self.seed if rng is None else rng)
 
-    def _counts(self, counts: Counts | Any | None) -> Counts:
+    def counts(self, counts: Any | None = None) -> Counts:
+        """Observed counts, cells x genes: ``counts`` if given, checked to fit the results, else those of the fit."""
         if counts is not None:
             found = counts if isinstance(counts, Counts) else Counts.from_matrix(counts)
         elif self.counts_source is not None:
@@ -146,7 +148,7 @@ class ScribeSVIResults:
             values = {name: jnp.asarray(s.mean) for name, s in self.get_summaries().items()}
         else:
             values = self.posterior.readable(self.posterior.centre())
-        return _rename(values, descriptive_names=descriptive_names)
+        return rename(values, descriptive_names=descriptive_names)
 
     def get_summaries(self, *, n_samples: int = 1000, rng: Rng = None) -> dict[str, Summary]:
         """Posterior mean and standard deviation of all parameters, sampled and derived, by name.
@@ -176,7 +178,7 @@ class ScribeSVIResults:
         -------
         Distributions by parameter name; batch shapes are (genes,), (cells,) or ().
         """
-        return _rename(self.posterior.distributions(), descriptive_names=descriptive_names)
+        return rename(self.posterior.distributions(), descriptive_names=descriptive_names)
 
     def get_posterior_samples(
         self,
@@ -205,8 +207,8 @@ class ScribeSVIResults:
         """
         values = self.posterior.readable(self.posterior.draws(self._key(rng), n_samples))
         if sites is not None:
-            values = {_known(name, list(values)): values[_known(name, list(values))] for name in sites}
-        return _rename(values, descriptive_names=descriptive_names)
+            values = {site: values[site] for site in (site_among(name, list(values)) for name in sites)}
+        return rename(values, descriptive_names=descriptive_names)
 
     def get_posterior_quantiles(
         self,
@@ -234,7 +236,7 @@ class ScribeSVIResults:
         Arrays by parameter name with the quantiles along the first axis: (q, genes), (q, cells) or (q,).
         """
         quantiles = self.posterior.quantiles(self._key(rng), q, n_draws=n_samples)
-        return _rename(quantiles, descriptive_names=descriptive_names)
+        return rename(quantiles, descriptive_names=descriptive_names)
 
     def _parameter_draws(self, key: Key, n_samples: int, *, biological: bool) -> Iterator[Parameters]:
         for values in self.posterior.draw_one_by_one(key, n_samples):
@@ -275,15 +277,18 @@ class ScribeSVIResults:
             key = jax.random.fold_in(key_counts, number)
             yield simulate_blocks(self.spec.family, parameters, key, n_genes=self.n_genes)
 
-    def _dense_samples(self, n_samples: int, **options: Any) -> FloatArray:
-        size = n_samples * self.n_cells * self.n_genes * 4
+    def _check_size(self, n_arrays: int, *, remedy: str) -> None:
+        size = n_arrays * self.n_cells * self.n_genes * 4
         if size > settings.max_array_gb * 1e9:
+            shape = f"{n_arrays:,} x {self.n_cells:,} cells x {self.n_genes:,} genes"
             msg = (
-                f"{n_samples:,} data sets of {self.n_cells:,} cells x {self.n_genes:,} genes take {size / 1e9:.1f} GB, "
-                f"more than settings.max_array_gb={settings.max_array_gb:g}. Ask for some genes or cells, "
-                "results[genes].cells(cells), or read the stream results.simulate(...) block by block."
+                f"{shape} take {size / 1e9:.2g} GB, more than settings.max_array_gb={settings.max_array_gb:g}. "
+                f"Ask for some genes or cells, results[genes].cells(cells), or {remedy} block by block."
             )
             raise ValueError(msg)
+
+    def _dense_samples(self, n_samples: int, **options: Any) -> FloatArray:
+        self._check_size(n_samples, remedy="read the stream results.simulate(...)")
         out = np.zeros((n_samples, self.n_cells, self.n_genes), np.float32)
         for data_set, blocks in zip(out, self.simulate(n_samples, **options), strict=True):
             for block in blocks:
@@ -350,16 +355,20 @@ class ScribeSVIResults:
             draws = self._parameter_draws(self._key(rng), n_samples, biological=False)
         else:
             draws = iter([self._parameters(self.posterior.centre(), biological=False)])
-        return pointwise(self.spec.family, self._counts(counts), draws, by=return_by)
+        return pointwise(self.spec.family, self.counts(counts), draws, by=return_by)
 
     def denoise_blocks(
-        self, counts: Any | None = None, *, method: Method = "mean", n_samples: int = 100, rng: Rng = None
+        self,
+        counts: Any | None = None,
+        *,
+        method: Method = "mean",
+        n_samples: int = 100,
+        rng: Rng = None,
+        with_sd: bool = True,
     ) -> Iterator[DenoisedBlock]:
-        """Denoised counts as a stream of blocks of cells; see `denoise_counts`.
-
-        Returns an iterator over (cells, value, sd).
-        """
-        return denoise_blocks(self.posterior, self._counts(counts), self._key(rng), method=method, n_samples=n_samples)
+        """Denoised counts as a stream of blocks of cells (cells, value, sd); see `denoise_counts`."""
+        found, key = self.counts(counts), self._key(rng)
+        return denoise_blocks(self.posterior, found, key, method=method, n_samples=n_samples, with_sd=with_sd)
 
     def denoise_counts(
         self, counts: Any | None = None, *, method: Method = "mean", n_samples: int = 100, rng: Rng = None
@@ -373,27 +382,16 @@ class ScribeSVIResults:
         method
             ``"mean"``, ``"mode"`` or ``"sample"`` of the posterior of every count.
         n_samples
-            Draws of the parameters to integrate over; 0 takes their most probable values.
+            Draws of the parameters to integrate over; 0 takes their most probable values, as the mode always does.
         rng
             Seed, key or generator.
 
         Returns
         -------
-        Molecules, (cells, genes).
+        Molecules, (cells, genes). Larger than ``settings.max_array_gb`` raises; use `denoise_blocks`.
         """
-        blocks = self.denoise_blocks(counts, method=method, n_samples=n_samples, rng=rng)
-        return np.concatenate([block.value for block in blocks])
-
-
-def _rename(values: Mapping[str, Any], *, descriptive_names: bool) -> dict[str, Any]:
-    return {describe(name, descriptive=descriptive_names): value for name, value in values.items()}
-
-
-def _known(name: str, available: list[str]) -> str:
-    sites = {describe(site, descriptive=True): site for site in available}
-    site = sites.get(name, name)
-    if site not in available:
-        every = [*available, *(DESCRIPTIVE[a] for a in available if a in DESCRIPTIVE)]
-        msg = f"No parameter {name!r} in this fit.{nearest(name, every)} It has: {', '.join(available)}."
-        raise ValueError(msg)
-    return site
+        self._check_size(1, remedy="read the stream results.denoise_blocks(...)")
+        out = np.empty((self.n_cells, self.n_genes), np.float32)
+        for block in self.denoise_blocks(counts, method=method, n_samples=n_samples, rng=rng, with_sd=False):
+            out[block.cells] = block.value
+        return out

@@ -9,22 +9,25 @@ family's own sampler.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from scribe._counts.likelihood import expand, take_genes
+from scribe._counts.likelihood import expand
 from scribe._posterior.posterior import Parameters
-from scribe._types import Array, FloatArray, IntArray, Key
+from scribe._types import Array, FloatArray, IntArray, Key, Natural
 from scribe.families import Family
 
-__all__ = ["Sparse", "block_size", "simulate", "simulate_blocks"]
+__all__ = ["LARGE_MEAN", "Elements", "Sparse", "block_size", "in_pieces", "invert", "simulate", "simulate_blocks"]
 
-_LARGE_MEAN = 24.0
+LARGE_MEAN = 24.0
+"""Mean above which counts are drawn by the family itself."""
+
 _BLOCK_ELEMENTS = 8_000_000
+_PIECES = (4096, 131_072)
 
 
 class Sparse(NamedTuple):
@@ -55,82 +58,104 @@ def simulate_blocks(family: Family, parameters: Parameters, key: Key, *, n_genes
 def simulate(family: Family, parameters: Parameters, key: Key, *, n_genes: int) -> Sparse:
     """Draw one block of cells."""
     key_zero, key_large = jax.random.split(key)
-    natural = {n: jnp.broadcast_to(v, (n_genes,)) if v.ndim == 0 else v for n, v in parameters.natural.items()}
-    full = Parameters(natural, parameters.offset)
-    uniform, p_zero, is_large = _positive(family, full, key_zero)
-    positive = np.asarray((uniform > p_zero) & ~is_large)
-    cell, gene = (axis.astype(np.int32) for axis in np.nonzero(positive))
-    targets = Sparse(cell, gene, np.asarray(uniform)[positive])
-    value = _invert(family, full, targets, np.asarray(p_zero)[positive])
-    many_cell, many_gene = (axis.astype(np.int32) for axis in np.nonzero(np.asarray(is_large)))
+    uniform, p_zero, is_large = (np.asarray(x) for x in _positive(family, parameters, key_zero, n_genes=n_genes))
+    elements = Elements(parameters, n_genes)
+    positive = (uniform > p_zero) & ~is_large
+    cell, gene = np.nonzero(positive)
+    at = elements.at(cell, gene)
+
+    def pmf(active: IntArray, count: float) -> FloatArray:
+        return in_pieces(lambda _, x, *n: _pmf_at(family, elements.natural(n), x, count), *(v[active] for v in at))
+
+    value = invert(pmf, uniform[positive], p_zero[positive])
+    many_cell, many_gene = np.nonzero(is_large)
     if many_cell.size:
-        drawn = _sample_at(family, full, (many_cell, many_gene), key_large)
+        drawn = in_pieces(
+            lambda first, x, *n: _draw_at(family, jax.random.fold_in(key_large, first), elements.natural(n), x),
+            *elements.at(many_cell, many_gene),
+        )
         keep = drawn > 0
         cell, gene = np.concatenate([cell, many_cell[keep]]), np.concatenate([gene, many_gene[keep]])
         value = np.concatenate([value, drawn[keep]])
         order = np.lexsort((gene, cell))
         cell, gene, value = cell[order], gene[order], value[order]
-    return Sparse(cell, gene, value)
+    return Sparse(cell.astype(np.int32), gene.astype(np.int32), value)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _positive(family: Family, parameters: Parameters, key: Key) -> tuple[Array, Array, Array]:
+class Elements:
+    """Parameters of single elements of a matrix, taken on the host: compiled code then knows neither of its axes."""
+
+    def __init__(self, parameters: Parameters, n_genes: int) -> None:
+        self._names = tuple(parameters.natural)
+        self._offset = np.asarray(parameters.offset)
+        self._natural = [np.broadcast_to(np.asarray(v), (n_genes,)) for v in parameters.natural.values()]
+
+    def at(self, cell: IntArray, gene: IntArray) -> tuple[FloatArray, ...]:
+        """Offset and natural parameters of some elements."""
+        return (self._offset[cell], *(value[gene] for value in self._natural))
+
+    def natural(self, values: tuple[Array, ...]) -> Natural:
+        """Natural parameters by name from what follows the offset in `at`."""
+        return dict(zip(self._names, values, strict=True))
+
+
+@functools.partial(jax.jit, static_argnums=0, static_argnames="n_genes")
+def _positive(family: Family, parameters: Parameters, key: Key, *, n_genes: int) -> tuple[Array, Array, Array]:
     """A uniform per element, its probability of zero, and whether its mean is large."""
     wide, x = expand(parameters.natural, 2), parameters.offset[:, None]
     p_zero = jnp.exp(family.cell_term(jnp.zeros((1, 1), x.dtype), wide, x))
-    shape = jnp.broadcast_shapes(p_zero.shape, x.shape)
-    is_large = jnp.broadcast_to(family.moments(wide, x).mean > _LARGE_MEAN, shape)
+    shape = (x.shape[0], n_genes)
+    is_large = jnp.broadcast_to(family.moments(wide, x).mean > LARGE_MEAN, shape)
     return jax.random.uniform(key, shape, x.dtype), jnp.broadcast_to(p_zero, shape), is_large
 
 
-def _pad(n: int) -> int:
-    """Next power of eight, so that few sizes are ever compiled."""
-    size = 512
-    while size < n:
-        size *= 8
-    return size
+def in_pieces(function: Callable[..., Array], *arrays: np.ndarray[Any, Any]) -> FloatArray:
+    """Apply an elementwise function piece by piece, in pieces of two sizes so that no more are ever compiled.
 
-
-def _padded(array: np.ndarray[Any, Any], size: int) -> Array:
-    return jnp.asarray(np.concatenate([array, np.zeros(size - len(array), array.dtype)]))
+    Parameters
+    ----------
+    function
+        Takes the number of the first element and one piece of every array.
+    arrays
+        Arrays of one length.
+    """
+    n = len(arrays[0])
+    size = _PIECES[n > _PIECES[0]]
+    parts = []
+    for first in range(0, n, size):
+        pieces = [array[first : first + size] for array in arrays]
+        fill = size - len(pieces[0])
+        padded = [jnp.asarray(np.concatenate([piece, np.zeros(fill, piece.dtype)])) for piece in pieces]
+        parts.append(np.asarray(function(first, *padded))[: size - fill])
+    return np.concatenate(parts)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _pmf_at(family: Family, parameters: Parameters, where: tuple[Array, Array], count: Array) -> Array:
-    cell, gene = where
-    x = parameters.offset.at[cell].get(mode="promise_in_bounds")
-    u, here = jnp.full_like(x, 1.0) * count, take_genes(parameters.natural, gene)
-    return jnp.exp(family.gene_term(u, here) + family.cell_term(u, here, x))
+def _pmf_at(family: Family, natural: Natural, x: Array, count: float) -> Array:
+    u = jnp.full_like(x, count)
+    return jnp.exp(family.gene_term(u, natural) + family.cell_term(u, natural, x))
 
 
-def _invert(family: Family, parameters: Parameters, targets: Sparse, reached: FloatArray) -> FloatArray:
-    """Smallest count whose cumulative probability is at least the uniform held in ``targets.value``."""
+@functools.partial(jax.jit, static_argnums=0)
+def _draw_at(family: Family, key: Key, natural: Natural, x: Array) -> Array:
+    return family.sample(key, natural, x)
+
+
+def invert(pmf: Callable[[IntArray, float], FloatArray], target: FloatArray, reached: FloatArray) -> FloatArray:
+    """Smallest count >= 1 at which the cumulative probability is at least ``target``.
+
+    ``pmf(active, count)`` gives the probability of one count for some of the elements; ``reached`` is that of zero.
+    """
     value = np.zeros(len(reached), np.float32)
     active = np.arange(len(reached))
     cumulative = reached.astype(np.float64)
     count = 0.0
     while active.size:
         count += 1.0
-        size = _pad(active.size)
-        where = (_padded(targets.cell[active], size), _padded(targets.gene[active], size))
-        pmf = np.asarray(_pmf_at(family, parameters, where, jnp.asarray(count, parameters.offset.dtype)))[: active.size]
-        cumulative = cumulative + pmf
+        probability = pmf(active, count)
+        cumulative = cumulative + probability
         # the tail beyond float32 resolution of the uniform is negligible: stop where the pmf adds nothing any more
-        found = (cumulative >= targets.value[active]) | ((pmf < 1e-9) & (count > _LARGE_MEAN))
+        found = (cumulative >= target[active]) | ((probability < 1e-9) & (count > LARGE_MEAN))
         value[active[found]] = count
         active, cumulative = active[~found], cumulative[~found]
     return value
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _draw_at(family: Family, parameters: Parameters, where: tuple[Array, Array], key: Key) -> Array:
-    cell, gene = where
-    x = parameters.offset.at[cell].get(mode="promise_in_bounds")
-    return family.sample(key, take_genes(parameters.natural, gene), x)
-
-
-def _sample_at(family: Family, parameters: Parameters, where: tuple[IntArray, IntArray], key: Key) -> FloatArray:
-    cell, gene = where
-    size = _pad(len(cell))
-    drawn = _draw_at(family, parameters, (_padded(cell, size), _padded(gene, size)), key)
-    return np.asarray(drawn)[: len(cell)]

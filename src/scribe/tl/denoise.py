@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from scribe._adata.slots import Slots, read_fit, refuse_taken, write_derived
+from scribe._adata.slots import Slots, check_target, read_fit, refuse_taken, write_derived
 from scribe._posterior.denoise import METHODS, Method
 from scribe._posterior.results import ScribeSVIResults
 from scribe._progress import progress
@@ -118,12 +118,12 @@ def denoise(
     >>> molecules = adata.layers["scribe_denoised"]
     """
     _check(method, n_samples)
+    check_target(adata, copy=copy)
     place = Slots(key).denoised if key_added is None else key_added
     results = read_fit(adata, key=key)
     _warn_of_identity(results)
     attribute = "layers" if genes is None else "obsm"
-    if key_added is not None:
-        refuse_taken(adata, attribute, place, key=key)
+    _check_place(adata, attribute, place, key=key, default=key_added is None)
     part = results if genes is None else results[[genes] if isinstance(genes, str) else list(genes)]
     _check_size(part, n_arrays=1 + sd)
     seed = results.seed if rng is None else as_seed(rng)
@@ -145,6 +145,19 @@ def _check(method: str, n_samples: int) -> None:
     if n_samples < 0:
         msg = f"n_samples must not be negative, got {n_samples}; 0 takes the most probable parameters."
         raise ValueError(msg)
+
+
+def _check_place(adata: AnnData, attribute: str, place: str, *, key: str, default: bool) -> None:
+    """Refuse to replace anything but an earlier result of this verb; only the default name is ours regardless."""
+    if "/" in place or not place:
+        msg = f"key_added={place!r} must be a name without '/'."
+        raise ValueError(msg)
+    refuse_taken(adata, "uns", place, key=key)
+    if place in adata.uns and "formula" not in adata.uns[place]:
+        msg = f"adata.uns[{place!r}] is taken by another result of the fit {key!r}: choose another key_added."
+        raise ValueError(msg)
+    if not default:
+        refuse_taken(adata, attribute, place, key=key)
 
 
 def _warn_of_identity(results: ScribeSVIResults) -> None:

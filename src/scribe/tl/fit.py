@@ -7,7 +7,7 @@ from typing import Unpack
 from anndata import AnnData
 
 from scribe._adata.read import read_counts
-from scribe._adata.slots import read_fit, write_fit
+from scribe._adata.slots import check_target, read_fit, write_fit
 from scribe._fit import fit_counts, seed_of
 from scribe._model.options import FitOptions, complete
 from scribe._types import Rng
@@ -88,6 +88,7 @@ def fit(
     """
     complete_options = complete(options)
     seed = seed_of(rng, complete_options)
+    check_target(adata, copy=copy, key_added=key_added)
     earlier = read_fit(adata, key=key_added) if resume else None
     counts = read_counts(adata, layer=layer, non_integer=complete_options["non_integer"])
     results = fit_counts(counts, model, complete_options, seed=seed, earlier=earlier)

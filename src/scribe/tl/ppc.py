@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from scribe._adata.slots import Slots, read_fit, write_derived
+from scribe._adata.slots import Slots, check_target, read_fit, write_derived
 from scribe._counts.container import Counts
 from scribe._posterior.indexing import index_of
 from scribe._progress import Progress, progress
@@ -110,6 +110,7 @@ def ppc(
     if n_samples < 1:
         msg = f"n_samples must be at least 1, got {n_samples}; 50 resolve p-values of 2 %."
         raise ValueError(msg)
+    check_target(adata, copy=copy)
     fitted = read_fit(adata, key=key)
     counts = fitted.counts()
     chosen = _chosen(counts, genes, n_genes=n_genes)

@@ -1,0 +1,61 @@
+"""The counts a fit was made on, read again from where they were."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from anndata import AnnData
+
+from scribe._adata.read import read_counts
+from scribe._counts.checks import CountsWarning, NonInteger
+from scribe._counts.container import Counts
+from scribe._types import FloatArray
+
+__all__ = ["counts_reader"]
+
+
+def counts_reader(
+    adata: AnnData, layer: str | None, *, non_integer: NonInteger, totals: Any | None, all_genes: bool
+) -> Callable[[], Counts]:
+    """Return a function that reads the counts and makes sure that they still are those of the fit.
+
+    Parameters
+    ----------
+    adata
+        Annotated data with a fit.
+    layer
+        Where the counts were.
+    non_integer
+        How values that are not whole were treated.
+    totals
+        Total of every cell at the time of the fit; None skips the check.
+    all_genes
+        Whether all genes of the fit are there; of some, totals can only be smaller.
+    """
+
+    def read() -> Counts:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", CountsWarning)
+            counts = read_counts(adata, layer=layer, non_integer=non_integer)
+        if totals is not None:
+            _check_same(counts, np.asarray(totals, float), all_genes=all_genes)
+        return counts
+
+    return read
+
+
+def _check_same(counts: Counts, totals: FloatArray, *, all_genes: bool) -> None:
+    excess = counts.totals - totals
+    wrong = np.flatnonzero((np.abs(excess) if all_genes else excess) > 1e-4 * totals + 1e-6)
+    if wrong.size:
+        first = wrong[0]
+        cell = first if counts.cell_names is None else repr(counts.cell_names[first])
+        msg = (
+            f"{counts.source} no longer holds the counts of the fit: {wrong.size:,} of {counts.n_cells:,} cells have "
+            f"other totals, cell {cell} {counts.totals[first]:g} instead of {totals[first]:g}. Were they normalised? "
+            'Keep raw counts in a layer, adata.layers["counts"] = adata.X.copy(), and fit with layer="counts".'
+        )
+        raise ValueError(msg)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from pathlib import Path
 
 import jax
 import pytest
@@ -37,8 +36,6 @@ def fresh(monkeypatch):
         ("device", "GPU:1", "gpu:1"),
         ("deterministic", False, False),
         ("batch_size", 512, 512),
-        ("datasetdir", "~/here", Path("~/here").expanduser()),
-        ("figdir", Path("plots"), Path("plots")),
         ("max_array_gb", 2, 2.0),
     ],
 )
@@ -59,7 +56,6 @@ def test_values_are_kept_in_one_form(fresh, name, given, kept):
         ("device", "gpu:x", "'gpu:x' is not a JAX platform"),
         ("batch_size", 0, "0 is not a positive whole number"),
         ("batch_size", 0.5, "0.5 is not a positive whole number"),
-        ("datasetdir", 3, "3 is not a path"),
         ("max_array_gb", "much", "'much' is not a positive number"),
         ("max_array_gb", float("nan"), "nan is not a positive number"),
     ],
@@ -83,21 +79,15 @@ def test_environment_gives_defaults():
         "SCRIBE_PROGRESS_BAR": "off",
         "SCRIBE_BATCH_SIZE": "128",
         "SCRIBE_DEVICE": "none",
-        "SCRIBE_FIGDIR": "out",
         "SCRIBE_MAX_ARRAY_GB": "0.5",
         "SCRIBE_SOMETHING_ELSE": "1",
     }
     made = _from_environment(texts)
     assert (made.progress_bar, made.batch_size, made.device) == (False, 128, None)
-    assert (made.figdir, made.max_array_gb) == (Path("out"), 0.5)
+    assert made.max_array_gb == 0.5
     with pytest.raises(ValueError, match=r"settings\.batch_size: 'many'") as caught:
         _from_environment({"SCRIBE_BATCH_SIZE": "many"})
     assert caught.value.__notes__ == ["The value comes from the environment variable SCRIBE_BATCH_SIZE."]
-
-
-def test_cache_follows_the_desktop_standard(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert Settings().datasetdir == tmp_path / "scribe"
 
 
 def test_override_is_undone_also_after_errors(fresh):

@@ -116,7 +116,7 @@ def fit_counts(
     if earlier is not None and earlier.spec.to_json() != spec.to_json():
         msg = "resume= continues a fit of the same model, but the model options differ. Leave them out, or fit anew."
         raise ValueError(msg)
-    with _precision(enable_x64=options["enable_x64"]):
+    with _precision(enable_x64=options["enable_x64"]), jax.default_device(settings.jax_device()):
         start = None
         if earlier is not None:
             start = Fit(earlier.posterior.device_params(), earlier.loss_history, earlier.verdict, earlier.seed)
@@ -128,7 +128,7 @@ def fit_counts(
         posterior,
         fitted.losses,
         fitted.verdict,
-        seed,
+        seed=seed,
         gene_names=counts.gene_names,
         cell_names=counts.cell_names,
         counts_source=(lambda: counts) if counts_source is None else counts_source,

@@ -9,7 +9,6 @@ import re
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import jax
@@ -80,12 +79,6 @@ def _size(value: object) -> float:
     raise _invalid(value, "a positive number")
 
 
-def _path(value: object) -> Path:
-    if isinstance(value, (str, os.PathLike)) and str(value):
-        return Path(value).expanduser()
-    raise _invalid(value, "a path")
-
-
 def _optional(check: Callable[[object], object]) -> Callable[[object], object]:
     def checked(value: object) -> object:
         return None if value is None or str(value).strip().lower() in _NONE else check(value)
@@ -99,8 +92,6 @@ _CHECKS: Mapping[str, Callable[[object], object]] = {
     "device": _optional(_device),
     "deterministic": _bool,
     "batch_size": _optional(_count),
-    "datasetdir": _path,
-    "figdir": _path,
     "max_array_gb": _size,
 }
 
@@ -139,11 +130,6 @@ def _apply_deterministic(*, on: bool) -> None:
     os.environ["XLA_FLAGS"] = " ".join([*kept, DETERMINISTIC_FLAG] if on else kept)
 
 
-def _cache() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path("~/.cache").expanduser()) / "scribe"
-
-
 @dataclass(kw_only=True)
 class Settings:
     """Defaults for every verb; assign to `scribe.settings`, or use `override` for a while.
@@ -164,10 +150,6 @@ class Settings:
         Bit-identical results on GPU at some cost in speed; has to be set before JAX starts. The CPU always is.
     batch_size
         Cells per minibatch of fits that are given none. `None`: the full data.
-    datasetdir
-        Folder that keeps downloaded data sets.
-    figdir
-        Folder for figures saved under a bare name.
     max_array_gb
         Largest dense array, in gigabytes, that a getter returns before it asks for a subset.
     """
@@ -177,8 +159,6 @@ class Settings:
     device: str | None = None
     deterministic: bool = field(default_factory=lambda: DETERMINISTIC_FLAG in os.environ.get("XLA_FLAGS", ""))
     batch_size: int | None = None
-    datasetdir: Path = field(default_factory=_cache)
-    figdir: Path = Path("figures")
     max_array_gb: float = 4.0
 
     def __setattr__(self, name: str, value: object) -> None:

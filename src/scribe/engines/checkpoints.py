@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,82 +16,120 @@ import jax.numpy as jnp
 import numpy as np
 
 from scribe.engines.convergence import Tracker
-from scribe.engines.problem import Problem
+from scribe.engines.problem import Problem, State
 
-__all__ = ["Loaded", "load_checkpoint", "save_checkpoint"]
+__all__ = ["FILE", "Checkpoints", "Snapshot"]
 
-_FILE = "scribe_checkpoint.npz"
-_VERSION = 1
+FILE = "scribe_checkpoint.npz"
+_VERSION = 2
 
 
-class Loaded(NamedTuple):
-    """Arrays of a checkpoint and the step they belong to."""
+class Snapshot(NamedTuple):
+    """Everything a running fit goes on from.
 
-    arrays: Any
+    ``best`` are the parameters of the best average; ``slow_down`` is the factor on the rate left by recoveries from
+    losses that were not finite, ``retries`` their number.
+    """
+
+    state: State
+    best: dict[str, Any]
+    tracker: Tracker
     step: int
+    retries: int = 0
+    slow_down: float = 1.0
 
 
-def _fingerprint(problem: Problem, seed: int) -> dict[str, object]:
+def fingerprint(problem: Problem, *, seed: int, batch_size: int | None) -> dict[str, Any]:
     """What must agree for a checkpoint to continue a fit."""
     counts = problem.counts
     digest = hashlib.sha256()
     for array in (counts.indptr, counts.indices, counts.data):
         digest.update(np.ascontiguousarray(array).data)
-    return {
-        "version": _VERSION,
-        "spec": problem.spec.to_json(),
+    record = {
+        "model": problem.spec.to_json(),
+        "guide": problem.guide.to_json(),
         "optimizer": repr(problem.optimizer),
+        "batch_size": batch_size if problem.batches is not None else None,
         "counts": digest.hexdigest(),
         "seed": seed,
         "shapes": {name: list(value.shape) for name, value in problem.start.items()},
         "dtype": str(jnp.zeros(()).dtype),
     }
+    stored: dict[str, Any] = json.loads(json.dumps(record))
+    return stored
 
 
-def save_checkpoint(directory: Path, arrays: Any, tracker: Tracker, *, step: int, problem: Problem, seed: int) -> None:
-    """Write the state after ``step``; the previous file stays valid until the new one is complete."""
-    directory.mkdir(parents=True, exist_ok=True)
-    leaves: dict[str, Any] = {f"leaf_{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(arrays))}
-    numbers = {
-        "step": step,
-        "best": tracker.best,
-        "best_step": tracker.best_step,
-        "waited": tracker.waited,
-        "stage": tracker.stage,
-        "chunks": [len(chunk) for chunk in tracker.losses],
-        "fingerprint": _fingerprint(problem, seed),
-    }
-    temporary = directory / (_FILE + ".tmp")
-    with temporary.open("wb") as file:
-        np.savez(file, allow_pickle=False, meta=np.asarray(json.dumps(numbers)), losses=tracker.history, **leaves)
-    temporary.replace(directory / _FILE)
+@dataclass(frozen=True)
+class Checkpoints:
+    """The checkpoint of one fit in a directory."""
 
+    directory: Path
+    fingerprint: Mapping[str, Any]
 
-def load_checkpoint(directory: Path, arrays: Any, tracker: Tracker, *, problem: Problem, seed: int) -> Loaded | None:
-    """Read the checkpoint of this very fit into arrays of the given structure; None where there is none.
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.directory / FILE
 
-    Raises
-    ------
-    ValueError
-        If the file belongs to another model, data set, optimiser or seed.
-    """
-    path = directory / _FILE
-    if not path.exists():
-        return None
-    with np.load(path, allow_pickle=False) as file:
-        numbers = json.loads(str(file["meta"]))
-        expected, found = _fingerprint(problem, seed), numbers["fingerprint"]
-        different = [k for k in expected if found.get(k) != expected[k]]
+    def save(self, snapshot: Snapshot) -> None:
+        """Write a snapshot; the previous file stays valid until the new one is complete."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        tracker = snapshot.tracker
+        leaves = {f"leaf_{i}": np.asarray(x) for i, x in enumerate(jax.tree.leaves((snapshot.state, snapshot.best)))}
+        meta = {
+            "version": _VERSION,
+            "fingerprint": self.fingerprint,
+            "step": snapshot.step,
+            "retries": snapshot.retries,
+            "slow_down": snapshot.slow_down,
+            "tracker": {name: vars(tracker)[name] for name in _TRACKED},
+            "chunks": [len(chunk) for chunk in tracker.losses],
+        }
+        temporary = self.path.with_suffix(".tmp")
+        with temporary.open("wb") as file:
+            arrays: dict[str, Any] = {"meta": np.asarray(json.dumps(meta)), "losses": tracker.history, **leaves}
+            np.savez(file, **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self.path)
+
+    def load(self, start: Snapshot) -> Snapshot | None:
+        """Read the snapshot of this very fit, in the structure of ``start``; None where there is none.
+
+        Raises
+        ------
+        ValueError
+            If the file cannot be read, or belongs to another model, data set, optimiser or seed.
+        """
+        if not self.path.exists():
+            return None
+        try:
+            with np.load(self.path, allow_pickle=False) as file:
+                meta = json.loads(str(file["meta"]))
+                arrays = {name: file[name] for name in file.files if name != "meta"}
+        except (zipfile.BadZipFile, KeyError, ValueError, EOFError, OSError) as error:
+            msg = f"The checkpoint {str(self.path)!r} cannot be read ({error}). {_REMEDY}"
+            raise ValueError(msg) from error
+        self._compare(meta)
+        current, structure = jax.tree.flatten((start.state, start.best))
+        state, best = jax.tree.unflatten(structure, [jnp.asarray(arrays[f"leaf_{i}"]) for i in range(len(current))])
+        losses = list(np.split(arrays["losses"], np.cumsum(meta["chunks"])[:-1]))
+        tracker = Tracker(start.tracker.rule, start.tracker.adaptive, **meta["tracker"], losses=losses)
+        return Snapshot(state, best, tracker, meta["step"], meta["retries"], meta["slow_down"])
+
+    def _compare(self, meta: Mapping[str, Any]) -> None:
+        if meta.get("version") != _VERSION:
+            msg = f"The checkpoint {str(self.path)!r} was written by another version of scribe. {_REMEDY}"
+            raise ValueError(msg)
+        found = meta["fingerprint"]
+        different = [name for name, value in self.fingerprint.items() if found.get(name) != value]
         if different:
             msg = (
-                f"The checkpoint in {str(directory)!r} belongs to another fit: {', '.join(different)} differ. Use "
-                'another checkpoint_dir, delete that file, or pass early_stopping={"resume": False} to start over.'
+                f"The checkpoint {str(self.path)!r} belongs to another fit: {', '.join(different)} "
+                f"{'differs' if len(different) == 1 else 'differ'}. {_REMEDY}"
             )
             raise ValueError(msg)
-        current, structure = jax.tree.flatten(arrays)
-        leaves = [jnp.asarray(file[f"leaf_{i}"]) for i in range(len(current))]
-        losses = file["losses"]
-    tracker.best, tracker.best_step = numbers["best"], numbers["best_step"]
-    tracker.waited, tracker.stage = numbers["waited"], numbers["stage"]
-    tracker.losses = list(np.split(losses, np.cumsum(numbers["chunks"])[:-1]))
-    return Loaded(jax.tree.unflatten(structure, leaves), numbers["step"])
+
+
+_TRACKED = ("best", "best_step", "reference", "waited", "stage")
+_REMEDY = 'Use another checkpoint_dir, delete the file, or pass early_stopping={"resume": False} to start over.'

@@ -1,26 +1,36 @@
 r"""When a fit has converged: one rule for every engine that optimises.
 
-Every ``check_every`` steps the loss is averaged over the last ``smoothing_window`` steps. An average that is lower than
-the best one so far by more than a tolerance counts as progress. Without progress for ``patience`` steps the learning
-rate falls, if it may; when it cannot fall further the fit has converged. The tolerance is relative to the loss by
-default, because the loss grows with cells and genes, and never below the standard error of the average itself, so
-that noise is not taken for progress.
+Every ``check_every`` steps the loss is averaged over the last ``smoothing_window`` steps. Progress is an average that
+lies below the last one that was progress by more than a tolerance, so that a slow drift counts as soon as it adds up.
+Without progress for ``patience`` steps the fit has converged. The tolerance is relative to the loss by default,
+because the loss grows with cells and genes, and never below twice the standard error of the average, so that noise is
+not taken for progress.
+
+With the schedule (no ``step_size`` given) the learning rate falls when progress ends, and only at the lowest rate has
+the fit converged: at a high rate the loss stands still above its minimum, because the steps are too long to reach it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Literal
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from numbers import Integral, Real
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from scribe._types import FloatArray
 
-__all__ = ["EarlyStopping", "Tracker", "Verdict"]
+__all__ = ["RATES", "EarlyStopping", "Smoothed", "Tracker", "Verdict"]
 
 _RELATIVE_PERCENT = 1e-4
-_RATES = (1.0, 1 / 3, 1 / 9, 1 / 27)
+_NOISE = 2.0
+_RISE = 10.0
+_STAGE_PATIENCE = 200
+
+RATES = (1.0, 0.3, 0.1, 0.03, 0.01)
+"""Learning rates of the schedule, as parts of the first one."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +42,8 @@ class EarlyStopping:
     enabled
         Whether the fit may stop before ``n_steps``.
     patience
-        Steps without progress after which the learning rate falls or the fit stops.
+        Steps without progress after which the fit stops. With the schedule, the learning rate falls after as many, but
+        no more than 200.
     min_delta
         Progress in units of the loss; None for the relative criterion.
     min_delta_pct
@@ -57,27 +68,32 @@ class EarlyStopping:
     min_delta_pct: float | None = None
     check_every: int = 100
     warmup: int = 1000
-    smoothing_window: int = 50
+    smoothing_window: int = 100
     restore_best: bool = True
     checkpoint_every: int = 2500
     resume: bool = True
 
     def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            if name in {"patience", "check_every", "smoothing_window", "checkpoint_every"} and value < 1:
-                msg = f"early_stopping[{name!r}] must be at least 1, got {value!r}."
-                raise ValueError(msg)
+        for names, allowed, what in _FIELDS:
+            for name in names:
+                value = vars(self)[name]
+                if not allowed(value):
+                    msg = f"early_stopping[{name!r}] must be {what}, got {value!r}."
+                    raise ValueError(msg)
 
     @classmethod
     def from_config(
-        cls, config: Mapping[str, Any] | EarlyStopping | Literal[False] | None, *, restore_best: bool = False
+        cls, config: Mapping[str, Any] | EarlyStopping | Literal[True, False] | None, *, restore_best: bool = False
     ) -> EarlyStopping:
         """Build from what users pass; ``restore_best=True`` holds even where early stopping is disabled."""
         if isinstance(config, EarlyStopping):
             return replace(config, restore_best=config.restore_best or restore_best)
         if config is False:
             return cls(enabled=False, restore_best=restore_best)
-        given = dict(config) if isinstance(config, Mapping) else {}
+        given = {} if config is None or config is True else config
+        if not isinstance(given, Mapping):
+            msg = f'early_stopping is a dictionary such as {{"patience": 500}}, or False; got {config!r}.'
+            raise TypeError(msg)
         allowed = [f.name for f in fields(cls)]
         unknown = [k for k in given if k not in allowed]
         if unknown:
@@ -86,17 +102,34 @@ class EarlyStopping:
         built = cls(**given)
         return replace(built, restore_best=built.restore_best or restore_best)
 
-    def tolerance(self, best: float) -> float:
-        """Smallest improvement of the loss that counts as progress."""
+    def tolerance(self, loss: float) -> float:
+        """Smallest improvement of a loss that counts as progress."""
         if self.min_delta_pct is None and self.min_delta is not None:
             return self.min_delta
         percent = _RELATIVE_PERCENT if self.min_delta_pct is None else self.min_delta_pct
-        return abs(best) * percent / 100
+        return abs(loss) * percent / 100
+
+
+_FIELDS: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
+    (("patience", "check_every", "smoothing_window", "checkpoint_every"), lambda v: _whole(v) and v >= 1, "at least 1"),
+    (("warmup",), lambda v: _whole(v) and v >= 0, "a number of steps"),
+    (("min_delta", "min_delta_pct"), lambda v: v is None or (isinstance(v, Real) and float(v) >= 0), "0 or above"),
+    (("enabled", "restore_best", "resume"), lambda v: isinstance(v, (bool, np.bool_)), "True or False"),
+)
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """How a fit ended: whether it converged, at which step, by which rule, and what to do if it did not."""
+    """How a fit ended.
+
+    ``reason`` says by which rule it converged, or what to do if it did not; ``steps`` is the number of steps so far,
+    ``loss`` the best average, ``slope`` the change of the loss per step at the end, ``retries`` how often a loss that
+    was not finite made the fit go back, ``rate`` the last learning rate.
+    """
 
     converged: bool
     reason: str
@@ -104,83 +137,122 @@ class Verdict:
     loss: float
     slope: float
     retries: int = 0
+    rate: float = 0.0
 
     def __str__(self) -> str:
         """One line for logs and plots."""
         return ("converged: " if self.converged else "NOT converged: ") + self.reason
 
 
+class Smoothed(NamedTuple):
+    """Average of the last losses, and its standard error."""
+
+    average: float
+    error: float
+
+
 @dataclass
 class Tracker:
-    """Follows the loss of one fit and decides; holds nothing but numbers, so that it can be checkpointed."""
+    """Follows the loss of one fit and decides; holds nothing but numbers, so that it can be saved and restored.
+
+    ``best`` is the lowest average and the one whose parameters are kept, ``reference`` the last one that was progress,
+    ``waited`` the steps since, ``stage`` the place in the schedule.
+    """
 
     rule: EarlyStopping
     adaptive: bool
     best: float = np.inf
     best_step: int = 0
+    reference: float = np.inf
     waited: int = 0
     stage: int = 0
     losses: list[FloatArray] = field(default_factory=list)
 
     @property
     def rate(self) -> float:
-        """Factor on the initial learning rate."""
-        return _RATES[self.stage]
+        """Factor on the first learning rate."""
+        return RATES[self.stage]
 
     @property
     def history(self) -> FloatArray:
         """Loss of every step so far."""
         return np.concatenate(self.losses) if self.losses else np.zeros(0)
 
+    def copy(self) -> Tracker:
+        """Return a tracker that goes on by itself."""
+        return replace(self, losses=copy.copy(self.losses))
+
     def add(self, losses: FloatArray, step: int) -> bool:
         """Take in the losses of the steps up to ``step``; True where their average is the best so far."""
         self.losses.append(losses)
-        window = self._window()
-        average = float(np.mean(window))
-        noise = float(np.std(window)) / np.sqrt(len(window))
-        tolerance = max(self.rule.tolerance(self.best), noise) if np.isfinite(self.best) else 0.0
-        self.waited = 0 if self.best - average > tolerance else self.waited + len(losses)
+        average, error = self.smoothed()
+        if self.reference - average > self._threshold(self.reference, error):
+            self.reference, self.waited = average, 0
+        else:
+            self.waited += len(losses)
         improved = average < self.best
         if improved:
             self.best, self.best_step = average, step
         return improved
 
-    def done(self, step: int) -> bool:
-        """Whether to stop; lowers the learning rate first where that is left to try."""
-        if self.waited < self.rule.patience:
-            return False
-        if self.adaptive and self.stage < len(_RATES) - 1:
+    def lower_rate(self) -> None:
+        """Lower the learning rate where there is a schedule and progress has ended."""
+        left = self.adaptive and self.stage < len(RATES) - 1
+        if left and self.waited >= min(self.rule.patience, _STAGE_PATIENCE):
             self.stage, self.waited = self.stage + 1, 0
-            return False
-        return self.rule.enabled and step >= self.rule.warmup
 
-    def _window(self) -> FloatArray:
-        take = [self.losses[-1]]
-        for earlier in reversed(self.losses[:-1]):
-            if sum(map(len, take)) >= self.rule.smoothing_window:
+    def done(self, step: int) -> bool:
+        """Whether to stop after ``step``."""
+        return self.rule.enabled and self.flat and step >= self.rule.warmup
+
+    @property
+    def flat(self) -> bool:
+        """Whether the loss has stopped improving, at the lowest rate if there is a schedule."""
+        return self.waited >= self.rule.patience and (not self.adaptive or self.stage == len(RATES) - 1)
+
+    def smoothed(self) -> Smoothed:
+        """Average of the loss over the last window, without losses that are not finite."""
+        needed = self.rule.smoothing_window
+        take: list[FloatArray] = []
+        for chunk in reversed(self.losses):
+            if needed <= 0:
                 break
-            take.insert(0, earlier)
-        recent = np.concatenate(take)[-self.rule.smoothing_window :]
+            take.insert(0, chunk[-needed:])
+            needed -= len(take[0])
+        recent = np.concatenate(take)
         finite = recent[np.isfinite(recent)]
-        return finite if finite.size else recent
+        if not finite.size:
+            return Smoothed(np.inf, 0.0)
+        return Smoothed(float(np.mean(finite)), float(np.std(finite)) / np.sqrt(len(finite)))
 
-    def verdict(self, step: int, *, retries: int) -> Verdict:
+    def _threshold(self, loss: float, error: float) -> float:
+        """Difference of averages that is neither too small to matter nor noise."""
+        return max(self.rule.tolerance(loss), _NOISE * error) if np.isfinite(loss) else 0.0
+
+    def verdict(self, step: int, *, retries: int, rate: float) -> Verdict:
         """Sum up a fit that ended at ``step``."""
-        flat = self.waited >= self.rule.patience and (not self.adaptive or self.stage == len(_RATES) - 1)
-        history = self.history
-        span = min(len(history), 2 * self.rule.patience)
-        tail = history[-span:]
-        tail = tail[np.isfinite(tail)]
-        slope = float(np.polyfit(np.arange(len(tail)), tail, 1)[0]) if len(tail) > 1 else 0.0
-        tolerance = self.rule.tolerance(self.best)
-        if flat:
+        average, error = self.smoothed()
+        risen = average - self.best > _RISE * self._threshold(self.best, error)
+        slope = self._slope()
+        back = f"; the loss was not finite {retries} times and the rate was lowered each time" if retries else ""
+        if risen:
             reason = (
-                f"at step {step:,}, no improvement above {tolerance:.3g} (loss {self.best:.6g}) "
-                f"in {self.rule.patience:,} steps"
+                f"the loss rose from {self.best:.7g} at step {self.best_step:,} to {average:.7g} at step {step:,}; "
+                "lower the step_size in optimizer_config, or leave it out"
+            )
+        elif self.flat:
+            reason = (
+                f"at step {step:,}, no improvement above {self._threshold(self.best, error):.3g} "
+                f"(loss {self.best:.7g}) in {self.rule.patience:,} steps"
             )
         else:
             reason = (
-                f"all {step:,} steps used, loss {self.best:.6g} still changing by {slope:.3g} per step; "
+                f"all {step:,} steps used, loss {average:.7g} changing by {slope:.3g} per step; "
                 "continue with resume=True or raise n_steps"
             )
-        return Verdict(flat, reason, step, self.best, slope, retries)
+        return Verdict(self.flat and not risen, reason + back, step, self.best, slope, retries, rate)
+
+    def _slope(self) -> float:
+        tail = self.history[-2 * self.rule.patience :]
+        at = np.flatnonzero(np.isfinite(tail))
+        return float(np.polyfit(at, tail[at], 1)[0]) if len(at) > 1 else 0.0

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from numbers import Real
 from typing import Any
 
 import optax
 
 __all__ = ["OPTIMIZERS", "Optimizer"]
 
-OPTIMIZERS = ("adam", "clipped_adam", "adagrad", "rmsprop", "sgd", "momentum")
-"""Names of the optimisers."""
-
-_ADAPTIVE_STEP = 2e-2
-_FIXED_STEP = 1e-3
 _CLIP = 10.0
+_START = 0.1
 
 
 @dataclass(frozen=True)
@@ -28,14 +25,16 @@ class Optimizer:
         One of ``"adam"``, ``"clipped_adam"`` (gradients clipped element by element at 10), ``"adagrad"``,
         ``"rmsprop"``, ``"sgd"``, ``"momentum"``.
     step_size
-        Learning rate. None starts at 0.02 and divides by three each time the loss stops improving, which needs no
-        tuning; a number is kept for the whole fit.
+        Learning rate, kept for the whole fit. None needs no tuning: it starts at 0.1 and falls each time the loss
+        stops improving. For ``"sgd"`` and ``"momentum"``, whose steps are as large as the gradient and so grow with
+        the data, it starts at 0.1 over the sum of all counts.
     b1, b2, eps
-        Decay rates and damping of the Adam family; ``b2`` is also the decay of RMSprop.
+        Decay rates and damping of the Adam family. ``b2`` is also the decay of RMSprop; None is 0.999, and 0.9 for
+        RMSprop.
     momentum
         Decay of the velocity of ``"momentum"``.
     weight_decay
-        Added multiple of the parameters.
+        Multiple of the parameters added to the direction, as in AdamW.
     grad_clip_norm
         Largest global norm of the gradient; None leaves it.
     """
@@ -43,7 +42,7 @@ class Optimizer:
     name: str = "adam"
     step_size: float | None = None
     b1: float = 0.9
-    b2: float = 0.999
+    b2: float | None = None
     eps: float = 1e-8
     momentum: float = 0.9
     weight_decay: float = 0.0
@@ -53,42 +52,68 @@ class Optimizer:
         if self.name not in OPTIMIZERS:
             msg = f"Unknown optimizer {self.name!r}. Choose one of: {', '.join(map(repr, OPTIMIZERS))}."
             raise ValueError(msg)
-        if self.step_size is not None and not self.step_size > 0:
-            msg = f"step_size must be above 0, got {self.step_size!r}."
-            raise ValueError(msg)
+        for key, allowed, what in _RANGES:
+            value = vars(self)[key]
+            if value is not None and not (isinstance(value, Real) and allowed(float(value))):
+                msg = f"optimizer_config[{key!r}] must be {what}, got {value!r}."
+                raise ValueError(msg)
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any] | None) -> Optimizer:
-        """Build from the dictionary users pass; a dictionary without ``step_size`` uses 1e-3."""
-        if config is None:
-            return cls()
+    def from_config(cls, config: Mapping[str, Any] | Optimizer | str | None) -> Optimizer:
+        """Build from what users pass: a dictionary of settings, a name, or None for Adam."""
+        if isinstance(config, Optimizer):
+            return config
+        given = {"name": config} if isinstance(config, str) else {} if config is None else config
+        if not isinstance(given, Mapping):
+            msg = f'optimizer_config is a dictionary such as {{"name": "adam", "step_size": 1e-3}}, got {config!r}.'
+            raise TypeError(msg)
         allowed = [f.name for f in fields(cls)]
-        unknown = [k for k in config if k not in allowed]
+        unknown = [k for k in given if k not in allowed]
         if unknown:
             msg = f"Unknown optimizer_config keys {unknown}. Allowed: {', '.join(map(repr, allowed))}."
             raise ValueError(msg)
-        return cls(**{"step_size": _FIXED_STEP, **config})
+        return cls(**given)
 
     @property
     def adaptive(self) -> bool:
         """Whether the learning rate falls when the loss stops improving."""
         return self.step_size is None
 
-    @property
-    def initial_step(self) -> float:
-        """Learning rate of the first step."""
-        return _ADAPTIVE_STEP if self.step_size is None else self.step_size
+    def initial_step(self, total_count: float) -> float:
+        """Learning rate of the first step on data that sum to ``total_count``."""
+        if self.step_size is not None:
+            return float(self.step_size)
+        return _START / max(total_count, 1.0) if self.name in {"sgd", "momentum"} else _START
 
     def transformation(self) -> optax.GradientTransformation:
         """Optax transformation of gradients into directions; the learning rate is applied by the engine."""
-        scale = {
-            "adam": lambda: optax.scale_by_adam(self.b1, self.b2, self.eps),
-            "clipped_adam": lambda: optax.chain(optax.clip(_CLIP), optax.scale_by_adam(self.b1, self.b2, self.eps)),
-            "adagrad": lambda: optax.scale_by_rss(eps=self.eps),
-            "rmsprop": lambda: optax.scale_by_rms(self.b2, self.eps),
-            "sgd": optax.identity,
-            "momentum": lambda: optax.trace(self.momentum),
-        }[self.name]()
         before = [] if self.grad_clip_norm is None else [optax.clip_by_global_norm(self.grad_clip_norm)]
         after = [optax.add_decayed_weights(self.weight_decay)] if self.weight_decay else []
-        return optax.chain(*before, scale, *after)
+        return optax.chain(*before, _SCALINGS[self.name](self), *after)
+
+
+def _adam(o: Optimizer) -> optax.GradientTransformation:
+    return optax.scale_by_adam(o.b1, 0.999 if o.b2 is None else o.b2, o.eps)
+
+
+_SCALINGS: dict[str, Callable[[Optimizer], optax.GradientTransformation]] = {
+    "adam": _adam,
+    "clipped_adam": lambda o: optax.chain(optax.clip(_CLIP), _adam(o)),
+    "adagrad": lambda o: optax.scale_by_rss(eps=o.eps),
+    "rmsprop": lambda o: optax.scale_by_rms(0.9 if o.b2 is None else o.b2, o.eps),
+    "sgd": lambda _: optax.identity(),
+    "momentum": lambda o: optax.trace(o.momentum),
+}
+
+OPTIMIZERS = tuple(_SCALINGS)
+"""Names of the optimisers."""
+
+_RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
+    ("step_size", lambda v: 0 < v < float("inf"), "a number above 0, or None for a schedule that needs no tuning"),
+    ("b1", lambda v: 0 <= v < 1, "in [0, 1)"),
+    ("b2", lambda v: 0 <= v < 1, "in [0, 1)"),
+    ("eps", lambda v: v > 0, "above 0"),
+    ("momentum", lambda v: 0 <= v < 1, "in [0, 1)"),
+    ("weight_decay", lambda v: v >= 0, "0 or above"),
+    ("grad_clip_norm", lambda v: v > 0, "above 0"),
+)

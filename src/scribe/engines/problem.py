@@ -10,21 +10,32 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-from numpyro.infer import TraceMeanField_ELBO
+from jax.tree_util import DictKey
+from numpyro.infer import Trace_ELBO
 
 from scribe._counts.batches import CellBatches
 from scribe._counts.container import Counts
 from scribe._counts.data import CountData, full_data
 from scribe._model.build import build
-from scribe._model.initial import start_values
+from scribe._model.initial import start as start_of
 from scribe._model.spec import ModelSpec
-from scribe._types import Array, IntArray, Key, Params
+from scribe._types import Array, FloatArray, IntArray, Key, Params
 from scribe.engines.optimizers import Optimizer
-from scribe.guides import Guide, latent_sites
-from scribe.priors import LATENT_SUFFIX, latent_name
+from scribe.guides import LOC, Guide, Latent, latent_sites
+from scribe.priors import latent_name
 
-__all__ = ["Problem", "State", "make_problem"]
+__all__ = ["Problem", "State", "first_of_groups", "make_problem"]
+
+_GROUP_BELOW = 0.8
+"""Cells are grouped by their totals where that leaves fewer than this share of them."""
+
+MOVES = True
+
+_CHUNK = 100
+"""Most steps per call of the compiled loop."""
+
+_BATCH_BYTES = 2**26
+"""Most memory for the minibatches of one call."""
 
 
 class State(NamedTuple):
@@ -43,6 +54,17 @@ class _Kind:
     guide: Guide
     optimizer: Optimizer
     stable_update: bool
+    sites: tuple[Latent, ...]
+
+
+class _Compiled(NamedTuple):
+    """Compiled functions of one kind of problem.
+
+    ``advance`` runs a chunk of steps, ``loss_and_gradient`` evaluates the negative ELBO at one draw.
+    """
+
+    advance: Callable[..., tuple[State, Array]]
+    loss_and_gradient: Callable[[Params, Key, CountData], tuple[Array, Params]]
 
 
 @dataclass(frozen=True)
@@ -50,112 +72,163 @@ class Problem:
     """A fit about to be run.
 
     ``data`` is the whole data set, or its part that all minibatches share; ``batches`` draws minibatches, or is None;
-    ``groups`` maps cells to the rows of the per-cell parameters.
+    ``groups`` maps cells to the rows of the per-cell parameters; ``chunk`` is the number of steps per compiled call.
     """
 
     spec: ModelSpec
     counts: Counts
+    guide: Guide
+    optimizer: Optimizer
     data: CountData
     batches: CellBatches | None
     groups: IntArray | None
     start: Params
-    advance: Callable[..., tuple[State, Array]]
-    loss_and_gradient: Callable[[Params, Key, CountData], tuple[Array, Params]]
-    optimizer: Optimizer
+    moves: Params
+    compiled: _Compiled
+    chunk: int
 
     def initial_state(self) -> State:
         """State before the first step."""
-        return State(self.start, self.optimizer.transformation().init(self.start))
+        transformation = self.optimizer.transformation()
+        return State(self.start, (transformation.init(self.start), transformation.init(_along(self.moves, self.start))))
 
-    def steps(self, state: State, key: Key, *, first: int, n: int, rate: float) -> tuple[State, Array]:
-        """Run ``n`` steps starting at step number ``first``; keys depend on the step number alone."""
-        numbers = jnp.arange(first, first + n)
-        batches = None if self.batches is None else self.batches.draw(first, n)
-        rate_array = jnp.asarray(rate, jnp.zeros(()).dtype)
-        return self.advance(state, self.data, batches, key=key, numbers=numbers, rate=rate_array)
+    def steps(self, state: State, key: Key, *, first: int, n: int, rate: float) -> tuple[State, FloatArray]:
+        """Run ``n`` steps starting at step number ``first``; keys and batches depend on the step number alone."""
+        losses = [np.zeros(0)]
+        for start in range(first, first + n, self.chunk):
+            here = min(self.chunk, first + n - start)
+            batches = None if self.batches is None else self.batches.draw(start, self.chunk)
+            state, chunk = self.compiled.advance(
+                state, self.data, batches, moves=self.moves, key=key, first=start, n=here, rate=rate, size=self.chunk
+            )
+            losses.append(np.asarray(chunk, np.float64)[:here])
+        return state, np.concatenate(losses)
+
+    def loss_and_gradient(self, params: Params, key: Key, data: CountData) -> tuple[Array, Params]:
+        """Negative ELBO at one draw from the guide, and its gradient."""
+        return self.compiled.loss_and_gradient(params, key, data)
 
     def example(self, number: int) -> CountData:
         """Data of step ``number``."""
-        if self.batches is None:
-            return self.data
-        batch = jax.tree.map(lambda x: x[0], self.batches.draw(number, 1))
-        return batch.join(self.data)
+        return _example(self.data, self.batches, number)
 
-    def _is_cell(self, name: str) -> bool:
+    def is_cell(self, name: str) -> bool:
+        """Whether a trainable array has one row per cell, or group of cells."""
         return any(name.startswith(latent_name(s.name)) for s in self.spec.sites if s.axes == ("cell",))
 
     def per_cell(self, params: Params) -> Params:
         """Expand rows shared by a group of cells to one row per cell."""
         if self.groups is None:
             return params
-        return {name: v[self.groups] if self._is_cell(name) else v for name, v in params.items()}
+        return {name: v[self.groups] if self.is_cell(name) else v for name, v in params.items()}
 
     def from_cells(self, params: Params) -> Params:
         """Undo `per_cell`: of every group, the row of its first cell."""
         if self.groups is None:
             return params
-        first = _first_of_groups(self.groups)
-        return {name: v[first] if self._is_cell(name) else v for name, v in params.items()}
-
-    def place(self, name: str, flat: int, *, n_bad: int) -> str:
-        """Describe an element of a trainable array by its site and gene or cell."""
-        site = name.partition(LATENT_SUFFIX)[0]
-        cells, genes = self.counts.cell_names, self.counts.gene_names
-        if self._is_cell(name):
-            row = flat if self.groups is None else int(_first_of_groups(self.groups)[flat])
-            what = f"cell {row if cells is None else cells[row]!r}"
-        elif self.start[name].ndim:
-            what = f"gene {flat if genes is None else genes[flat]!r}"
-        else:
-            return f"site {site!r}"
-        return f"site {site!r}, {what}" + (f" and {n_bad - 1:,} more" if n_bad > 1 else "")
+        first = first_of_groups(self.groups)
+        return {name: v[first] if self.is_cell(name) else v for name, v in params.items()}
 
 
-def _first_of_groups(groups: IntArray) -> IntArray:
+def first_of_groups(groups: IntArray) -> IntArray:
+    """First cell of every group."""
     return np.unique(groups, return_index=True)[1]
 
 
+def _example(data: CountData, batches: CellBatches | None, number: int) -> CountData:
+    if batches is None:
+        return data
+    batch = jax.tree.map(lambda x: x[0], batches.draw(number, 1))
+    return batch.join(data)
+
+
+def _only_rows(new: State, old: State, rows: Array, *, names: frozenset[str]) -> State:
+    """Leave cells that were not in the minibatch alone.
+
+    Adam would move them along their old gradients at every step, though nothing new is known of them.
+    """
+
+    def choose(path: tuple[Any, ...], after: Array, before: Array) -> Array:
+        if any(isinstance(entry, DictKey) and entry.key in names for entry in path):
+            return before.at[rows].set(after[rows])
+        return after
+
+    chosen: State = jax.tree_util.tree_map_with_path(choose, new, old)
+    return chosen
+
+
+def _along(moves: Params, gradient: Params) -> Array:
+    """Slope of the loss along every shared move, (moves,)."""
+    slopes = [gradient[name].ravel() @ move.reshape(-1, move.shape[-1]) for name, move in moves.items()]
+    return sum(slopes, jnp.zeros(slopes[0].shape if slopes else (0,), jnp.zeros(()).dtype))
+
+
+def _all_finite(*trees: Any) -> Array:
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(trees)]))
+
+
 @functools.lru_cache(maxsize=32)
-def _compiled(kind: _Kind, traced: tuple[Any, ...]) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Compiled chunk of steps and gradient of the loss, shared by all fits of one kind."""
-    spec = ModelSpec.from_json(kind.spec_json)
-    model = build(spec, n_genes=kind.n_genes)
-    guide = kind.guide.build(traced)
-    elbo = TraceMeanField_ELBO()
+def _compile(kind: _Kind) -> _Compiled:
+    """Functions shared by all fits of one kind; the data are their arguments, so that nothing of them is kept."""
+    model = build(ModelSpec.from_json(kind.spec_json), n_genes=kind.n_genes)
+    guide = kind.guide.build(kind.sites)
+    elbo = Trace_ELBO(sum_sites=False)
     transformation = kind.optimizer.transformation()
+    cell_sites = tuple(site.name for site in kind.sites if site.plate == "cells")
 
     def loss(params: Params, key: Key, data: CountData) -> Array:
-        value: Array = elbo.loss(key, params, model, guide, data)
-        return value
+        # summed in the order of the names: numpyro's own order changes with the hash seed of the process
+        sites: dict[str, Array] = elbo.loss(key, params, model, guide, data)
+        return jnp.sum(jnp.stack([sites[name] for name in sorted(sites)]))
 
     gradient = jax.value_and_grad(loss)
 
-    def step(state: State, data: CountData, key: Key, rate: Array) -> tuple[State, Array]:
+    def step(
+        state: State, data: CountData, moves: Params, *, key: Key, rate: Array, batched: bool
+    ) -> tuple[State, Array]:
         value, grads = gradient(state.params, key, data)
-        direction, memory = transformation.update(grads, state.memory, state.params)
+        direction, memory = transformation.update(grads, state.memory[0], state.params)
+        together, shared_memory = transformation.update(_along(moves, grads), state.memory[1])
         params = jax.tree.map(lambda p, d: p - rate * d, state.params, direction)
-        new = State(params, memory)
+        new = State(params, (memory, shared_memory))
+        if batched:
+            names = frozenset(name for name in params if name.startswith(cell_sites))
+            new = _only_rows(new, state, data.cells.rows, names=names)
+        moved = {name: new.params[name] - rate * (move @ together) for name, move in moves.items()}
+        new = State({**new.params, **moved}, new.memory)
         if kind.stable_update:
-            finite = jnp.isfinite(value) & jnp.isfinite(optax.global_norm(grads))
-            new = jax.tree.map(functools.partial(jnp.where, finite), new, state)
+            new = jax.tree.map(functools.partial(jnp.where, _all_finite(value, grads)), new, state)
         return new, value
 
     def advance(
-        state: State, data: CountData, batches: Any, *, key: Key, numbers: Array, rate: Array
+        state: State,
+        data: CountData,
+        batches: Any,
+        *,
+        moves: Params,
+        key: Key,
+        first: Array,
+        n: Array,
+        rate: Array,
+        size: int,
     ) -> tuple[State, Array]:
-        def body(state: State, xs: tuple[Array, Any]) -> tuple[State, Array]:
-            number, batch = xs
-            here = data if batch is None else batch.join(data)
-            return step(state, here, jax.random.fold_in(key, number), rate)
+        def body(i: Array, carry: tuple[State, Array]) -> tuple[State, Array]:
+            state, losses = carry
+            here = data if batches is None else jax.tree.map(lambda x: x[i], batches).join(data)
+            state, value = step(
+                state,
+                here,
+                moves,
+                key=jax.random.fold_in(key, first + i),
+                rate=rate.astype(losses.dtype),
+                batched=batches is not None,
+            )
+            return state, losses.at[i].set(value)
 
-        return jax.lax.scan(body, state, (numbers, batches))
+        empty = jnp.full((size,), jnp.nan, jnp.zeros(()).dtype)
+        return jax.lax.fori_loop(0, n, body, (state, empty))
 
-    return jax.jit(advance), jax.jit(gradient)
-
-
-def _unset(*_: Any) -> Any:
-    msg = "The problem has no compiled steps yet."
-    raise RuntimeError(msg)
+    return _Compiled(jax.jit(advance, static_argnames="size"), jax.jit(gradient))
 
 
 def make_problem(
@@ -170,18 +243,37 @@ def make_problem(
 ) -> Problem:
     """Put the data on the device, find the starting values and the compiled steps."""
     batched = batch_size is not None and batch_size < counts.n_cells
-    group = spec.totals_suffice and spec.family.captured and not batched
+    many_equal = len(counts.groups().totals) < _GROUP_BELOW * counts.n_cells
+    group = spec.totals_suffice and spec.family.captured and not batched and many_equal
     data = full_data(counts, totals_suffice=spec.totals_suffice or batched, group=group)
     batches = CellBatches.of(counts, batch_size, totals_suffice=spec.totals_suffice, seed=seed) if batched else None
-    start = start_values(spec, counts)
     groups = counts.groups().index if group else None
+    start, moves = start_of(spec, counts)
     if groups is not None and spec.capture_site is not None:
-        start[spec.capture_site] = start[spec.capture_site][_first_of_groups(groups)]
-    problem = Problem(spec, counts, data, batches, groups, {}, _unset, _unset, optimizer)
-    sites = latent_sites(build(spec, n_genes=counts.n_genes), problem.example(0))
+        first = first_of_groups(groups)
+        start[spec.capture_site] = start[spec.capture_site][first]
+        moves[spec.capture_site] = moves[spec.capture_site][first]
+    example = _example(data, batches, 0)
+    sites = latent_sites(build(spec, n_genes=counts.n_genes), example)
     n_rows = counts.n_cells if groups is None else data.cells.totals.shape[0]
-    named = {latent_name(name): value for name, value in start.items()}
-    kind = _Kind(spec.to_json(), counts.n_genes, guide, optimizer, stable_update)
-    advance, gradient = _compiled(kind, sites)
-    params = guide.init(sites, named, n_cells=n_rows)
-    return replace(problem, start=params, advance=advance, loss_and_gradient=gradient)
+    # the rate is an argument of the compiled steps: fits that differ only in it share them
+    kind = _Kind(spec.to_json(), counts.n_genes, guide, replace(optimizer, step_size=None), stable_update, sites)
+    return Problem(
+        spec,
+        counts,
+        guide,
+        optimizer,
+        data,
+        batches,
+        groups,
+        guide.init(sites, {latent_name(name): value for name, value in start.items()}, n_cells=n_rows),
+        {latent_name(name) + LOC: move for name, move in moves.items()} if MOVES else {},
+        _compile(kind),
+        _CHUNK if batches is None else _batch_chunk(example),
+    )
+
+
+def _batch_chunk(example: CountData) -> int:
+    """Steps per call that keep the minibatches of a call small."""
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves((example.cells, example.non_zeros)))
+    return int(np.clip(_BATCH_BYTES // size, 1, _CHUNK))

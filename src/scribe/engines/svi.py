@@ -1,9 +1,10 @@
-"""Stochastic variational inference: one loop with checkpoints, a convergence rule and recovery from NaN."""
+"""Stochastic variational inference: gradient steps on the evidence lower bound until it stops improving."""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field, replace
+from numbers import Integral
 from pathlib import Path
 
 import jax
@@ -13,9 +14,10 @@ import numpy as np
 from scribe._counts.container import Counts
 from scribe._model.spec import ModelSpec
 from scribe._progress import progress
-from scribe._types import Array, FloatArray, Params
-from scribe.engines.checkpoints import load_checkpoint, save_checkpoint
-from scribe.engines.convergence import EarlyStopping, Tracker, Verdict
+from scribe._types import FloatArray, Key, Params
+from scribe.engines.checkpoints import Checkpoints, Snapshot, fingerprint
+from scribe.engines.convergence import RATES, EarlyStopping, Tracker, Verdict
+from scribe.engines.diagnosis import where_not_finite
 from scribe.engines.optimizers import Optimizer
 from scribe.engines.problem import Problem, State, make_problem
 from scribe.guides import Guide
@@ -26,7 +28,7 @@ _log = logging.getLogger("scribe")
 
 _MAX_RETRIES = 5
 _MAX_SKIPPED = 0.5
-_TEXT_LINES = 20
+_LINE_EVERY = 500
 
 
 class NonFiniteError(FloatingPointError):
@@ -38,7 +40,7 @@ class Fit:
     """What an engine returns.
 
     ``params`` are the trainable arrays of the guide with one row per cell, ``losses`` the negative ELBO of every step
-    in nats, ``verdict`` how it ended.
+    in nats (NaN where a step was skipped), ``verdict`` how it ended.
     """
 
     params: Params
@@ -54,7 +56,7 @@ class SVI:
     Parameters
     ----------
     n_steps
-        Largest number of steps.
+        Largest number of steps; when a fit is continued, of further steps.
     batch_size
         Cells per step; None uses all of them, which the sparse likelihood makes cheap.
     optimizer
@@ -64,10 +66,10 @@ class SVI:
     stable_update
         Whether a step with a non-finite loss or gradient is skipped; otherwise it triggers the recovery at once.
     log_progress_lines
-        Whether to log a line of plain text now and then, for log files.
+        Whether to log a line of plain text every 500 steps, for log files.
     checkpoint_dir
         Where to save the state every ``early_stopping.checkpoint_every`` steps; a later call with the same arguments
-        continues from there.
+        continues from there, to the same result as if it had not been interrupted.
     """
 
     n_steps: int = 50_000
@@ -79,11 +81,11 @@ class SVI:
     checkpoint_dir: str | Path | None = None
 
     def __post_init__(self) -> None:
-        if self.n_steps < 1:
-            msg = f"n_steps must be at least 1, got {self.n_steps!r}."
+        if not isinstance(self.n_steps, Integral) or self.n_steps < 1:
+            msg = f"n_steps must be a whole number of at least 1, got {self.n_steps!r}."
             raise ValueError(msg)
-        if self.batch_size is not None and self.batch_size < 1:
-            msg = f"batch_size must be at least 1 or None for all cells, got {self.batch_size!r}."
+        if self.batch_size is not None and not (isinstance(self.batch_size, Integral) and self.batch_size >= 1):
+            msg = f"batch_size must be a whole number of at least 1, or None for all cells; got {self.batch_size!r}."
             raise ValueError(msg)
 
     def fit(self, spec: ModelSpec, counts: Counts, guide: Guide, *, seed: int, start: Fit | None = None) -> Fit:
@@ -99,120 +101,145 @@ class SVI:
         )
         if start is not None:
             problem = replace(problem, start=problem.from_cells(start.params))
-        return _Run(self, problem, seed, earlier=start).run()
+        return _Run(self, problem, seed).run(start)
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Run:
     """One run of the loop."""
 
     engine: SVI
     problem: Problem
     seed: int
-    earlier: Fit | None
-    step: int = 0
-    retries: int = 0
 
-    def run(self) -> Fit:
+    @property
+    def rule(self) -> EarlyStopping:
+        return self.engine.early_stopping
+
+    def run(self, earlier: Fit | None) -> Fit:
         """Loop until converged or out of steps."""
-        engine, rule = self.engine, self.engine.early_stopping
-        tracker = Tracker(rule, engine.optimizer.adaptive)
-        state = self.problem.initial_state()
-        best = state.params
-        key = jax.random.key(self.seed)
-        if self.earlier is not None:
-            key = jax.random.fold_in(key, len(self.earlier.losses))
-        state, best = self._load(state, best, tracker)
-        slow_down = 1.0
-        with progress(engine.n_steps, desc="fit", unit="step") as bar:
-            bar.update(self.step)
-            while self.step < engine.n_steps:
-                n = min(rule.check_every, engine.n_steps - self.step)
-                rate = engine.optimizer.initial_step * tracker.rate * slow_down
-                new, device_losses = self.problem.steps(state, key, first=self.step, n=n, rate=rate)
-                losses = np.asarray(device_losses, np.float64)
-                if self._failed(losses, new):
-                    self._retry(state, key)
-                    slow_down /= 2
+        start, checkpoints = self._begin(earlier), self._checkpoints()
+        now = start if checkpoints is None else self._load(checkpoints, start)
+        limit = self.engine.n_steps + start.step
+        safe: Snapshot | None = None
+        with progress(limit, desc="fit", unit="step") as bar:
+            bar.update(now.step)
+            while now.step < limit and not now.tracker.done(now.step):
+                # steps are cut at multiples of check_every, wherever a run starts
+                n = min(self.rule.check_every - now.step % self.rule.check_every, limit - now.step)
+                key = self._key(now.retries)
+                state, losses = self.problem.steps(now.state, key, first=now.step, n=n, rate=self._rate(now))
+                if self._failed(losses, state):
+                    now = self._back(now, safe, losses)
                     continue
-                state, self.step = new, self.step + n
-                if tracker.add(losses, self.step):
-                    best = state.params
-                bar.update(n, loss=f"{tracker.losses[-1].mean():.6g}", rate=f"{rate:.2g}")
-                self._report(tracker, rate)
-                self._save(state, best, tracker)
-                if tracker.done(self.step):
-                    break
-        params = best if rule.restore_best else state.params
-        history = tracker.history
-        if self.earlier is not None:
-            history = np.concatenate([self.earlier.losses, history])
-        verdict = tracker.verdict(self.step, retries=self.retries)
-        return Fit(jax.tree.map(jnp.asarray, self.problem.per_cell(params)), history, verdict, self.seed)
+                safe, now = now, self._next(now, state, losses)
+                bar.update(n, elbo=f"{-now.tracker.smoothed().average:.7g}", learning_rate=f"{self._rate(now):.2g}")
+                self._log_line(now, n, limit)
+                if checkpoints is not None and self._worth_saving(now, n, limit):
+                    checkpoints.save(now)
+        return self._finish(now)
+
+    def _begin(self, earlier: Fit | None) -> Snapshot:
+        """Where the loop starts without a checkpoint; a continued fit keeps its numbering and its place."""
+        tracker = Tracker(self.rule, self.engine.optimizer.adaptive)
+        state = self.problem.initial_state()
+        if earlier is None:
+            return Snapshot(state, state.params, tracker, 0)
+        first = self.engine.optimizer.initial_step(self._total_count)
+        tracker.losses = [np.asarray(earlier.losses, np.float64)]
+        tracker.best, tracker.best_step = earlier.verdict.loss, len(earlier.losses)
+        tracker.stage = next((i for i, r in enumerate(RATES) if first * r <= earlier.verdict.rate * 1.01), 0)
+        return Snapshot(state, state.params, tracker, len(earlier.losses))
+
+    @property
+    def _total_count(self) -> float:
+        return float(self.problem.counts.totals.sum())
+
+    def _rate(self, now: Snapshot) -> float:
+        factor = now.tracker.rate if self.engine.optimizer.adaptive else 1.0
+        return self.engine.optimizer.initial_step(self._total_count) * factor * now.slow_down
+
+    def _key(self, retries: int) -> Key:
+        """Key of the run; another one after every recovery, lest the same draw fails again."""
+        key = jax.random.key(self.seed)
+        return key if retries == 0 else jax.random.fold_in(key, 2**31 + retries)
+
+    def _next(self, now: Snapshot, state: State, losses: FloatArray) -> Snapshot:
+        """Take in a chunk of steps; lowers the rate where it is time to."""
+        tracker, step = now.tracker.copy(), now.step + len(losses)
+        best = state.params if tracker.add(losses, step) else now.best
+        tracker.lower_rate()
+        return now._replace(state=state, best=best, tracker=tracker, step=step)
 
     def _failed(self, losses: FloatArray, state: State) -> bool:
-        bad = float(np.mean(~np.isfinite(losses)))
-        if bad > (_MAX_SKIPPED if self.engine.stable_update else 0.0):
+        bad = ~np.isfinite(losses)
+        if np.mean(bad) > (_MAX_SKIPPED if self.engine.stable_update else 0.0):
             return True
         return not all(bool(jnp.all(jnp.isfinite(p))) for p in state.params.values())
 
-    def _retry(self, state: State, key: Array) -> None:
+    def _back(self, now: Snapshot, safe: Snapshot | None, losses: FloatArray) -> Snapshot:
         """Go back to the last good state at half the learning rate, or give up with a diagnosis."""
-        self.retries += 1
-        if self.retries > _MAX_RETRIES:
-            raise NonFiniteError(_diagnose(self.problem, state.params, key, self.step))
+        bad = np.flatnonzero(~np.isfinite(losses))
+        failed = now.step + int(bad[0] if bad.size else len(losses) - 1)
+        hopeless = bad.size == len(losses) and safe is None
+        if hopeless or now.retries >= _MAX_RETRIES:
+            raise NonFiniteError(self._diagnosis(now, failed))
+        # with no finite loss at all the state is bad already, not only where its steps lead
+        target = safe if bad.size == len(losses) and safe is not None else now
+        retries, slow_down = now.retries + 1, now.slow_down / 2
         _log.warning(
-            "loss not finite after step %d: back to step %d at half the learning rate (retry %d of %d)",
-            self.step,
-            self.step,
-            self.retries,
+            "the loss was not finite at step %s: back to step %s at half the learning rate (retry %d of %d)",
+            f"{failed + 1:,}",
+            f"{target.step:,}",
+            retries,
             _MAX_RETRIES,
         )
+        return target._replace(retries=retries, slow_down=slow_down)
 
-    def _report(self, tracker: Tracker, rate: float) -> None:
-        if not self.engine.log_progress_lines:
-            return
-        every = max(self.engine.n_steps // _TEXT_LINES // self.engine.early_stopping.check_every, 1)
-        if len(tracker.losses) % every == 0 or self.step >= self.engine.n_steps:
-            _log.warning(
-                "step %d of %d: loss %.6g, rate %.2g",
-                self.step,
-                self.engine.n_steps,
-                float(np.mean(tracker.losses[-1])),
-                rate,
+    def _diagnosis(self, now: Snapshot, failed: int) -> str:
+        key = self._key(now.retries)
+        state, _ = self.problem.steps(now.state, key, first=now.step, n=failed - now.step, rate=self._rate(now))
+        where = where_not_finite(self.problem, state.params, key, step=failed)
+        tried = f"and {now.retries} retries at lower learning rates" if now.retries else "before any step was possible"
+        return (
+            f"The loss is not finite at step {failed + 1:,} {tried}. Not finite: {where}. Check these genes and cells "
+            "(scribe expects raw counts), try enable_x64=True, or lower the rate: "
+            f'optimizer_config={{"name": {self.engine.optimizer.name!r}, "step_size": {self._rate(now) / 10:.1g}}}.'
+        )
+
+    def _log_line(self, now: Snapshot, n: int, limit: int) -> None:
+        if self.engine.log_progress_lines and now.step // _LINE_EVERY != (now.step - n) // _LINE_EVERY:
+            # asked for, so shown whatever the verbosity
+            _log.log(
+                max(logging.INFO, _log.getEffectiveLevel()),
+                "step %s of %s: ELBO %.7g, learning rate %.2g",
+                f"{now.step:,}",
+                f"{limit:,}",
+                -now.tracker.smoothed().average,
+                self._rate(now),
             )
 
-    def _save(self, state: State, best: Params, tracker: Tracker) -> None:
-        directory, every = self.engine.checkpoint_dir, self.engine.early_stopping.checkpoint_every
-        crossed = self.step // every != (self.step - len(tracker.losses[-1])) // every
-        if directory is not None and crossed:
-            save_checkpoint(
-                Path(directory), (state, best), tracker, step=self.step, problem=self.problem, seed=self.seed
-            )
+    def _checkpoints(self) -> Checkpoints | None:
+        if self.engine.checkpoint_dir is None:
+            return None
+        mark = fingerprint(self.problem, seed=self.seed, batch_size=self.engine.batch_size)
+        return Checkpoints(Path(self.engine.checkpoint_dir), mark)
 
-    def _load(self, state: State, best: Params, tracker: Tracker) -> tuple[State, Params]:
-        directory = self.engine.checkpoint_dir
-        if directory is None or not self.engine.early_stopping.resume:
-            return state, best
-        loaded = load_checkpoint(Path(directory), (state, best), tracker, problem=self.problem, seed=self.seed)
-        if loaded is None:
-            return state, best
-        (state, best), self.step = loaded
-        _log.info("continuing from step %d of the checkpoint in %s", self.step, directory)
-        return state, best
+    def _worth_saving(self, now: Snapshot, n: int, limit: int) -> bool:
+        every = self.rule.checkpoint_every
+        crossed = now.step // every != (now.step - n) // every
+        # a last chunk that n_steps cut short is not saved: a longer fit would not have paused there
+        whole = now.step % self.rule.check_every == 0
+        return whole and (crossed or now.step >= limit or now.tracker.done(now.step))
 
+    def _load(self, checkpoints: Checkpoints, start: Snapshot) -> Snapshot:
+        loaded = checkpoints.load(start) if self.rule.resume else None
+        if loaded is None or loaded.step < start.step:
+            return start
+        _log.info("continuing from step %s of the checkpoint %s", f"{loaded.step:,}", checkpoints.path)
+        return loaded
 
-def _diagnose(problem: Problem, params: Params, key: Array, step: int) -> str:
-    """Say which site, gene and cell the loss fails at."""
-    _, grads = problem.loss_and_gradient(params, jax.random.fold_in(key, step), problem.example(step))
-    places = []
-    for name, gradient in grads.items():
-        bad = np.flatnonzero(~np.isfinite(np.asarray(gradient)))
-        if bad.size:
-            places.append(problem.place(name, int(bad[0]), n_bad=int(bad.size)))
-    where = "; ".join(places) or "no single site: the loss itself is not finite"
-    return (
-        f"The loss is not finite after step {step:,} and {_MAX_RETRIES} retries at lower learning rates. "
-        f"Non-finite gradients at: {where}. Check these genes and cells (scribe expects raw counts), try "
-        'enable_x64=True, or lower the rate: optimizer_config={"name": "adam", "step_size": 1e-3}.'
-    )
+    def _finish(self, now: Snapshot) -> Fit:
+        params = self.problem.per_cell(now.best if self.rule.restore_best else now.state.params)
+        verdict = now.tracker.verdict(now.step, retries=now.retries, rate=self._rate(now))
+        return Fit(jax.tree.map(jnp.asarray, params), now.tracker.history, verdict, self.seed)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from scribe.guides._base import Guide, Latent, latent_sites
-from scribe.guides.mean_field import MeanField
+from scribe.guides.mean_field import LOC, MeanField
 
 ALL: dict[str, type[Guide]] = {"mean_field": MeanField}
 """Every guide by the name users pass as ``guide``."""
@@ -15,4 +15,4 @@ def from_json(record: Mapping[str, Any]) -> Guide:
     return ALL[record["type"]](**record["settings"])
 
 
-__all__ = ["ALL", "Guide", "Latent", "MeanField", "from_json", "latent_sites"]
+__all__ = ["ALL", "LOC", "Guide", "Latent", "MeanField", "from_json", "latent_sites"]

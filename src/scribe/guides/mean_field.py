@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpyro
-import numpyro.distributions as dist
 from numpyro import handlers
 
 from scribe._counts.data import CountData
 from scribe._types import Array, Key, Params
 from scribe.guides._base import Guide, GuideFunction, Latent, param
+from scribe.guides._pathwise import PathwiseNormal
 
 __all__ = ["LOC", "LOG_SCALE", "MeanField"]
 
@@ -58,12 +58,12 @@ class MeanField(Guide):
                         numpyro.plate("cells", loc.shape[0]),
                         handlers.scale(scale=data.scale * data.cells.weight),
                     ):
-                        numpyro.sample(site.name, dist.Normal(loc, jnp.exp(log_scale)))
+                        numpyro.sample(site.name, PathwiseNormal(loc, jnp.exp(log_scale)))
                 elif site.plate is not None:
                     with numpyro.plate(site.plate, site.shape[-1]):
-                        numpyro.sample(site.name, dist.Normal(loc, jnp.exp(log_scale)))
+                        numpyro.sample(site.name, PathwiseNormal(loc, jnp.exp(log_scale)))
                 else:
-                    numpyro.sample(site.name, dist.Normal(loc, jnp.exp(log_scale)))
+                    numpyro.sample(site.name, PathwiseNormal(loc, jnp.exp(log_scale)))
 
         return guide
 

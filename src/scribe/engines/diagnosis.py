@@ -1,0 +1,90 @@
+"""Where a loss that is not finite comes from: the site, the gene and the cell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from scribe._counts.data import full_data
+from scribe._counts.likelihood import log_likelihood_by_cell, log_likelihood_by_gene
+from scribe._types import Array, IntArray, Key, Params
+from scribe.engines.problem import Problem, first_of_groups
+from scribe.priors import LATENT_SUFFIX, latent_name
+
+__all__ = ["where_not_finite"]
+
+_MOST = 4
+"""Most places named."""
+
+
+class _Place(NamedTuple):
+    """Elements of something that runs over an axis (gene, cell or none) and are not finite."""
+
+    what: str
+    axis: str | None
+    bad: IntArray
+    size: int
+
+
+def where_not_finite(problem: Problem, params: Params, key: Key, *, step: int) -> str:
+    """Name what is not finite in the loss of a step, the most specific first.
+
+    Looked at are the gradient of every site, the values drawn, and the likelihood gene by gene and cell by cell. A
+    single bad cell makes the gradient of every gene bad, so what is bad everywhere is named only if nothing else is.
+    """
+    step_key = jax.random.fold_in(key, step)
+    places = [*_gradients(problem, params, step_key, step=step), *_likelihood(problem, params, step_key)]
+    places = [place for place in places if place.bad.size]
+    some = [place for place in places if place.axis is not None and place.bad.size < place.size]
+    named = sorted(some or places, key=lambda place: place.bad.size)[:_MOST]
+    return "; ".join(_describe(problem, place) for place in named) or "the loss as a whole"
+
+
+def _gradients(problem: Problem, params: Params, key: Key, *, step: int) -> list[_Place]:
+    _, gradients = problem.loss_and_gradient(params, key, problem.example(step))
+    places = []
+    for name, gradient in gradients.items():
+        site = name.partition(LATENT_SUFFIX)[0]
+        axis = "cell" if problem.is_cell(name) else "gene" if gradient.ndim else None
+        bad = _bad(gradient)
+        if axis == "cell" and problem.groups is not None:
+            bad = first_of_groups(problem.groups)[bad]
+        places.append(_Place(f"site {site!r}", axis, bad, gradient.size))
+    return places
+
+
+def _likelihood(problem: Problem, params: Params, key: Key) -> list[_Place]:
+    """Genes and cells whose parameters or log-likelihood at one draw are not finite."""
+    counts, family = problem.counts, problem.spec.family
+    draw = problem.guide.draw(key, problem.per_cell(params), n_draws=1)
+    values = {site.name: draw[latent_name(site.name)][0] for site in problem.spec.sites}
+    natural: Mapping[str, Array] = problem.spec.natural(problem.spec.working(values))
+    offset = problem.spec.offset(values, counts.n_cells)
+    places = [_Place(f"parameter {name!r}", "gene", _bad(x), x.size) for name, x in natural.items() if x.ndim]
+    places.append(_Place("capture", "cell", _bad(offset), offset.size))
+    data = full_data(counts, totals_suffice=False)
+    by_gene = log_likelihood_by_gene(family, natural, offset, data, n_genes=counts.n_genes)
+    by_cell = log_likelihood_by_cell(family, natural, offset, data)
+    return [
+        *places,
+        _Place("likelihood", "gene", _bad(by_gene), counts.n_genes),
+        _Place("likelihood", "cell", _bad(by_cell), counts.n_cells),
+    ]
+
+
+def _bad(array: Array) -> IntArray:
+    return np.flatnonzero(~np.asarray(jnp.isfinite(array)))
+
+
+def _describe(problem: Problem, place: _Place) -> str:
+    if place.axis is None:
+        return place.what
+    names = problem.counts.gene_names if place.axis == "gene" else problem.counts.cell_names
+    first = int(place.bad[0])
+    name = first if names is None else str(names[first])
+    more = f" and {place.bad.size - 1:,} more" if place.bad.size > 1 else ""
+    return f"{place.what}, {place.axis} {name!r}{more}"

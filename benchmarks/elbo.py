@@ -64,7 +64,8 @@ def our_fit(counts: Counts, *, draws: int) -> tuple[np.ndarray, float, int]:
         spec, counts, guide=MeanField(), optimizer=engine.optimizer, batch_size=None, stable_update=True, seed=0
     )
     params = problem.from_cells(fitted.params)
-    losses = [problem.loss_and_gradient(params, key, problem.data)[0] for key in jax.random.split(jax.random.key(1), draws)]
+    keys = jax.random.split(jax.random.key(1), draws)
+    losses = [problem.loss_and_gradient(params, key, problem.data)[0] for key in keys]
     return np.asarray(losses), seconds, fitted.verdict.steps
 
 

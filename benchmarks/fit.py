@@ -1,4 +1,4 @@
-"""A default fit of a file, from the call to the written slots: seconds, peak memory, and what the dense form would take.
+"""A default fit of a file, from the call to the written slots: seconds, peak memory, and the dense form beside it.
 
     python benchmarks/fit.py ../shared/data/pbmc_facs.h5ad
 

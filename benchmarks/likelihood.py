@@ -91,7 +91,8 @@ def main() -> None:
     adata = ad.read_h5ad(parser.parse_args().data)
     counts = Counts.from_matrix(adata.X)
     dense = jnp.asarray(counts.rows(slice(None)))
-    print(f"{counts.n_cells:,} cells x {counts.n_genes:,} genes, {counts.nnz:,} non-zeros, {len(counts.pairs().n):,} pairs")
+    size = f"{counts.n_cells:,} cells x {counts.n_genes:,} genes"
+    print(f"{size}, {counts.nnz:,} non-zeros, {len(counts.pairs().n):,} pairs")
     print("| model | dense ms | engine ms | ratio | value rel. diff. | gradient norm rel. diff. |")
     print("|---|---|---|---|---|---|")
     for model, parameterization in [("nbvcp", "canonical"), ("nbvcp", "mean_disp"), ("zinbvcp", "mean_disp")]:

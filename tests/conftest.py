@@ -11,7 +11,7 @@ import jax
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from anndata import AnnData
 
@@ -70,3 +70,41 @@ def small_check(small_fit: AnnData) -> AnnData:
     import scribe
 
     return scribe.tl.ppc(small_fit, n_samples=12, n_genes=6, copy=True)
+
+
+@pytest.fixture(scope="session")
+def made_fit() -> Callable[..., AnnData]:
+    """Simulated counts with a posterior written beside them, of any model and at once: nothing is optimised."""
+    import numpy as np
+
+    import scribe
+    from scribe._adata.read import read_counts
+    from scribe._adata.slots import write_fit
+    from scribe._counts.checks import CountsWarning
+    from scribe._model.initial import start_values
+    from scribe._model.resolve import resolve_spec
+    from scribe._posterior.posterior import Posterior
+    from scribe.engines import Verdict
+    from scribe.guides import MeanField
+    from scribe.priors import latent_name
+
+    def make(model: str | None = None, *, shape=(30, 12), key="scribe", params=None, **options) -> AnnData:
+        adata = scribe.datasets.simulate(*shape, model, params=params, **options)
+        spec, rng = resolve_spec(model, **options), np.random.default_rng(0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", CountsWarning)
+            counts = read_counts(adata)
+        arrays = {}
+        for site, start in start_values(spec, counts).items():
+            arrays[latent_name(site) + "_loc"] = np.asarray(start)
+            arrays[latent_name(site) + "_log_scale"] = rng.uniform(-3, -1.5, start.shape).astype(np.float32)
+        results = scribe.ScribeSVIResults(
+            Posterior(spec, MeanField(), arrays, n_genes=shape[1], n_cells=shape[0]),
+            np.linspace(100.0, 90.0, 20),
+            Verdict(converged=True, reason="made up", steps=20, loss=90.0, slope=0.0),
+            seed=7,
+        )
+        write_fit(adata, results, counts, key=key, layer=None, options=options)
+        return adata
+
+    return make

@@ -15,7 +15,7 @@ from scribe import engines, guides
 from scribe._adata.read import as_counts
 from scribe._counts.container import Counts
 from scribe._model.names import nearest
-from scribe._model.options import FitOptions, complete
+from scribe._model.options import FitOptions, complete, options_table
 from scribe._model.resolve import resolve_spec
 from scribe._model.spec import ModelSpec
 from scribe._posterior.posterior import Posterior
@@ -41,15 +41,20 @@ _MODEL_OPTIONS = (
 )
 
 
+_NOT_OF_THE_ENGINE = ("inference_method", "enable_x64")
+
+
 class ConvergenceWarning(UserWarning):
     """A fit used all its steps without converging."""
 
 
-def seed_of(rng: Rng, options: Mapping[str, Any]) -> int:
-    """Seed from ``rng`` or its other name ``seed``; both is an error."""
+def seed_of(rng: Rng, options: Mapping[str, Any], *, earlier: ScribeSVIResults | None = None) -> int:
+    """Seed from ``rng`` or its other name ``seed``; both is an error. A fit that is continued keeps its own."""
     if rng is not None and options["seed"] is not None:
         msg = f"rng={rng!r} and seed={options['seed']!r} are two names for one thing: keep one."
         raise ValueError(msg)
+    if earlier is not None and rng is None and options["seed"] is None:
+        return earlier.seed
     return as_seed(options["seed"] if rng is None else rng)
 
 
@@ -57,23 +62,35 @@ def _spec(model: str | Family | None, options: Mapping[str, Any]) -> ModelSpec:
     return resolve_spec(model, **{name: options[name] for name in _MODEL_OPTIONS})
 
 
-def _guide(value: str | Guide) -> Guide:
-    if isinstance(value, Guide):
-        return value
-    if value not in guides.ALL:
+def _guide(value: str | Guide, earlier: ScribeSVIResults | None) -> Guide:
+    """Guide by name or as an object; a fit that is continued keeps its own."""
+    if not isinstance(value, Guide) and value not in guides.ALL:
         allowed = list(guides.ALL)
         msg = f"Unknown guide {value!r}.{nearest(str(value), allowed)} Choose one of: {', '.join(map(repr, allowed))}."
         raise ValueError(msg)
-    return guides.ALL[value]()
+    guide = value if isinstance(value, Guide) else guides.ALL[value]()
+    if earlier is None:
+        return guide
+    if value != options_table()["guide"].default and guide != earlier.posterior.guide:
+        msg = f"resume= continues a fit with {earlier.posterior.guide}, not {guide}. Leave guide out, or fit anew."
+        raise ValueError(msg)
+    return earlier.posterior.guide
 
 
 def _engine(options: Mapping[str, Any]) -> SVI:
     value = options["inference_method"]
     if isinstance(value, SVI):
+        table = options_table()
+        others = [n for n, o in table.items() if o.group == "inference" and n not in _NOT_OF_THE_ENGINE]
+        given = [n for n in others if options[n] != table[n].default]
+        if given:
+            msg = f"{', '.join(given)} and an engine object were given: set them on the object, SVI(...)."
+            raise ValueError(msg)
         return value
     if value not in engines.ALL:
-        allowed = ", ".join(map(repr, engines.ALL))
-        msg = f"Unknown inference_method {value!r}. Choose one of: {allowed}."
+        allowed = list(engines.ALL)
+        hint = nearest(str(value), allowed)
+        msg = f"Unknown inference_method {value!r}.{hint} Choose one of: {', '.join(map(repr, allowed))}."
         raise ValueError(msg)
     batch_size = options["batch_size"] if options["batch_size"] is not None else settings.batch_size
     return engines.ALL[value](
@@ -99,6 +116,29 @@ def _check_size(counts: Counts) -> None:
         raise ValueError(msg)
 
 
+def _same_spec(
+    earlier: ScribeSVIResults, counts: Counts, model: str | Family | None, *, options: Mapping[str, Any]
+) -> ModelSpec:
+    """Specification of a fit to be continued, after checking that it is one of this model and these data."""
+    if (earlier.n_cells, earlier.n_genes) != (counts.n_cells, counts.n_genes):
+        msg = (
+            f"resume= continues a fit of {earlier.n_cells:,} cells x {earlier.n_genes:,} genes, but the counts are "
+            f"{counts.n_cells:,} x {counts.n_genes:,}. Subset one to match the other, or fit anew."
+        )
+        raise ValueError(msg)
+    named = earlier.gene_names is not None and counts.gene_names is not None
+    if named and not np.array_equal(np.asarray(earlier.gene_names, str), np.asarray(counts.gene_names, str)):
+        msg = "resume= continues a fit of the same genes in the same order, but the names of genes differ."
+        raise ValueError(msg)
+    defaults = complete({})
+    if model is None and all(options[name] == defaults[name] for name in _MODEL_OPTIONS):
+        return earlier.spec
+    if _spec(model, options).to_json() != earlier.spec.to_json():
+        msg = "resume= continues a fit of the same model, but the model options differ. Leave them out, or fit anew."
+        raise ValueError(msg)
+    return earlier.spec
+
+
 def fit_counts(
     counts: Counts,
     model: str | Family | None,
@@ -110,12 +150,8 @@ def fit_counts(
 ) -> ScribeSVIResults:
     """Fit checked counts; ``options`` are complete, ``earlier`` is a fit to continue."""
     _check_size(counts)
-    engine, guide = _engine(options), _guide(options["guide"])
-    same_model = model is None and all(options[o] == complete({})[o] for o in _MODEL_OPTIONS)
-    spec = earlier.spec if earlier is not None and same_model else _spec(model, options)
-    if earlier is not None and earlier.spec.to_json() != spec.to_json():
-        msg = "resume= continues a fit of the same model, but the model options differ. Leave them out, or fit anew."
-        raise ValueError(msg)
+    engine, guide = _engine(options), _guide(options["guide"], earlier)
+    spec = _spec(model, options) if earlier is None else _same_spec(earlier, counts, model, options=options)
     with _precision(enable_x64=options["enable_x64"]), jax.default_device(settings.jax_device()):
         start = None
         if earlier is not None:
@@ -181,8 +217,14 @@ def fit(
     ValueError
         If the values are not counts, or options contradict each other; the message names the fix.
     """
+    if resume is not None and not isinstance(resume, ScribeSVIResults):
+        msg = (
+            f"scribe.fit(counts, resume=results) takes the results of an earlier fit, got {resume!r}. "
+            "To continue a fit stored in an AnnData use scribe.tl.fit(adata, resume=True)."
+        )
+        raise TypeError(msg)
     complete_options = complete(options)
-    seed = seed_of(rng, complete_options)
+    seed = seed_of(rng, complete_options, earlier=resume)
     read = as_counts(
         counts,
         layer=layer,

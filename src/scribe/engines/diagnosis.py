@@ -40,8 +40,10 @@ def where_not_finite(problem: Problem, params: Params, key: Key, *, step: int) -
     places = [*_gradients(problem, params, step_key, step=step), *_likelihood(problem, params, step_key)]
     places = [place for place in places if place.bad.size]
     some = [place for place in places if place.axis is not None and place.bad.size < place.size]
-    named = sorted(some or places, key=lambda place: place.bad.size)[:_MOST]
-    return "; ".join(_describe(problem, place) for place in named) or "the loss as a whole"
+    named = sorted(some or places, key=lambda place: place.bad.size)
+    # a site is named once, though it has several trainable arrays
+    described = dict.fromkeys(_describe(problem, place) for place in named)
+    return "; ".join(list(described)[:_MOST]) or "the loss as a whole"
 
 
 def _gradients(problem: Problem, params: Params, key: Key, *, step: int) -> list[_Place]:

@@ -87,9 +87,9 @@ def fit(
     >>> scribe.tl.fit(adata, n_steps=200, early_stopping=False)
     """
     complete_options = complete(options)
-    seed = seed_of(rng, complete_options)
     check_target(adata, copy=copy, key_added=key_added)
     earlier = read_fit(adata, key=key_added) if resume else None
+    seed = seed_of(rng, complete_options, earlier=earlier)
     counts = read_counts(adata, layer=layer, non_integer=complete_options["non_integer"])
     results = fit_counts(counts, model, complete_options, seed=seed, earlier=earlier)
     target = adata.copy() if copy else adata

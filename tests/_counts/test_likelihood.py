@@ -1,8 +1,8 @@
 """The sparse engine against the dense sum of the same log-pmf, value and gradient.
 
-Errors are relative to the largest element: of the value, of the gradient with respect to each natural parameter, and of
-that with respect to the offsets. A gradient is a difference of observed and expected counts (or zeros, for the gate), of
-which float32 holds seven digits: where it is below a tenth of the counts of a gene (or of all, for shared odds), the
+Errors are relative to the largest element: of the value, of the gradient with respect to each natural parameter, and
+of that with respect to the offsets. A gradient is a difference of observed and expected counts (or zeros, for the gate),
+of which float32 holds seven digits: where it is below a tenth of the counts of a gene (or of all, for shared odds), the
 error is relative to that tenth. The reference is always in float64, at the same parameters.
 """
 
@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from scribe._counts import likelihood
 from scribe._counts.container import Counts
 from scribe._counts.data import CountData, NonZeros, Pairs, full_data
 from scribe._counts.likelihood import expand, log_likelihood, log_likelihood_by_cell, log_likelihood_by_gene
@@ -413,3 +414,18 @@ def test_totals_alone_do_not_make_up_other_models() -> None:
     natural = {"log_mean": jnp.zeros(6), "log_odds": jnp.zeros(6)}
     with pytest.raises(ValueError, match="hold totals only, but the model needs the non-zeros"):
         jax.eval_shape(lambda: log_likelihood(from_layers(["nb"]), natural, jnp.zeros(220), data))
+
+
+def test_blocks_of_non_zeros_are_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many small blocks give the value and gradient of one."""
+    rng = np.random.default_rng(0)
+    counts = Counts.from_matrix(rng.poisson(rng.gamma(0.5, 2.0, (300, 40))))
+    data, family = full_data(counts, totals_suffice=False), from_layers(MODELS["zinbvcp"])
+    natural = {n: jnp.asarray(rng.normal(size=40), jnp.float32) for n in family.natural}
+    arguments = (natural, jnp.asarray(rng.normal(-1, 0.3, 300), jnp.float32), data)
+    whole = WITH_GRADIENT(family, *arguments)
+    assert data.non_zeros is not None
+    monkeypatch.setattr(likelihood, "_BLOCK", 8)
+    assert data.non_zeros.value.shape[0] > 16
+    blocks = WITH_GRADIENT(family, *arguments)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-3), whole, blocks)

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from scribe._counts.container import Counts
-from scribe._model.initial import start_values
+from scribe._counts.data import full_data
+from scribe._counts.likelihood import log_likelihood
+from scribe._model.initial import start, start_values
 from scribe._model.resolve import resolve_spec
 
 if TYPE_CHECKING:
@@ -98,3 +100,31 @@ def test_start_is_finite_for_empty_cells_and_silent_genes() -> None:
         for model, options in (("zinbvcp", {}), ("nbvcp", ANCHOR), ("zinb", {"parameterization": "mean_disp"})):
             start = start_values(resolve_spec(model, **options), counts)
             assert all(np.all(np.isfinite(v)) for v in start.values()), (matrix, model)
+
+
+@pytest.mark.parametrize(("model", "parameterization"), [("nbvcp", c) for c in NB] + [("zinbvcp", "mean_odds")])
+def test_expression_is_traded_for_capture_at_no_cost(model: str, parameterization: str) -> None:
+    """Along the second move the log-likelihood stays where it is, and expression changes by what capture does."""
+    counts = simulate(captured=True, size="shared").counts
+    spec = resolve_spec(model, parameterization=parameterization, **ANCHOR)
+    values, moves = start(spec, counts)
+    data = full_data(counts, totals_suffice=False)
+
+    def density(by: float, which: int) -> tuple[float, Floats, Floats]:
+        moved = {n: v + by * moves[n][..., which] if n in moves else v for n, v in values.items()}
+        natural, offset = spec.natural(spec.working(moved)), spec.offset(moved, counts.n_cells)
+        return float(log_likelihood(spec.family, natural, offset, data)), natural["log_mean"], offset
+
+    here, log_mean, offset = density(0.0, 0)
+    there, log_mean_there, offset_there = density(0.01, 1)
+    np.testing.assert_allclose(log_mean_there - log_mean, 0.01, rtol=0.02)
+    np.testing.assert_allclose(np.median(offset_there - offset), -0.01, rtol=0.02)
+    moved_alone = {**values, **{n: v + 0.01 for n, v in values.items() if n in ("r", "mu")}}
+    natural, offset = spec.natural(spec.working(moved_alone)), spec.offset(moved_alone, counts.n_cells)
+    alone = float(log_likelihood(spec.family, natural, offset, data))
+    assert abs(there - here) < 0.02 * abs(alone - here), "nearly flat, unlike the mean on its own"
+
+
+def test_moves_without_capture_are_those_of_the_odds() -> None:
+    counts = simulate(captured=False, size="shared").counts
+    assert {move.shape[-1] for move in start(resolve_spec("nbdm"), counts).moves.values()} == {1}

@@ -186,6 +186,21 @@ def _corrections(family: ElementwisePmf, natural: Natural, offset: Array, non_ze
     return family.correction(non_zeros.value, here, _offset_of_entries(offset, non_zeros))
 
 
+_BLOCK = 8192
+"""Rows of non-zeros worked on at a time: what they need then stays in the processor's cache."""
+
+
+def _sum_of_corrections(family: ElementwisePmf, natural: Natural, offset: Array, non_zeros: NonZeros) -> Array:
+    """Sum of the corrections, block by block; the gradient computes a block anew rather than keep it in memory."""
+    n_rows = non_zeros.value.shape[0]
+    block = min(n_rows & -n_rows, _BLOCK)  # padded lengths are multiples of a large power of two
+    if n_rows <= _BLOCK or 8 * block < _BLOCK:
+        return block_sum(_corrections(family, natural, offset, non_zeros))
+    blocks = jax.tree.map(lambda x: x.reshape(-1, block, x.shape[1]), non_zeros)
+    one = jax.checkpoint(lambda rows: block_sum(_corrections(family, natural, offset, rows)))
+    return jnp.sum(jax.lax.map(one, blocks))
+
+
 def _require(non_zeros: NonZeros | None) -> NonZeros:
     if non_zeros is None:
         msg = "These data hold totals only, but the model needs the non-zeros: build them with totals_suffice=False."
@@ -212,7 +227,7 @@ def log_likelihood(family: ElementwisePmf, natural: Natural, offset: Array, data
     cells = family.cell_sum(natural, offset, data.cells)
     if cells is None:
         zeros = _sum_over_cells(functools.partial(_zeros, family, natural), offset, data.cells.weight)
-        cells = zeros + block_sum(_corrections(family, natural, offset, _require(data.non_zeros)))
+        cells = zeros + _sum_of_corrections(family, natural, offset, _require(data.non_zeros))
     return genes + data.scale * cells
 
 

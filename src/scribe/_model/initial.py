@@ -46,9 +46,9 @@ def _capture(spec: ModelSpec, counts: Counts) -> FloatArray:
 class Start(NamedTuple):
     """Where a fit starts, and directions in which parameters move together.
 
-    ``values`` holds the starting value of every site on the real line. ``moves`` holds for every site (..., 2) how its
-    elements change when the likelihood hardly does: when the shared odds change at fixed means, and when expression is
-    traded for capture.
+    ``values`` holds the starting value of every site on the real line. ``moves`` holds for every site, (..., moves),
+    how its elements change when the likelihood hardly does: when all odds change at fixed means and, with capture, when
+    expression is traded for capture.
     """
 
     values: dict[str, Array]
@@ -61,7 +61,7 @@ def start(spec: ModelSpec, counts: Counts) -> Start:
     natural = _natural(spec, counts, np.exp(log_capture))
 
     def at(shift: Array) -> dict[str, Array]:
-        odds, scale = shift
+        odds, scale = shift if spec.family.captured else (shift[0], 0.0)
         moved = {"log_mean": natural["log_mean"] + scale, "log_odds": natural["log_odds"] - scale + odds}
         working = spec.coordinates.from_natural(moved)
         working.update({p.name: jnp.full(counts.n_genes, _GATE_START) for p in spec.family.params})
@@ -70,7 +70,7 @@ def start(spec: ModelSpec, counts: Counts) -> Start:
             values[spec.capture_site] = _capture_start(spec, jnp.asarray(log_capture, float) - scale)
         return values
 
-    none = jnp.zeros(2)
+    none = jnp.zeros(2 if spec.family.captured else 1)
     moves = jax.jacfwd(at)(none)
     if spec.capture_site is not None:
         # hardly bounded where capture is nearly complete and cannot be traded

@@ -29,8 +29,6 @@ __all__ = ["Problem", "State", "first_of_groups", "make_problem"]
 _GROUP_BELOW = 0.8
 """Cells are grouped by their totals where that leaves fewer than this share of them."""
 
-MOVES = True
-
 _CHUNK = 100
 """Most steps per call of the compiled loop."""
 
@@ -72,7 +70,9 @@ class Problem:
     """A fit about to be run.
 
     ``data`` is the whole data set, or its part that all minibatches share; ``batches`` draws minibatches, or is None;
-    ``groups`` maps cells to the rows of the per-cell parameters; ``chunk`` is the number of steps per compiled call.
+    ``groups`` maps cells to the rows of the per-cell parameters; ``moves`` are directions in which arrays move
+    together, each with an optimiser's memory of its own: along them the likelihood is nearly flat, and steps of single
+    elements are slow; ``chunk`` is the number of steps per compiled call.
     """
 
     spec: ModelSpec
@@ -267,7 +267,7 @@ def make_problem(
         batches,
         groups,
         guide.init(sites, {latent_name(name): value for name, value in start.items()}, n_cells=n_rows),
-        {latent_name(name) + LOC: move for name, move in moves.items()} if MOVES else {},
+        {latent_name(name) + LOC: move for name, move in moves.items()},
         _compile(kind),
         _CHUNK if batches is None else _batch_chunk(example),
     )

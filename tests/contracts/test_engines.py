@@ -1,0 +1,91 @@
+"""Every engine with models of every kind, by the contract: parameters per cell, a loss per step, a verdict."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+import pytest
+
+from scribe import engines
+from scribe._counts.container import Counts
+from scribe._model.resolve import resolve_spec
+from scribe.engines import SVI, EarlyStopping, Optimizer, Verdict
+from scribe.engines.problem import make_problem
+from scribe.guides import MeanField
+from scribe.guides.mean_field import LOC, LOG_SCALE
+from scribe.priors import latent_name
+
+pytestmark = pytest.mark.loose_promotion
+
+N_CELLS, N_GENES = 40, 6
+QUIET = EarlyStopping(enabled=False, restore_best=False)
+ENGINES = {
+    "svi": SVI(n_steps=150, early_stopping=QUIET),
+    "svi-minibatch": SVI(n_steps=150, batch_size=10, early_stopping=QUIET),
+}
+MODELS = {
+    "nbdm": {"model": "nbdm"},
+    "nbvcp": {},
+    "anchored": {"priors": {"organism": "human"}},
+    "zinbvcp-disp": {"model": "zinbvcp", "parameterization": "mean_disp", "unconstrained": True},
+    "zip": {"model": "zip"},
+}
+
+
+@pytest.fixture(scope="module")
+def counts() -> Counts:
+    rng = np.random.default_rng(0)
+    return Counts.from_matrix(rng.poisson(rng.gamma(2.0, 2.0, (N_CELLS, N_GENES))) + np.eye(N_CELLS, N_GENES))
+
+
+def test_every_engine_is_tested():
+    assert {type(engine) for engine in ENGINES.values()} == set(engines.ALL.values())
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("model", MODELS)
+def test_contract(engine, model, counts):
+    spec = resolve_spec(**MODELS[model])
+    fit = ENGINES[engine].fit(spec, counts, MeanField(), seed=3)
+    lengths = {"gene": (N_GENES,), "cell": (N_CELLS,)}
+    expected = {
+        latent_name(site.name) + suffix: lengths[site.axes[0]] if site.axes else ()
+        for site in spec.sites
+        for suffix in (LOC, LOG_SCALE)
+    }
+    assert {name: value.shape for name, value in fit.params.items()} == expected
+    assert all(np.isfinite(value).all() for value in fit.params.values())
+    assert fit.losses.shape == (150,)
+    assert fit.losses[-30:].mean() < fit.losses[:5].mean()
+    assert isinstance(fit.verdict, Verdict)
+    assert (fit.seed, fit.verdict.steps) == (3, 150)
+
+
+def test_a_minibatch_fit_reaches_the_bound_of_a_full_one(counts):
+    """The minibatch gradient is unbiased: both are evaluated on all cells at their last parameters."""
+    spec, bounds = resolve_spec("nbdm", parameterization="mean_odds"), []
+    for batch_size in (None, 10):
+        fit = SVI(batch_size=batch_size, early_stopping=EarlyStopping(restore_best=False)).fit(
+            spec, counts, MeanField(), seed=0
+        )
+        assert fit.verdict.converged
+        problem = make_problem(
+            spec, counts, guide=MeanField(), optimizer=Optimizer(), batch_size=None, stable_update=True, seed=0
+        )
+        keys = jax.random.split(jax.random.key(0), 100)
+        losses = [float(problem.loss_and_gradient(fit.params, key, problem.data)[0]) for key in keys]
+        bounds.append(np.mean(losses))
+    assert bounds[1] == pytest.approx(bounds[0], rel=3e-3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"n_steps": 0}, "n_steps must be a whole number of at least 1, got 0"),
+        ({"n_steps": 1.5}, "n_steps must be a whole number of at least 1, got 1.5"),
+        ({"batch_size": 0}, "batch_size must be a whole number of at least 1, or None for all cells; got 0"),
+    ],
+)
+def test_errors(settings, message):
+    with pytest.raises(ValueError, match=message):
+        SVI(**settings)

@@ -1,0 +1,133 @@
+"""Every guide with models of every kind: a finite, differentiable bound, draws of its density, exact round trips."""
+
+from __future__ import annotations
+
+import functools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpyro import handlers
+from numpyro.infer import Trace_ELBO
+
+import scribe
+from scribe import guides
+from scribe._counts.batches import CellBatches
+from scribe._counts.container import Counts
+from scribe._counts.data import full_data
+from scribe._model.build import build
+from scribe._model.initial import start_values
+from scribe._model.resolve import resolve_spec
+from scribe.guides import Guide, from_json, latent_sites
+from scribe.priors import latent_name
+
+pytestmark = pytest.mark.loose_promotion
+
+GUIDES: dict[str, Guide] = {"mean_field": guides.MeanField(), "mean_field-wide": guides.MeanField(init_scale=0.5)}
+MODELS = {
+    "nbvcp": {"model": "nbvcp"},
+    "zinbvcp-disp": {"model": "zinbvcp", "parameterization": "mean_disp"},
+    "anchored": {"priors": {"organism": "human"}},
+    "zip": {"model": "zip"},
+}
+N_CELLS, N_GENES = 14, 5
+
+
+@functools.cache
+def setting(model: str):
+    """Model, data, sites and starting values; compiled parts are shared by the tests."""
+    spec = resolve_spec(**MODELS[model])
+    counts = Counts.from_matrix(np.random.default_rng(0).poisson(3.0, (N_CELLS, N_GENES)) + np.eye(N_CELLS, N_GENES))
+    traced, data = build(spec, n_genes=N_GENES), full_data(counts, totals_suffice=False)
+    start = {latent_name(n): v for n, v in start_values(spec, counts).items()}
+    return spec, counts, traced, data, latent_sites(traced, data), start
+
+
+@pytest.fixture(params=[(g, m) for g in GUIDES for m in MODELS], ids="-".join)
+def case(request):
+    guide, model = request.param
+    return GUIDES[guide], *setting(model)
+
+
+def test_every_guide_is_tested():
+    assert {type(guide) for guide in GUIDES.values()} == set(guides.ALL.values())
+
+
+def test_bound_and_gradient_are_finite(case):
+    guide, _, _, model, data, sites, start = case
+    params = guide.init(sites, start, n_cells=N_CELLS)
+
+    def bound(params, key):
+        return Trace_ELBO().loss(key, params, model, guide.build(sites), data)
+
+    value, gradient = jax.jit(jax.value_and_grad(bound))(params, jax.random.key(0))
+    assert np.isfinite(value)
+    assert set(gradient) == set(params)
+    for name, g in gradient.items():
+        assert np.isfinite(g).all(), name
+        assert np.any(np.asarray(g) != 0), f"{name} has no effect"
+
+
+def test_draws_have_the_shape_of_the_sites_and_follow_the_guide(case):
+    """``draw``, which needs no model, and the traced guide are one distribution: equal means and variances."""
+    guide, _, _, _, data, sites, start = case
+    params = guide.init(sites, start, n_cells=N_CELLS)
+    n = 4000
+    draws = jax.jit(lambda key: guide.draw(key, params, n_draws=n))(jax.random.key(1))
+    assert {name: value.shape for name, value in draws.items()} == {site.name: (n, *site.shape) for site in sites}
+
+    def traced(key):
+        trace = handlers.trace(handlers.substitute(handlers.seed(guide.build(sites), key), params)).get_trace(data)
+        return {name: site["value"] for name, site in trace.items() if site["type"] == "sample"}
+
+    others = jax.jit(jax.vmap(traced))(jax.random.split(jax.random.key(2), n))
+    for name, value in draws.items():
+        a, b = np.asarray(value, np.float64), np.asarray(others[name], np.float64)
+        error = np.sqrt((a.var(0) + b.var(0)) / n)
+        assert np.all(np.abs(a.mean(0) - b.mean(0)) < 5 * error)
+        np.testing.assert_allclose(a.std(0), b.std(0), rtol=0.08)
+
+
+def test_starts_at_the_given_values(case):
+    guide, _, _, _, _, sites, start = case
+    draws = guide.draw(jax.random.key(0), guide.init(sites, start, n_cells=N_CELLS), n_draws=3000)
+    for name, value in draws.items():
+        expected = np.broadcast_to(start[name], value.shape[1:])
+        error = np.asarray(value).std(0) / np.sqrt(3000)
+        assert np.all(np.abs(np.asarray(value).mean(0) - expected) < 5 * error + 1e-6)
+
+
+def test_a_minibatch_reads_the_rows_of_its_cells(case):
+    guide, spec, counts, model, _, sites, start = case
+    batch = jax.tree.map(lambda x: x[0], CellBatches.of(counts, 4, totals_suffice=False, seed=0).draw(0, 1))
+    batch = batch.join(full_data(counts, totals_suffice=True))
+    params = guide.init(sites, start, n_cells=N_CELLS)
+    small = latent_sites(model, batch)
+    trace = handlers.trace(handlers.substitute(handlers.seed(guide.build(small), jax.random.key(0)), params)).get_trace(
+        batch
+    )
+    if spec.capture_site is not None:
+        assert trace[latent_name(spec.capture_site)]["value"].shape == (4,)
+    assert np.isfinite(Trace_ELBO().loss(jax.random.key(0), params, model, guide.build(small), batch))
+
+
+def test_settings_survive_json(case):
+    guide = case[0]
+    assert from_json(json.loads(json.dumps(guide.to_json()))) == guide
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+def test_fit_and_slots(guide, small_counts, tmp_path):
+    """A few steps, written to a file and read again: the same guide, arrays and draws."""
+    import anndata
+
+    adata = small_counts.copy()
+    with pytest.warns(scribe.ConvergenceWarning):
+        scribe.tl.fit(adata, guide=GUIDES[guide], n_steps=5, early_stopping=False)
+    adata.write_h5ad(tmp_path / "fit.h5ad")
+    before, after = scribe.get.results(adata), scribe.get.results(anndata.read_h5ad(tmp_path / "fit.h5ad"))
+    assert after.posterior.guide == GUIDES[guide]
+    for name, value in before.get_posterior_samples(rng=0, n_samples=3).items():
+        assert jnp.array_equal(value, after.get_posterior_samples(rng=0, n_samples=3)[name]), name

@@ -1,0 +1,81 @@
+"""The mean-field guide and its gradient against closed forms."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import pytest
+from numpyro.infer import Trace_ELBO
+from scipy import stats
+
+from scribe.guides import Latent, MeanField
+from scribe.guides._pathwise import PathwiseNormal
+
+pytestmark = pytest.mark.loose_promotion
+
+OBSERVED = 1.5
+POSTERIOR = (OBSERVED / 1.25, np.sqrt(0.2))
+"""Of z ~ N(0, 1) after seeing x ~ N(z, 1/2): precision 1 + 4, mean 4 x / 5."""
+
+
+def model():
+    z = numpyro.sample("z", dist.Normal(0.0, 1.0))
+    numpyro.sample("x", dist.Normal(z, 0.5), obs=OBSERVED)
+
+
+def guide():
+    loc, log_scale = numpyro.param("loc", jnp.zeros(())), numpyro.param("log_scale", jnp.zeros(()))
+    numpyro.sample("z", PathwiseNormal(loc, jnp.exp(log_scale)))
+
+
+def bound(params, key):
+    return Trace_ELBO().loss(key, params, model, guide)
+
+
+def closed_form(loc, log_scale):
+    """Expected log-likelihood and prior under the normal, less its negative entropy."""
+    scale2 = jnp.exp(2 * log_scale)
+    likelihood = -0.5 * ((OBSERVED - loc) ** 2 + scale2) / 0.25 - 0.5 * jnp.log(2 * jnp.pi * 0.25)
+    prior = -0.5 * (loc**2 + scale2) - 0.5 * jnp.log(2 * jnp.pi)
+    return -(likelihood + prior + log_scale + 0.5 * jnp.log(2 * jnp.pi * jnp.e))
+
+
+@pytest.mark.parametrize(("loc", "log_scale"), [(0.0, 0.0), (1.0, -2.0), (2.0, 0.5)])
+def test_gradient_is_unbiased(loc, log_scale):
+    params = {"loc": jnp.asarray(loc), "log_scale": jnp.asarray(log_scale)}
+    keys = jax.random.split(jax.random.key(0), 40_000)
+    values, gradients = jax.jit(jax.vmap(jax.value_and_grad(bound), in_axes=(None, 0)))(params, keys)
+    exact = jax.grad(closed_form, argnums=(0, 1))(params["loc"], params["log_scale"])
+    for found, expected in ((gradients["loc"], exact[0]), (gradients["log_scale"], exact[1])):
+        error = float(jnp.std(found)) / 200
+        assert float(jnp.mean(found)) == pytest.approx(float(expected), abs=5 * error + 1e-5)
+    assert float(jnp.mean(values)) == pytest.approx(
+        float(closed_form(**params)), abs=5 * float(jnp.std(values)) / 200 + 1e-5
+    )
+
+
+def test_gradient_vanishes_where_the_guide_is_the_posterior():
+    """For every single draw, not only on average: this is why the noise fades."""
+    params = {"loc": jnp.asarray(POSTERIOR[0]), "log_scale": jnp.asarray(np.log(POSTERIOR[1]))}
+    for key in jax.random.split(jax.random.key(1), 5):
+        gradient = jax.grad(bound)(params, key)
+        assert all(abs(float(g)) < 1e-4 for g in gradient.values())
+    evidence = stats.norm.logpdf(OBSERVED, 0, np.sqrt(1.25))
+    assert float(bound(params, jax.random.key(2))) == pytest.approx(-evidence, rel=1e-5)
+
+
+def test_density_is_the_normal_one():
+    x = np.linspace(-3, 3, 7, dtype=np.float32)
+    np.testing.assert_allclose(PathwiseNormal(0.5, 2.0).log_prob(x), stats.norm.logpdf(x, 0.5, 2.0), rtol=1e-5)
+
+
+def test_initial_scale():
+    site = Latent("z", (4,), "genes")
+    guide = MeanField(init_scale=0.02)
+    params = guide.init((site,), {"z": jnp.asarray(1.5)}, n_cells=3)
+    draws = guide.draw(jax.random.key(0), params, n_draws=5000)["z"]
+    np.testing.assert_allclose(np.std(draws, axis=0), 0.02, rtol=0.05)
+    np.testing.assert_allclose(np.mean(draws, axis=0), 1.5, rtol=1e-3)

@@ -50,7 +50,11 @@ def test_grouped_cells_have_the_density_of_single_ones(options, monkeypatch):
 
     def density(problem, params):
         model = build(problem.spec, n_genes=counts.n_genes)
-        values = {name.removesuffix(LOC): value for name, value in params.items() if name.endswith(LOC)}
+        values = {
+            name.removesuffix(LOC): value[problem.data.cells.rows] if problem.is_cell(name) else value
+            for name, value in params.items()
+            if name.endswith(LOC)
+        }
         with jax.enable_x64(True):
             return log_density(model, (jax.tree.map(jnp.asarray, problem.data),), {}, values)[0]
 

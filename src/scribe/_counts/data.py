@@ -27,6 +27,10 @@ CHUNK = 32
 """Non-zeros per row of `NonZeros`: wide enough to vectorise, narrow enough to waste little on padding."""
 
 
+_NOTHING = 1e-20
+"""Weight of padding where it is used as a scale, which numpyro wants to be positive."""
+
+
 class Pairs(NamedTuple):
     """Distinct pairs of gene and positive count, and in how many cells each occurs; all (pairs,), sorted by gene."""
 
@@ -39,7 +43,7 @@ class Cells(NamedTuple):
     """The cells (or groups of cells with equal totals) a sum runs over.
 
     ``totals`` (cells,) are summed counts, ``weight`` (cells,) the number of cells an entry stands for, ``rows``
-    (cells,) its row in per-cell parameters.
+    (cells,) its row in per-cell parameters. Groups are padded with ones of negligible weight.
     """
 
     totals: Array
@@ -87,8 +91,11 @@ class Ragged(NamedTuple):
 
 
 def padded_length(n: int) -> int:
-    """Length at or above ``n`` with three significant bits: data of similar size then share compiled code."""
-    step = 1 << max(n.bit_length() - 3, 0)
+    """Length at or above ``n`` with four significant bits.
+
+    Data of similar size then share compiled code, and what XLA compiles for an odd length is up to twice as slow.
+    """
+    step = 1 << max(n.bit_length() - 4, 0)
     return -(-n // step) * step
 
 
@@ -138,17 +145,18 @@ def full_data(counts: Counts, *, totals_suffice: bool, group: bool = False) -> C
     dtype = jnp.zeros(()).dtype
     if group:
         groups = counts.groups()
-        totals, weight = groups.totals, groups.n
+        length = padded_length(len(groups.totals))
+        totals, weight = _pad(groups.totals, length), _pad(groups.n, length, _NOTHING)
+        rows = np.minimum(np.arange(length), len(groups.totals) - 1)
     else:
-        totals, weight = counts.totals, np.ones(counts.n_cells)
+        totals, weight, rows = counts.totals, np.ones(counts.n_cells), np.arange(counts.n_cells)
     non_zeros = None
     if not totals_suffice:
         column = counts.by_gene
-        rows = ragged(column.indptr, column.cells, column.data)
-        length = padded_length(len(rows.owner))
-        gene = _pad(rows.owner[:, None], length, counts.n_genes - 1)
-        values = jnp.asarray(_pad(rows.values, length), dtype)
-        non_zeros = NonZeros(jnp.asarray(gene), jnp.asarray(_pad(rows.ids, length)), values)
-    rows_of = jnp.asarray(np.arange(len(totals), dtype=np.int32))
-    cells = Cells(jnp.asarray(totals, dtype), jnp.asarray(weight, dtype), rows_of)
+        cut = ragged(column.indptr, column.cells, column.data)
+        length = padded_length(len(cut.owner))
+        gene = _pad(cut.owner[:, None], length, counts.n_genes - 1)
+        values = jnp.asarray(_pad(cut.values, length), dtype)
+        non_zeros = NonZeros(jnp.asarray(gene), jnp.asarray(_pad(cut.ids, length)), values)
+    cells = Cells(jnp.asarray(totals, dtype), jnp.asarray(weight, dtype), jnp.asarray(rows.astype(np.int32)))
     return CountData(pairs_on_device(counts), cells, non_zeros, jnp.ones((), dtype))

@@ -255,7 +255,7 @@ def make_problem(
         moves[spec.capture_site] = moves[spec.capture_site][first]
     example = _example(data, batches, 0)
     sites = latent_sites(build(spec, n_genes=counts.n_genes), example)
-    n_rows = counts.n_cells if groups is None else data.cells.totals.shape[0]
+    n_rows = counts.n_cells if groups is None else len(counts.groups().totals)
     # the rate is an argument of the compiled steps: fits that differ only in it share them
     kind = _Kind(spec.to_json(), counts.n_genes, guide, replace(optimizer, step_size=None), stable_update, sites)
     return Problem(

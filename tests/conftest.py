@@ -1,4 +1,4 @@
-"""What every test runs under: strict array promotion, no display, and real data where there are any."""
+"""What every test runs under: strict array promotion, no display, real data where there are any."""
 
 from __future__ import annotations
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from scribe._settings import settings
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 class Progress:

@@ -9,10 +9,13 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Array", "FloatArray", "IntArray", "Key", "Natural", "Params", "Rng"]
+__all__ = ["AnyArray", "Array", "FloatArray", "IntArray", "Key", "Natural", "Params", "Rng"]
 
 Array = jax.Array
 """An array on the device (or a tracer of one)."""
+
+AnyArray = NDArray[Any]
+"""An array on the host, of any type."""
 
 FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.integer[Any]]

@@ -152,6 +152,8 @@ def test_slots_and_record(made_fit):
     assert set(record["scalars"]) == {f"{n}_{s}" for n in ("p", "phi") for s in ("mean", "sd")}
     assert set(record["sites"]) == {"phi"}
     assert record["data"]["capture"] == "relative"
+    names = "\n".join(adata.var_names).encode()
+    assert record["data"]["var_names_sha256"] == hashlib.sha256(names).hexdigest()
     assert record["schema_version"] == slots.SCHEMA_VERSION
     assert {"jax", "numpyro", "anndata", "scribe-bayes"} == set(record["versions"])
     assert made_fit("nbvcp", priors={"organism": "human"}).uns["scribe"]["data"]["capture"] == "absolute"

@@ -1,7 +1,7 @@
 """The sparse engine against the dense sum of the same log-pmf, value and gradient.
 
 Errors are relative to the largest element: of the value, of the gradient with respect to each natural parameter, and
-of that with respect to the offsets. A gradient is a difference of observed and expected counts (or zeros, for the gate),
+of that with respect to the offsets. A gradient is a difference of observed and expected counts (or zeros, for gates),
 of which float32 holds seven digits: where it is below a tenth of the counts of a gene (or of all, for shared odds), the
 error is relative to that tenth. The reference is always in float64, at the same parameters.
 """

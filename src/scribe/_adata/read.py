@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import logging
+from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,9 +18,6 @@ from scribe._adata.provenance import computed_layers, refuse_computed_layer
 from scribe._counts.build import matrix_blocks, rows_per_block
 from scribe._counts.checks import NonInteger, looks_like_counts, other_calls
 from scribe._counts.container import Counts, Names
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 __all__ = ["as_counts", "integer_calls", "read_counts"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import warnings
@@ -21,6 +22,7 @@ from scribe._model.names import nearest
 from scribe._model.spec import CAPTURE_SITES, ModelSpec
 from scribe._posterior.posterior import Posterior, Summary
 from scribe._posterior.results import ScribeSVIResults
+from scribe._types import AnyArray
 from scribe.engines import Verdict
 from scribe.guides import from_json as guide_from_json
 from scribe.priors import latent_name
@@ -216,6 +218,7 @@ def write_fit(
             "source": counts.source,
             "n_cells": counts.n_cells,
             "n_genes": counts.n_genes,
+            "var_names_sha256": hashlib.sha256("\n".join(map(str, adata.var_names)).encode()).hexdigest(),
             "integer": counts.integer,
             "capture": results.capture_identified,
             "mean_capture": 1.0 if capture is None else float(np.mean(capture.mean)),
@@ -365,7 +368,7 @@ def _scalar(value: Any) -> Any:
     return value.item() if isinstance(value, (np.generic, np.ndarray)) else value
 
 
-def _read_params(adata: AnnData, key: str, layout: Mapping[str, Any]) -> dict[str, np.ndarray[Any, Any]]:
+def _read_params(adata: AnnData, key: str, layout: Mapping[str, Any]) -> dict[str, AnyArray]:
     params = {}
     for site, place in layout.items():
         if place["slot"] == "uns":

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
 from scribe._counts.container import Counts
 from scribe._counts.data import CHUNK, Cells, CountData, NonZeros, Ragged, ragged
-from scribe._types import Array
+from scribe._types import AnyArray, Array
 
 __all__ = ["CellBatch", "CellBatches"]
 
@@ -78,7 +78,7 @@ class CellBatches:
         gene, cell, value = (np.stack(arrays) for arrays in zip(*parts, strict=True))
         return CellBatch(cells, NonZeros(jnp.asarray(gene), jnp.asarray(cell), jnp.asarray(value, dtype)), scale)
 
-    def _non_zeros(self, rows: Ragged, chosen: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], ...]:
+    def _non_zeros(self, rows: Ragged, chosen: AnyArray) -> tuple[AnyArray, ...]:
         """Rows of the chosen cells, padded to the size of the largest possible batch."""
         n = rows.start[chosen + 1] - rows.start[chosen]
         where = np.repeat(rows.start[chosen] - np.concatenate([[0], np.cumsum(n)[:-1]]), n) + np.arange(n.sum())

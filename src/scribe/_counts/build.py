@@ -5,17 +5,14 @@ Canonical means: compressed rows, gene indices increasing within each row, no re
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from scribe._counts.checks import Alternatives, check_stored
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from numpy.typing import NDArray
 
 __all__ = ["Rows", "canonical", "drop_zeros", "join_blocks", "matrix_blocks", "rows_per_block"]
 

@@ -11,14 +11,12 @@ import inspect
 import logging
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Literal, NoReturn, get_args
+from typing import Literal, NoReturn, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scribe._counts.summaries import blocks, row_sums
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = [
     "Alternatives",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -15,13 +15,14 @@ from scribe._counts import summaries
 from scribe._counts.build import drop_zeros, join_blocks, matrix_blocks
 from scribe._counts.checks import Alternatives, NonInteger, check_structure, check_values
 from scribe._counts.summaries import CellGroups, GeneMajor, GeneMoments, PairHistogram
+from scribe._types import AnyArray
 
 __all__ = ["Counts", "Names", "Selector"]
 
-Names = Sequence[str] | NDArray[Any]
+Names = Sequence[str] | AnyArray
 """Names of genes or cells."""
 
-Selector = slice | Sequence[int] | NDArray[Any]
+Selector = slice | Sequence[int] | AnyArray
 """Which genes or cells: a slice, indices (negative ones count from the end) or a boolean mask."""
 
 
@@ -71,7 +72,7 @@ class Counts:
         source: str = "array",
         non_integer: NonInteger = "warn",
         alternatives: Alternatives = tuple,
-    ) -> Self:
+    ) -> Counts:
         """Check a matrix in memory and hold its non-zeros.
 
         Parameters
@@ -111,7 +112,7 @@ class Counts:
         source: str = "array",
         non_integer: NonInteger = "warn",
         alternatives: Alternatives = tuple,
-    ) -> Self:
+    ) -> Counts:
         """Check and collect blocks of consecutive cells, holding one block at a time besides the non-zeros.
 
         Parameters
@@ -214,7 +215,7 @@ class Counts:
         """Return the cells grouped by equal totals."""
         return summaries.cell_groups(self.totals)
 
-    def moments(self, weights: NDArray[Any]) -> GeneMoments:
+    def moments(self, weights: AnyArray) -> GeneMoments:
         """Return, for each gene, the sums over cells of u, of u times the cell's weight, and of u squared.
 
         Parameters
@@ -289,7 +290,7 @@ class Counts:
         return matrix
 
 
-def _read_only(array: NDArray[Any]) -> NDArray[Any]:
+def _read_only(array: AnyArray) -> AnyArray:
     """Return a view that cannot be written to, leaving the array itself as it is."""
     view = array.view()
     view.flags.writeable = False

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
 from scribe._counts.container import Counts
-from scribe._types import Array, FloatArray, IntArray
+from scribe._types import AnyArray, Array, FloatArray, IntArray
 
 __all__ = [
     "CHUNK",
@@ -99,7 +99,7 @@ def padded_length(n: int) -> int:
     return -(-n // step) * step
 
 
-def _pad(array: np.ndarray[Any, Any], length: int, fill: float = 0) -> np.ndarray[Any, Any]:
+def _pad(array: AnyArray, length: int, fill: float = 0) -> AnyArray:
     width = ((0, length - len(array)),) + ((0, 0),) * (array.ndim - 1)
     return np.pad(array, width, constant_values=fill)
 

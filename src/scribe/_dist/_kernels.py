@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from scribe._dist._tables import ATANH_TAIL, DIGAMMA, DIGAMMA_SMALL, LOG_GAMMA_SMALL, STIRLING, Table
 from scribe._types import Array
-
-if TYPE_CHECKING:
-    from jax.typing import ArrayLike
 
 __all__ = [
     "as_floats",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from scribe._dist._kernels import (
     count_residual,
@@ -16,9 +17,6 @@ from scribe._dist._kernels import (
     stirling_error_of_log,
 )
 from scribe._types import Array
-
-if TYPE_CHECKING:
-    from jax.typing import ArrayLike
 
 __all__ = ["nb_log_pmf"]
 

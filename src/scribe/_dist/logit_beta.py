@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import betainc, digamma, polygamma
+from jax.typing import ArrayLike
 from numpyro.distributions import Distribution, constraints
 from numpyro.distributions.util import validate_sample
 
 from scribe._dist._kernels import as_floats, log1pmx_of_log, promote
 from scribe._dist.special import digamma_difference, stirling_error
 from scribe._types import Array, Key
-
-if TYPE_CHECKING:
-    from jax.typing import ArrayLike
 
 __all__ = ["LogitBeta"]
 

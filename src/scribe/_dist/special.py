@@ -7,10 +7,10 @@ derivative that can be differentiated again.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from scribe._dist._kernels import (
     as_floats,
@@ -23,9 +23,6 @@ from scribe._dist._kernels import (
 )
 from scribe._dist._negative_binomial import nb_log_pmf
 from scribe._types import Array
-
-if TYPE_CHECKING:
-    from jax.typing import ArrayLike
 
 __all__ = [
     "deviance_term",

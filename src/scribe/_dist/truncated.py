@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import log_ndtr, ndtr, ndtri
+from jax.typing import ArrayLike
 from numpyro.distributions import Distribution, constraints
 from numpyro.distributions.util import validate_sample
 
 from scribe._dist._kernels import as_floats, promote
 from scribe._dist.special import softplus_inverse
 from scribe._types import Array, FloatArray, Key
-
-if TYPE_CHECKING:
-    from jax.typing import ArrayLike
 
 __all__ = ["SoftplusTruncatedNormal"]
 

@@ -20,7 +20,7 @@ from scribe._counts.container import Counts
 from scribe._counts.likelihood import expand
 from scribe._posterior.posterior import Parameters, Posterior
 from scribe._posterior.simulate import LARGE_MEAN, Elements, in_pieces, invert
-from scribe._types import Array, FloatArray, IntArray, Key, Natural
+from scribe._types import AnyArray, Array, FloatArray, IntArray, Key, Natural
 from scribe.families import Family, Thinned
 
 __all__ = ["METHODS", "DenoisedBlock", "Method", "denoise_blocks"]
@@ -39,8 +39,8 @@ class DenoisedBlock(NamedTuple):
     """Denoised counts of consecutive cells, (cells, genes), and their posterior standard deviation if asked for."""
 
     cells: slice
-    value: np.ndarray[Any, Any]
-    sd: np.ndarray[Any, Any] | None
+    value: AnyArray
+    sd: AnyArray | None
 
 
 def denoise_blocks(

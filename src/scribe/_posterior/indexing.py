@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from scribe._model.names import nearest
-from scribe._types import IntArray
+from scribe._types import AnyArray, IntArray
 
 __all__ = ["Selector", "index_of"]
 
@@ -15,7 +15,7 @@ Selector = Any
 """Genes or cells by name, list of names, integer, slice, boolean mask or integer array."""
 
 
-def index_of(selector: Selector, size: int, names: np.ndarray[Any, Any] | None, *, what: str) -> IntArray:
+def index_of(selector: Selector, size: int, names: AnyArray | None, *, what: str) -> IntArray:
     """Integer index from names, integers, a slice or a mask."""
     if isinstance(selector, slice):
         return np.arange(size)[selector]
@@ -28,7 +28,7 @@ def index_of(selector: Selector, size: int, names: np.ndarray[Any, Any] | None, 
     return np.arange(size)[array]
 
 
-def _index_of_names(wanted: list[str], names: np.ndarray[Any, Any] | None, *, what: str) -> IntArray:
+def _index_of_names(wanted: list[str], names: AnyArray | None, *, what: str) -> IntArray:
     if names is None:
         msg = f"These results hold no {what} names; index with integers, a slice or a mask."
         raise KeyError(msg)

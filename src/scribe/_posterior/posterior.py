@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ import numpy as np
 import numpyro.distributions as dist
 
 from scribe._model.spec import ModelSpec, Site
-from scribe._types import Array, FloatArray, IntArray, Key
+from scribe._types import AnyArray, Array, FloatArray, IntArray, Key
 from scribe.guides import Guide
 from scribe.guides.mean_field import LOC, LOG_SCALE
 from scribe.priors import latent_name
@@ -31,8 +31,8 @@ class Parameters(NamedTuple):
 class Summary(NamedTuple):
     """Posterior mean and standard deviation of one quantity."""
 
-    mean: np.ndarray[Any, Any]
-    sd: np.ndarray[Any, Any]
+    mean: AnyArray
+    sd: AnyArray
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Posterior:
 
     spec: ModelSpec
     guide: Guide
-    params: Mapping[str, np.ndarray[Any, Any]]
+    params: Mapping[str, AnyArray]
     n_genes: int
     n_cells: int
 

@@ -21,7 +21,7 @@ from scribe._posterior.posterior import Parameters, Posterior, Summary
 from scribe._posterior.simulate import Sparse, simulate_blocks
 from scribe._rng import as_key
 from scribe._settings import settings
-from scribe._types import Array, FloatArray, IntArray, Key, Rng
+from scribe._types import AnyArray, Array, FloatArray, IntArray, Key, Rng
 from scribe.engines import Verdict
 
 __all__ = ["ScribeSVIResults"]
@@ -55,8 +55,8 @@ class ScribeSVIResults:
     verdict: Verdict
     _: KW_ONLY
     seed: int
-    gene_names: np.ndarray[Any, Any] | None = None
-    cell_names: np.ndarray[Any, Any] | None = None
+    gene_names: AnyArray | None = None
+    cell_names: AnyArray | None = None
     counts_source: Callable[[], Counts] | None = field(default=None, repr=False)
 
     @property
@@ -65,7 +65,7 @@ class ScribeSVIResults:
         return self.posterior.spec
 
     @property
-    def params(self) -> Mapping[str, np.ndarray[Any, Any]]:
+    def params(self) -> Mapping[str, AnyArray]:
         """Arrays of the variational family, on the real line."""
         return self.posterior.params
 

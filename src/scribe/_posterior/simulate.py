@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ import numpy as np
 
 from scribe._counts.likelihood import expand
 from scribe._posterior.posterior import Parameters
-from scribe._types import Array, FloatArray, IntArray, Key, Natural
+from scribe._types import AnyArray, Array, FloatArray, IntArray, Key, Natural
 from scribe.families import Family
 
 __all__ = ["LARGE_MEAN", "Elements", "Sparse", "block_size", "in_pieces", "invert", "simulate", "simulate_blocks"]
@@ -109,7 +109,7 @@ def _positive(family: Family, parameters: Parameters, key: Key, *, n_genes: int)
     return jax.random.uniform(key, shape, x.dtype), jnp.broadcast_to(p_zero, shape), is_large
 
 
-def in_pieces(function: Callable[..., Array], *arrays: np.ndarray[Any, Any]) -> FloatArray:
+def in_pieces(function: Callable[..., Array], *arrays: AnyArray) -> FloatArray:
     """Apply an elementwise function piece by piece, in pieces of two sizes so that no more are ever compiled.
 
     Parameters

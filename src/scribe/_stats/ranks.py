@@ -9,11 +9,10 @@ rule). It estimates :math:`P(T^{rep} \ge T^{obs})`, lies between :math:`1/(2(S+1
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from scribe._types import FloatArray, IntArray
+from scribe._types import AnyArray, FloatArray, IntArray
 
 __all__ = ["Tally", "two_sided"]
 
@@ -34,13 +33,13 @@ class Tally:
         Sum of their values.
     """
 
-    observed: np.ndarray[Any, Any]
+    observed: AnyArray
     n: int = 0
     greater: IntArray | int = 0
     equal: IntArray | int = 0
     total: FloatArray | float = 0.0
 
-    def add(self, replicate: np.ndarray[Any, Any]) -> None:
+    def add(self, replicate: AnyArray) -> None:
         """Take in the values of one replicate."""
         self.n += 1
         self.greater = self.greater + (replicate > self.observed).astype(np.int32)

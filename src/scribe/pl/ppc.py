@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 
 from scribe._adata.slots import read_derived
+from scribe._types import AnyArray
 from scribe.pl._canvas import DATA, MODEL, finish, grid, plain, tidy
 
 if TYPE_CHECKING:
@@ -32,10 +33,10 @@ def ppc(
     genes: Sequence[str] | str | None = None,
     *,
     key: str = "scribe",
-    ax: Axes | Sequence[Axes] | np.ndarray[Any, Any] | None = None,
+    ax: Axes | Sequence[Axes] | AnyArray | None = None,
     show: bool | None = None,
     save: str | Path | None = None,
-) -> np.ndarray[Any, Any]:
+) -> AnyArray:
     """Histogram of the counts of every gene, and the 50, 68 and 95 % bands of the posterior predictive distribution.
 
     Counts and cells are on axes that are linear near zero and logarithmic above, so that the many zeros and the few

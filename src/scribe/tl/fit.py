@@ -73,7 +73,9 @@ def fit(
         Variational parameters, which subsetting subsets: they are the posterior.
     ``adata.uns[key_added]`` : dict
         ``config`` (JSON), ``sites`` and ``scalars`` (parameters shared by all genes), ``loss`` (nats per step),
-        ``convergence`` (the verdict), ``seed``, ``versions``, ``data``, ``schema_version``.
+        ``convergence`` (the verdict), ``seed``, ``versions``, ``schema_version``, and ``data``: where the counts were
+        read (``source``, ``n_cells``, ``n_genes``, ``var_names_sha256``, ``integer``), whether ``capture`` is
+        ``"absolute"``, ``"relative"`` or ``"none"``, and ``mean_capture``.
 
     Raises
     ------

@@ -16,7 +16,7 @@ from scribe._progress import Progress, progress
 from scribe._stats.ppc import LEVELS, Check, bands, check, spread, summary
 from scribe._stats.ranks import two_sided
 from scribe._stats.statistics import Block
-from scribe._types import IntArray, Rng
+from scribe._types import AnyArray, IntArray, Rng
 
 __all__ = ["ppc"]
 
@@ -152,7 +152,7 @@ def _watched(replicates: Iterable[Iterable[Block]], bar: Progress) -> Iterator[I
 
 def _gene_and_cell_slots(
     result: Check, key: str, *, index: pd.Index[str]
-) -> Mapping[str, Mapping[str, pd.DataFrame | np.ndarray[Any, Any]]]:
+) -> Mapping[str, Mapping[str, pd.DataFrame | AnyArray]]:
     slots = Slots(key)
     var = {slots.ppc(f"{name}_p"): tally.p_value for name, tally in result.gene.items()}
     var |= {slots.ppc(f"coverage_{level}"): result.histogram.coverage(level / 100) for level in LEVELS}

@@ -38,7 +38,7 @@ nitpicky = True
 nitpick_ignore_regex = [
     ("py:class", r"\w+"),  # names imported for typing only, which autodoc cannot look up
     ("py:class", r"(jax|jaxlib|numpyro|optax|flax)\..*"),
-    ("py:class", r"scribe\._.*"),
+    ("py:class", r"[\w.]+\._\w+\..*|scribe\._.*|pandas\.core\..*"),  # private homes of public classes
     ("py:class", r".*TypeVar.*|collections\.abc\..*"),
 ]
 intersphinx_mapping = {

@@ -1,6 +1,6 @@
 """Bayesian analysis of single-cell counts, for AnnData and scanpy."""
 
-from scribe import datasets, engines, get, guides, pl, tl
+from scribe import coordinates, datasets, engines, families, get, guides, pl, priors, tl
 from scribe._fit import ConvergenceWarning, fit
 from scribe._posterior.results import ScribeSVIResults
 from scribe._settings import settings
@@ -10,12 +10,15 @@ __version__ = "0.1.0"
 __all__ = [
     "ConvergenceWarning",
     "ScribeSVIResults",
+    "coordinates",
     "datasets",
     "engines",
+    "families",
     "fit",
     "get",
     "guides",
     "pl",
+    "priors",
     "settings",
     "tl",
 ]

@@ -147,9 +147,8 @@ def full_data(counts: Counts, *, totals_suffice: bool, group: bool = False) -> C
         groups = counts.groups()
         length = padded_length(len(groups.totals))
         totals, weight = _pad(groups.totals, length), _pad(groups.n, length, _NOTHING)
-        rows = np.minimum(np.arange(length), len(groups.totals) - 1)
     else:
-        totals, weight, rows = counts.totals, np.ones(counts.n_cells), np.arange(counts.n_cells)
+        totals, weight = counts.totals, np.ones(counts.n_cells)
     non_zeros = None
     if not totals_suffice:
         column = counts.by_gene
@@ -158,5 +157,6 @@ def full_data(counts: Counts, *, totals_suffice: bool, group: bool = False) -> C
         gene = _pad(cut.owner[:, None], length, counts.n_genes - 1)
         values = jnp.asarray(_pad(cut.values, length), dtype)
         non_zeros = NonZeros(jnp.asarray(gene), jnp.asarray(_pad(cut.ids, length)), values)
-    cells = Cells(jnp.asarray(totals, dtype), jnp.asarray(weight, dtype), jnp.asarray(rows.astype(np.int32)))
+    rows = np.arange(len(totals), dtype=np.int32)
+    cells = Cells(jnp.asarray(totals, dtype), jnp.asarray(weight, dtype), jnp.asarray(rows))
     return CountData(pairs_on_device(counts), cells, non_zeros, jnp.ones((), dtype))

@@ -12,7 +12,7 @@ import numpy as np
 from scribe._counts.data import full_data
 from scribe._counts.likelihood import log_likelihood_by_cell, log_likelihood_by_gene
 from scribe._types import Array, IntArray, Key, Params
-from scribe.engines.problem import Problem, first_of_groups
+from scribe.engines.problem import Problem
 from scribe.priors import LATENT_SUFFIX, latent_name
 
 __all__ = ["where_not_finite"]
@@ -53,8 +53,8 @@ def _gradients(problem: Problem, params: Params, key: Key, *, step: int) -> list
         site = name.partition(LATENT_SUFFIX)[0]
         axis = "cell" if problem.is_cell(name) else "gene" if gradient.ndim else None
         bad = _bad(gradient)
-        if axis == "cell" and problem.groups is not None:
-            bad = first_of_groups(problem.groups)[bad]
+        if axis == "cell" and problem.first is not None:
+            bad = np.unique(problem.first[bad])
         places.append(_Place(f"site {site!r}", axis, bad, gradient.size))
     return places
 

@@ -24,7 +24,7 @@ from scribe.engines.optimizers import Optimizer
 from scribe.guides import LOC, Guide, Latent, latent_sites
 from scribe.priors import latent_name
 
-__all__ = ["Problem", "State", "first_of_groups", "make_problem"]
+__all__ = ["Problem", "State", "make_problem"]
 
 _GROUP_BELOW = 0.8
 """Cells are grouped by their totals where that leaves fewer than this share of them."""
@@ -70,7 +70,8 @@ class Problem:
     """A fit about to be run.
 
     ``data`` is the whole data set, or its part that all minibatches share; ``batches`` draws minibatches, or is None;
-    ``groups`` maps cells to the rows of the per-cell parameters; ``moves`` are directions in which arrays move
+    ``groups`` maps cells to the rows of the per-cell parameters and ``first`` rows to their first cell (the last row
+    repeats as padding), where cells share rows; ``moves`` are directions in which arrays move
     together, each with an optimiser's memory of its own: along them the likelihood is nearly flat, and steps of single
     elements are slow; ``chunk`` is the number of steps per compiled call.
     """
@@ -82,6 +83,7 @@ class Problem:
     data: CountData
     batches: CellBatches | None
     groups: IntArray | None
+    first: IntArray | None
     start: Params
     moves: Params
     compiled: _Compiled
@@ -124,15 +126,9 @@ class Problem:
 
     def from_cells(self, params: Params) -> Params:
         """Undo `per_cell`: of every group, the row of its first cell."""
-        if self.groups is None:
+        if self.first is None:
             return params
-        first = first_of_groups(self.groups)
-        return {name: v[first] if self.is_cell(name) else v for name, v in params.items()}
-
-
-def first_of_groups(groups: IntArray) -> IntArray:
-    """First cell of every group."""
-    return np.unique(groups, return_index=True)[1]
+        return {name: v[self.first] if self.is_cell(name) else v for name, v in params.items()}
 
 
 def _example(data: CountData, batches: CellBatches | None, number: int) -> CountData:
@@ -248,14 +244,14 @@ def make_problem(
     data = full_data(counts, totals_suffice=spec.totals_suffice or batched, group=group)
     batches = CellBatches.of(counts, batch_size, totals_suffice=spec.totals_suffice, seed=seed) if batched else None
     groups = counts.groups().index if group else None
+    first = None if groups is None else _first_of_groups(groups, data.cells.totals.size)
     start, moves = start_of(spec, counts)
-    if groups is not None and spec.capture_site is not None:
-        first = first_of_groups(groups)
+    if first is not None and spec.capture_site is not None:
         start[spec.capture_site] = start[spec.capture_site][first]
         moves[spec.capture_site] = moves[spec.capture_site][first]
     example = _example(data, batches, 0)
     sites = latent_sites(build(spec, n_genes=counts.n_genes), example)
-    n_rows = counts.n_cells if groups is None else len(counts.groups().totals)
+    n_rows = counts.n_cells if first is None else len(first)
     # the rate is an argument of the compiled steps: fits that differ only in it share them
     kind = _Kind(spec.to_json(), counts.n_genes, guide, replace(optimizer, step_size=None), stable_update, sites)
     return Problem(
@@ -266,11 +262,18 @@ def make_problem(
         data,
         batches,
         groups,
+        first,
         guide.init(sites, {latent_name(name): value for name, value in start.items()}, n_cells=n_rows),
         {latent_name(name) + LOC: move for name, move in moves.items()},
         _compile(kind),
         _CHUNK if batches is None else _batch_chunk(example),
     )
+
+
+def _first_of_groups(groups: IntArray, n_rows: int) -> IntArray:
+    """First cell of every group, padded with the last of them."""
+    first = np.unique(groups, return_index=True)[1]
+    return np.pad(first, (0, n_rows - len(first)), mode="edge")
 
 
 def _batch_chunk(example: CountData) -> int:

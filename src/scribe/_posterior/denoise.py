@@ -125,9 +125,9 @@ def _sample(family: Family, u: Array, stacked: Parameters, key: Key) -> FloatArr
     cell, gene = np.nonzero((uniform > nothing_unseen) & ~is_large)
     at = (out[cell, gene], *elements.at(cell, gene))
 
-    def pmf(active: IntArray, count: float) -> FloatArray:
+    def pmf(active: IntArray, count: FloatArray) -> FloatArray:
         return in_pieces(
-            lambda _, u, x, *n: _pmf_at(family, u, elements.natural(n), x, count), *(v[active] for v in at)
+            lambda _, k, u, x, *n: _pmf_at(family, u, elements.natural(n), x, k), count, *(v[active] for v in at)
         )
 
     out[cell, gene] += invert(pmf, uniform[cell, gene], nothing_unseen[cell, gene])
@@ -150,7 +150,7 @@ def _unseen(family: Family, u: Array, parameters: Parameters, key: Key) -> tuple
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _pmf_at(family: Family, u: Array, natural: Natural, x: Array, unseen: float) -> Array:
+def _pmf_at(family: Family, u: Array, natural: Natural, x: Array, unseen: Array) -> Array:
     return jnp.exp(family.denoise(u, natural, x).log_prob(u + unseen))
 
 

@@ -28,6 +28,7 @@ LARGE_MEAN = 24.0
 
 _BLOCK_ELEMENTS = 8_000_000
 _PIECES = (4096, 131_072)
+_WIDTH = 64
 
 
 class Sparse(NamedTuple):
@@ -64,8 +65,10 @@ def simulate(family: Family, parameters: Parameters, key: Key, *, n_genes: int) 
     cell, gene = np.nonzero(positive)
     at = elements.at(cell, gene)
 
-    def pmf(active: IntArray, count: float) -> FloatArray:
-        return in_pieces(lambda _, x, *n: _pmf_at(family, elements.natural(n), x, count), *(v[active] for v in at))
+    def pmf(active: IntArray, count: FloatArray) -> FloatArray:
+        return in_pieces(
+            lambda _, u, x, *n: _pmf_at(family, u, elements.natural(n), x), count, *(v[active] for v in at)
+        )
 
     value = invert(pmf, uniform[positive], p_zero[positive])
     many_cell, many_gene = np.nonzero(is_large)
@@ -131,8 +134,7 @@ def in_pieces(function: Callable[..., Array], *arrays: AnyArray) -> FloatArray:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _pmf_at(family: Family, natural: Natural, x: Array, count: float) -> Array:
-    u = jnp.full_like(x, count)
+def _pmf_at(family: Family, u: Array, natural: Natural, x: Array) -> Array:
     return jnp.exp(family.gene_term(u, natural) + family.cell_term(u, natural, x))
 
 
@@ -141,21 +143,24 @@ def _draw_at(family: Family, key: Key, natural: Natural, x: Array) -> Array:
     return family.sample(key, natural, x)
 
 
-def invert(pmf: Callable[[IntArray, float], FloatArray], target: FloatArray, reached: FloatArray) -> FloatArray:
+def invert(pmf: Callable[[IntArray, FloatArray], FloatArray], target: FloatArray, reached: FloatArray) -> FloatArray:
     """Smallest count >= 1 at which the cumulative probability is at least ``target``.
 
-    ``pmf(active, count)`` gives the probability of one count for some of the elements; ``reached`` is that of zero.
+    ``pmf(active, count)`` gives the probability of a count for some of the elements; ``reached`` is that of zero. The
+    fewer elements are left, the more counts are looked at in one go.
     """
     value = np.zeros(len(reached), np.float32)
     active = np.arange(len(reached))
     cumulative = reached.astype(np.float64)
-    count = 0.0
+    last = 0.0
     while active.size:
-        count += 1.0
-        probability = pmf(active, count)
-        cumulative = cumulative + probability
+        width = int(np.clip(_PIECES[0] // active.size, 1, _WIDTH))
+        counts = (last + 1.0 + np.arange(width)).astype(np.float32)
+        probability = pmf(np.repeat(active, width), np.tile(counts, active.size)).reshape(-1, width)
+        sums = cumulative[:, None] + np.cumsum(probability, axis=1, dtype=np.float64)
         # the tail beyond float32 resolution of the uniform is negligible: stop where the pmf adds nothing any more
-        found = (cumulative >= target[active]) | ((probability < 1e-9) & (count > LARGE_MEAN))
-        value[active[found]] = count
-        active, cumulative = active[~found], cumulative[~found]
+        found = (sums >= target[active, None]) | ((probability < 1e-9) & (counts > LARGE_MEAN))
+        ended = found.any(axis=1)
+        value[active[ended]] = counts[np.argmax(found[ended], axis=1)]
+        active, cumulative, last = active[~ended], sums[~ended, -1], last + width
     return value

@@ -45,7 +45,11 @@ class State(NamedTuple):
 
 @dataclass(frozen=True)
 class _Kind:
-    """What determines the compiled loss, apart from shapes."""
+    """What determines the compiled functions.
+
+    Shapes are part of it, so that functions compiled for shapes no longer met are dropped with their kind: JAX keeps
+    them as long as the function lives, and a process that fits hundreds of data sets would run out of memory maps.
+    """
 
     spec_json: str
     n_genes: int
@@ -53,6 +57,7 @@ class _Kind:
     optimizer: Optimizer
     stable_update: bool
     sites: tuple[Latent, ...]
+    shapes: tuple[tuple[tuple[int, ...], str], ...]
 
 
 class _Compiled(NamedTuple):
@@ -252,8 +257,17 @@ def make_problem(
     example = _example(data, batches, 0)
     sites = latent_sites(build(spec, n_genes=counts.n_genes), example)
     n_rows = counts.n_cells if first is None else len(first)
-    # the rate is an argument of the compiled steps: fits that differ only in it share them
-    kind = _Kind(spec.to_json(), counts.n_genes, guide, replace(optimizer, step_size=None), stable_update, sites)
+    params = guide.init(sites, {latent_name(name): value for name, value in start.items()}, n_cells=n_rows)
+    kind = _Kind(
+        spec.to_json(),
+        counts.n_genes,
+        guide,
+        # the rate is an argument of the compiled steps: fits that differ only in it share them
+        replace(optimizer, step_size=None),
+        stable_update,
+        sites,
+        tuple((leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves((params, example, data))),
+    )
     return Problem(
         spec,
         counts,
@@ -263,7 +277,7 @@ def make_problem(
         batches,
         groups,
         first,
-        guide.init(sites, {latent_name(name): value for name, value in start.items()}, n_cells=n_rows),
+        params,
         {latent_name(name) + LOC: move for name, move in moves.items()},
         _compile(kind),
         _CHUNK if batches is None else _batch_chunk(example),

@@ -60,10 +60,25 @@ class CellBatches:
     def draw(self, first: int, n: int) -> CellBatch:
         """Batches number ``first`` to ``first + n - 1``, stacked along a leading axis."""
         n_cells = len(self._totals)
-        chosen = [
-            np.sort(np.random.default_rng((self._seed, first + i)).choice(n_cells, self._size, replace=False))
-            for i in range(n)
-        ]
+        return self._stack(
+            [
+                np.sort(np.random.default_rng((self._seed, first + i)).choice(n_cells, self._size, replace=False))
+                for i in range(n)
+            ]
+        )
+
+    @property
+    def n_disjoint(self) -> int:
+        """Number of whole batches that the cells divide into."""
+        return len(self._totals) // self._size
+
+    def disjoint(self, first: int, n: int) -> CellBatch:
+        """As `draw`, of batches that divide the cells at random, the same in every call; a rest is left out."""
+        order = np.random.default_rng(self._seed).permutation(len(self._totals))
+        starts = self._size * np.arange(first, min(first + n, self.n_disjoint))
+        return self._stack([np.sort(order[start : start + self._size]) for start in starts])
+
+    def _stack(self, chosen: list[AnyArray]) -> CellBatch:
         dtype = jnp.zeros(()).dtype
         index = np.stack(chosen)
         cells = Cells(
@@ -71,7 +86,7 @@ class CellBatches:
             jnp.ones(index.shape, dtype),
             jnp.asarray(index.astype(np.int32)),
         )
-        scale = jnp.full((n,), n_cells / self._size, dtype)
+        scale = jnp.full((len(chosen),), len(self._totals) / self._size, dtype)
         if self._rows is None:
             return CellBatch(cells, None, scale)
         parts = [self._non_zeros(self._rows, cells_of_batch) for cells_of_batch in chosen]

@@ -21,7 +21,7 @@ from scribe.engines.problem import Problem, State
 __all__ = ["FILE", "Checkpoints", "Snapshot"]
 
 FILE = "scribe_checkpoint.npz"
-_VERSION = 2
+_VERSION = 3
 
 
 class Snapshot(NamedTuple):
@@ -131,5 +131,5 @@ class Checkpoints:
             raise ValueError(msg)
 
 
-_TRACKED = ("best", "best_step", "reference", "waited", "stage")
+_TRACKED = ("best", "best_step", "reference", "waited", "stage", "measured")
 _REMEDY = 'Use another checkpoint_dir, delete the file, or pass early_stopping={"resume": False} to start over.'

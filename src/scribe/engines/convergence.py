@@ -1,10 +1,11 @@
 r"""When a fit has converged: one rule for every engine that optimises.
 
-Every ``check_every`` steps the loss is averaged over the last ``smoothing_window`` steps. Progress is an average that
-lies below the last one that was progress by more than a tolerance, so that a slow drift counts as soon as it adds up.
-Without progress for ``patience`` steps the fit has converged. The tolerance is relative to the loss by default,
-because the loss grows with cells and genes, and never below twice the standard error of the average, so that noise is
-not taken for progress.
+Every ``check_every`` steps the loss is averaged over the last ``smoothing_window`` steps; with minibatches it is
+evaluated on all cells instead, and 100 steps are no less than two epochs, in which every cell is met once. Progress is
+an average that lies below the last one that was progress by more than a tolerance, so that a slow drift counts as soon
+as it adds up. Without progress for ``patience`` steps the fit has converged. The tolerance is relative to the loss by
+default, because the loss grows with cells and genes, and never below twice the standard error of the average, so that
+noise is not taken for progress.
 
 With the schedule (no ``step_size`` given) the learning rate falls when progress ends, and only at the lowest rate has
 the fit converged: at a high rate the loss stands still above its minimum, because the steps are too long to reach it.
@@ -13,6 +14,7 @@ the fit converged: at a high rate the loss stands still above its minimum, becau
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from numbers import Integral, Real
@@ -27,7 +29,10 @@ __all__ = ["RATES", "EarlyStopping", "Smoothed", "Tracker", "Verdict"]
 _RELATIVE_PERCENT = 1e-4
 _NOISE = 2.0
 _RISE = 10.0
-_STAGE_PATIENCE = 200
+_STAGE_CHECKS = 2
+_EPOCH = 50
+_CHANGES = 6
+_RISE_SHARE = 1e-4
 
 RATES = (1.0, 0.3, 0.1, 0.03, 0.01)
 """Learning rates of the schedule, as parts of the first one."""
@@ -43,7 +48,7 @@ class EarlyStopping:
         Whether the fit may stop before ``n_steps``.
     patience
         Steps without progress after which the fit stops. With the schedule, the learning rate falls after as many, but
-        no more than 200.
+        no more than two checks.
     min_delta
         Progress in units of the loss; None for the relative criterion.
     min_delta_pct
@@ -102,6 +107,12 @@ class EarlyStopping:
         built = cls(**given)
         return replace(built, restore_best=built.restore_best or restore_best)
 
+    def stretched(self, epoch: int) -> EarlyStopping:
+        """Give every cell time: as many steps as given, but no less than one epoch for every 50 of them."""
+        times = max(epoch / _EPOCH, 1.0)
+        steps = ("patience", "check_every", "warmup")
+        return replace(self, **{name: math.ceil(times * vars(self)[name]) for name in steps})
+
     def tolerance(self, loss: float) -> float:
         """Smallest improvement of a loss that counts as progress."""
         if self.min_delta_pct is None and self.min_delta is not None:
@@ -156,7 +167,8 @@ class Tracker:
     """Follows the loss of one fit and decides; holds nothing but numbers, so that it can be saved and restored.
 
     ``best`` is the lowest average and the one whose parameters are kept, ``reference`` the last one that was progress,
-    ``waited`` the steps since, ``stage`` the place in the schedule.
+    ``waited`` the steps since, ``stage`` the place in the schedule; ``measured`` are the losses over all cells, where
+    steps are made on minibatches.
     """
 
     rule: EarlyStopping
@@ -166,6 +178,7 @@ class Tracker:
     reference: float = np.inf
     waited: int = 0
     stage: int = 0
+    measured: list[float] = field(default_factory=list)
     losses: list[FloatArray] = field(default_factory=list)
 
     @property
@@ -180,11 +193,13 @@ class Tracker:
 
     def copy(self) -> Tracker:
         """Return a tracker that goes on by itself."""
-        return replace(self, losses=copy.copy(self.losses))
+        return replace(self, losses=copy.copy(self.losses), measured=copy.copy(self.measured))
 
-    def add(self, losses: FloatArray, step: int) -> bool:
-        """Take in the losses of the steps up to ``step``; True where their average is the best so far."""
+    def add(self, losses: FloatArray, step: int, *, measured: float | None = None) -> bool:
+        """Take in the losses of the steps up to ``step``; True where their average, or ``measured``, is the best."""
         self.losses.append(losses)
+        if measured is not None:
+            self.measured.append(measured if np.isfinite(measured) else np.inf)
         average, error = self.smoothed()
         if self.reference - average > self._threshold(self.reference, error):
             self.reference, self.waited = average, 0
@@ -198,7 +213,7 @@ class Tracker:
     def lower_rate(self) -> None:
         """Lower the learning rate where there is a schedule and progress has ended."""
         left = self.adaptive and self.stage < len(RATES) - 1
-        if left and self.waited >= min(self.rule.patience, _STAGE_PATIENCE):
+        if left and self.waited >= min(self.rule.patience, _STAGE_CHECKS * self.rule.check_every):
             self.stage, self.waited = self.stage + 1, 0
 
     def done(self, step: int) -> bool:
@@ -211,7 +226,10 @@ class Tracker:
         return self.waited >= self.rule.patience and (not self.adaptive or self.stage == len(RATES) - 1)
 
     def smoothed(self) -> Smoothed:
-        """Average of the loss over the last window, without losses that are not finite."""
+        """Loss over all cells, or its average over the last window without losses that are not finite."""
+        if self.measured:
+            changes = np.abs(np.diff(self.measured[-_CHANGES:]))
+            return Smoothed(self.measured[-1], float(np.median(changes) / np.sqrt(2)) if changes.size else 0.0)
         needed = self.rule.smoothing_window
         take: list[FloatArray] = []
         for chunk in reversed(self.losses):
@@ -232,7 +250,7 @@ class Tracker:
     def verdict(self, step: int, *, retries: int, rate: float) -> Verdict:
         """Sum up a fit that ended at ``step``."""
         average, error = self.smoothed()
-        risen = average - self.best > _RISE * self._threshold(self.best, error)
+        risen = average - self.best > max(_RISE * self._threshold(self.best, error), _RISE_SHARE * abs(self.best))
         slope = self._slope()
         back = f"; the loss was not finite {retries} times and the rate was lowered each time" if retries else ""
         if risen:

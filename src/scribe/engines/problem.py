@@ -29,6 +29,9 @@ __all__ = ["Problem", "State", "make_problem"]
 _GROUP_BELOW = 0.8
 """Cells are grouped by their totals where that leaves fewer than this share of them."""
 
+_MOST_FOR_CELLS = 0.1
+"""Largest rate that `_rate_of_cells` raises a lower one to."""
+
 _CHUNK = 100
 """Most steps per call of the compiled loop."""
 
@@ -63,10 +66,11 @@ class _Kind:
 class _Compiled(NamedTuple):
     """Compiled functions of one kind of problem.
 
-    ``advance`` runs a chunk of steps, ``loss_and_gradient`` evaluates the negative ELBO at one draw.
+    ``advance`` runs a chunk of steps, ``losses`` evaluates minibatches, ``loss_and_gradient`` the data at hand.
     """
 
     advance: Callable[..., tuple[State, Array]]
+    losses: Callable[[Params, Key, CountData, Any], Array]
     loss_and_gradient: Callable[[Params, Key, CountData], tuple[Array, Params]]
 
 
@@ -110,6 +114,25 @@ class Problem:
             )
             losses.append(np.asarray(chunk, np.float64)[:here])
         return state, np.concatenate(losses)
+
+    @property
+    def epoch(self) -> int:
+        """Steps in which every cell is met once on average."""
+        return 1 if self.batches is None else max(self.batches.n_disjoint, 1)
+
+    def loss(self, params: Params) -> float | None:
+        """Negative ELBO over all cells, minibatch by minibatch at the same draws in every call; None without them.
+
+        The loss of a step varies with the cells that it met, far more than it falls towards the end of a fit.
+        """
+        if self.batches is None:
+            return None
+        total = 0.0
+        for first in range(0, self.epoch, self.chunk):
+            some = self.batches.disjoint(first, self.chunk)
+            key = jax.random.fold_in(jax.random.key(0), first)
+            total += float(jnp.sum(self.compiled.losses(params, key, self.data, some)))
+        return total / self.epoch
 
     def loss_and_gradient(self, params: Params, key: Key, data: CountData) -> tuple[Array, Params]:
         """Negative ELBO at one draw from the guide, and its gradient."""
@@ -158,6 +181,11 @@ def _only_rows(new: State, old: State, rows: Array, *, names: frozenset[str]) ->
     return chosen
 
 
+def _rate_of_cells(rate: Array, epoch: Array) -> Array:
+    """Learning rate of what belongs to single cells, which minibatches meet but once in an epoch of so many steps."""
+    return jnp.minimum(rate * jnp.sqrt(epoch), jnp.maximum(rate, _MOST_FOR_CELLS))
+
+
 def _along(moves: Params, gradient: Params) -> Array:
     """Slope of the loss along every shared move, (moves,)."""
     slopes = [gradient[name].ravel() @ move.reshape(-1, move.shape[-1]) for name, move in moves.items()]
@@ -190,10 +218,11 @@ def _compile(kind: _Kind) -> _Compiled:
         value, grads = gradient(state.params, key, data)
         direction, memory = transformation.update(grads, state.memory[0], state.params)
         together, shared_memory = transformation.update(_along(moves, grads), state.memory[1])
-        params = jax.tree.map(lambda p, d: p - rate * d, state.params, direction)
+        names = frozenset(name for name in state.params if name.startswith(cell_sites))
+        rates = dict.fromkeys(names, _rate_of_cells(rate, data.scale) if batched else rate)
+        params = {name: p - rates.get(name, rate) * direction[name] for name, p in state.params.items()}
         new = State(params, (memory, shared_memory))
         if batched:
-            names = frozenset(name for name in params if name.startswith(cell_sites))
             new = _only_rows(new, state, data.cells.rows, names=names)
         moved = {name: new.params[name] - rate * (move @ together) for name, move in moves.items()}
         new = State({**new.params, **moved}, new.memory)
@@ -229,7 +258,11 @@ def _compile(kind: _Kind) -> _Compiled:
         empty = jnp.full((size,), jnp.nan, jnp.zeros(()).dtype)
         return jax.lax.fori_loop(0, n, body, (state, empty))
 
-    return _Compiled(jax.jit(advance, static_argnames="size"), jax.jit(gradient))
+    def losses(params: Params, key: Key, data: CountData, batches: Any) -> Array:
+        keys = jax.random.split(key, batches.scale.shape[0])
+        return jax.lax.map(lambda one: loss(params, one[0], one[1].join(data)), (keys, batches))
+
+    return _Compiled(jax.jit(advance, static_argnames="size"), jax.jit(losses), jax.jit(gradient))
 
 
 def make_problem(
@@ -278,7 +311,8 @@ def make_problem(
         groups,
         first,
         params,
-        {latent_name(name) + LOC: move for name, move in moves.items()},
+        # the slope along a direction of all cells is too noisy on a few of them
+        {} if batched else {latent_name(name) + LOC: move for name, move in moves.items()},
         _compile(kind),
         _CHUNK if batches is None else _batch_chunk(example),
     )

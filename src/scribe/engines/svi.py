@@ -114,7 +114,7 @@ class _Run:
 
     @property
     def rule(self) -> EarlyStopping:
-        return self.engine.early_stopping
+        return self.engine.early_stopping.stretched(self.problem.epoch)
 
     def run(self, earlier: Fit | None) -> Fit:
         """Loop until converged or out of steps."""
@@ -167,7 +167,7 @@ class _Run:
     def _next(self, now: Snapshot, state: State, losses: FloatArray) -> Snapshot:
         """Take in a chunk of steps; lowers the rate where it is time to."""
         tracker, step = now.tracker.copy(), now.step + len(losses)
-        best = state.params if tracker.add(losses, step) else now.best
+        best = state.params if tracker.add(losses, step, measured=self.problem.loss(state.params)) else now.best
         tracker.lower_rate()
         return now._replace(state=state, best=best, tracker=tracker, step=step)
 

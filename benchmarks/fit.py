@@ -23,6 +23,7 @@ from numpyro.infer import SVI, TraceMeanField_ELBO
 from numpyro.infer.autoguide import AutoNormal
 
 import scribe
+from scribe import demo
 
 
 def peak_gb() -> float:
@@ -52,7 +53,7 @@ def main() -> None:
     parser.add_argument("--no-dense", action="store_true", help="leave out the dense form")
     arguments = parser.parse_args()
     adata = ad.read_h5ad(arguments.data)
-    options: dict[str, Any] = dict(option.split("=", 1) for option in arguments.option)
+    options: dict[str, Any] = dict(demo.option(item) for item in arguments.option)
     before = peak_gb()
     start = time.perf_counter()
     scribe.tl.fit(adata, **options)

@@ -8,7 +8,11 @@ import re
 
 import pytest
 
+from scribe import engines, guides
+
 NAMESPACES = ("scribe", "scribe.tl", "scribe.pl", "scribe.get", "scribe.datasets")
+OPTIONS = (engines.SVI, engines.EarlyStopping, engines.Optimizer, *guides.ALL.values())
+"""Objects that users pass as options."""
 MAX_POSITIONAL = 3
 POSITIONAL = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
 VARIADIC = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
@@ -65,9 +69,21 @@ def documented(function: object) -> list[str]:
     return [name.strip() for line in lines if re.match(r"\S", line) for name in line.split(",")]
 
 
-pytestmark = pytest.mark.parametrize("namespace", NAMESPACES)
+@pytest.mark.parametrize("option", OPTIONS)
+def test_options_are_objects_with_named_fields(option):
+    """One positional field at most, never a boolean, and every field documented."""
+    fields = parameters(option)
+    positional = [p for p in fields if p.kind in POSITIONAL]
+    assert len(positional) <= 1
+    assert not any(isinstance(p.default, bool) for p in positional)
+    assert documented(option) == [p.name for p in fields]
 
 
+def over_namespaces(test):
+    return pytest.mark.parametrize("namespace", NAMESPACES)(test)
+
+
+@over_namespaces
 def test_namespace_is_documented_and_complete(namespace):
     module = importlib.import_module(namespace)
     assert module.__doc__
@@ -75,12 +91,14 @@ def test_namespace_is_documented_and_complete(namespace):
     assert len(public(namespace)) > 0
 
 
+@over_namespaces
 def test_at_most_three_positional_parameters(namespace):
     walked = callables(namespace) | constructed(namespace)
     counts = {name: sum(p.kind in POSITIONAL for p in parameters(item)) for name, item in walked.items()}
     assert {name: count for name, count in counts.items() if count > MAX_POSITIONAL} == {}
 
 
+@over_namespaces
 def test_no_boolean_positionals(namespace):
     found = [
         f"{name}({p.name})"
@@ -91,6 +109,7 @@ def test_no_boolean_positionals(namespace):
     assert found == []
 
 
+@over_namespaces
 def test_fully_typed(namespace):
     found = []
     for name, item in callables(namespace).items():
@@ -100,6 +119,7 @@ def test_fully_typed(namespace):
     assert found == []
 
 
+@over_namespaces
 def test_docstrings(namespace):
     walked = callables(namespace) | classes(namespace)
     assert [name for name, item in walked.items() if not inspect.getdoc(item)] == []
@@ -111,6 +131,7 @@ def test_docstrings(namespace):
     assert [name for name, item in returning.items() if not (section(item, "Returns") or section(item, "Yields"))] == []
 
 
+@over_namespaces
 def test_every_parameter_is_documented_by_name_alone(namespace):
     found = {}
     for name, item in functions(namespace).items():
@@ -124,6 +145,7 @@ def test_every_parameter_is_documented_by_name_alone(namespace):
     assert found == {}
 
 
+@over_namespaces
 def test_verbs_write_like_scanpy(namespace):
     if namespace != "scribe.tl":
         return
@@ -136,6 +158,7 @@ def test_verbs_write_like_scanpy(namespace):
         assert "Sets the following fields" in (section(verb, "Returns") or ""), name
 
 
+@over_namespaces
 def test_plots_draw_like_scanpy(namespace):
     if namespace != "scribe.pl":
         return

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,6 +24,9 @@ def as_seed(rng: Rng) -> int:
     if isinstance(rng, jax.Array):
         data = jax.random.key_data(rng) if jnp.issubdtype(rng.dtype, jax.dtypes.prng_key) else rng
         return int(np.asarray(data).ravel()[-1]) & 0x7FFFFFFF
+    if not isinstance(rng, Integral) or isinstance(rng, bool):
+        msg = f"rng must be a whole number, a numpy.random.Generator, a JAX key or None, got {rng!r}."
+        raise TypeError(msg)
     return int(rng)
 
 

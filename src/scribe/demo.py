@@ -92,7 +92,7 @@ def _summary(adata: anndata.AnnData, out: Path, seconds: dict[str, float]) -> li
     return lines
 
 
-def _option(text: str) -> tuple[str, Any]:
+def option(text: str) -> tuple[str, Any]:
     """Name and value of ``NAME=VALUE``; a value that is no Python literal is text."""
     name, _, value = text.partition("=")
     try:
@@ -109,7 +109,7 @@ def main() -> None:
     parser.add_argument("--layer", help="layer with the counts; default: X")
     parser.add_argument("--option", action="append", metavar="NAME=VALUE", help="keyword of tl.fit, instead of ours")
     arguments = parser.parse_args()
-    options = None if arguments.option is None else dict(_option(item) for item in arguments.option)
+    options = None if arguments.option is None else dict(option(item) for item in arguments.option)
     lines = run(arguments.out, data=arguments.data, layer=arguments.layer, options=options)
     print("\n".join(lines))
 

@@ -101,7 +101,7 @@ def test_skipped_steps_do_not_count():
         (
             np.linspace(2000, 1000, 3000),
             False,
-            r"all 3,000 steps used, loss 1016\.\d+ changing by -0\.333 per step; continue with resume=True or raise n",
+            r"all 3,000 steps used, loss 1016\.\d+ changing by -0\.333 per step; continue the fit \(resume=True",
         ),
         (
             np.concatenate([np.linspace(2000, 1000, 1000), np.full(2000, 1500.0)]),

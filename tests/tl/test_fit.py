@@ -129,7 +129,8 @@ def test_every_option_is_accepted(adata):
 
 def test_not_converging_is_said_and_stored(adata):
     with pytest.warns(
-        scribe.ConvergenceWarning, match=r"NOT converged: all 10 steps used.*resume=True or raise n_steps"
+        scribe.ConvergenceWarning,
+        match=r"NOT converged: all 10 steps used.*resume=True in tl.fit, resume=results in fit\) or raise n_steps",
     ):
         scribe.tl.fit(adata, n_steps=10, early_stopping=False)
     record = adata.uns["scribe"]["convergence"]
@@ -190,3 +191,39 @@ def test_one_cell_or_gene(shape):
     assert np.isfinite(scribe.get.params(adata)["mu_mean"]).all()
     scribe.tl.denoise(adata, n_samples=2)
     assert np.isfinite(adata.layers["scribe_denoised"]).all()
+
+
+def test_resume_takes_the_layer_of_the_fit(adata):
+    adata.layers["counts"], adata.X = adata.X.copy(), adata.X * 3
+    quick(adata, layer="counts")
+    quick(adata, resume=True)
+    assert adata.uns["scribe"]["data"]["source"] == "layers['counts']"
+    assert scribe.get.results(adata).counts().source == "layers['counts']"
+    adata.layers["other"] = adata.X.copy()
+    with pytest.raises(ValueError, match=r"continues a fit of layers\['counts'\], not of layers\['other'\]: leave out"):
+        scribe.tl.fit(adata, resume=True, layer="other")
+    with pytest.raises(ValueError, match="continues a fit of 40 cells x 12 genes, but adata has 40 x 5"):
+        scribe.tl.fit(adata[:, :5].copy(), resume=True)
+    adata.layers["counts"] = adata.X.copy()
+    with pytest.raises(ValueError, match="no longer holds the counts of the fit"):
+        scribe.tl.fit(adata, resume=True)
+
+
+def test_resume_continues_though_the_first_fit_left_a_checkpoint(adata, tmp_path):
+    quick(adata, n_steps=100, checkpoint_dir=tmp_path)
+    with pytest.raises(ValueError, match="belongs to another fit: continues differs"):
+        quick(adata, n_steps=100, checkpoint_dir=tmp_path, resume=True)
+    quick(adata, n_steps=100, checkpoint_dir=tmp_path / "more", resume=True)
+    assert len(adata.uns["scribe"]["loss"]) == 200
+
+
+def test_cells_are_rows_of_an_anndata(adata):
+    with pytest.raises(ValueError, match="cells_axis=1 is for arrays: found AnnData, whose rows are cells"):
+        scribe.tl.fit(adata, cells_axis=1)
+
+
+def test_records_of_others_are_left_alone(adata):
+    adata.uns["other"] = {"derived_from": "scribe"}
+    quick(adata)
+    quick(adata)
+    assert adata.uns["other"] == {"derived_from": "scribe"}

@@ -14,7 +14,7 @@ def computed_layers(adata: AnnData) -> dict[str, str]:
     """Layers that were computed from a fit, and the record in ``uns`` of each."""
     found: dict[str, str] = {}
     for name, record in adata.uns.items():
-        if isinstance(record, Mapping) and "derived_from" in record:
+        if isinstance(record, Mapping) and {"derived_from", "slots"} <= set(record):
             found |= dict.fromkeys(json.loads(record["slots"]).get("layers", []), name)
     return found
 

@@ -251,7 +251,8 @@ def _delete(adata: AnnData, owned: Mapping[str, Sequence[str]]) -> None:
 
 def _derived_from(record: Any) -> str | None:
     """Key of the fit that a record in ``uns`` was computed from; None for everything else there."""
-    return str(record["derived_from"]) if isinstance(record, Mapping) and "derived_from" in record else None
+    made_here = isinstance(record, Mapping) and {"derived_from", "slots"} <= set(record)
+    return str(record["derived_from"]) if made_here else None
 
 
 def write_derived(
@@ -280,7 +281,7 @@ def write_derived(
         Slot of ``uns`` to use instead.
     """
     place = Slots(key).of(name) if place is None else place
-    refuse_taken(adata, "uns", place, key=key)
+    refuse_taken(adata, "uns", place, key=key, place=place)
     owned = {**{attribute: sorted(named) for attribute, named in slots.items()}, "uns": [place]}
     full = clean_uns({**record, "derived_from": key, "slots": json.dumps(owned)}, f"uns[{place!r}]")
     if place in adata.uns:
@@ -288,10 +289,10 @@ def write_derived(
     write_slots(adata, {**slots, "uns": {place: full}})
 
 
-def refuse_taken(adata: AnnData, attribute: str, place: str, *, key: str) -> None:
-    """Raise where a slot holds something that no result of the fit ``key`` may replace."""
-    if place in _holder(adata, attribute) and _derived_from(adata.uns.get(place)) != key:
-        msg = f"adata.{attribute}[{place!r}] is taken by something else: rename it, or choose another key_added."
+def refuse_taken(adata: AnnData, attribute: str, name: str, *, key: str, place: str) -> None:
+    """Raise where a slot holds something that the result of the fit ``key`` in ``uns[place]`` may not replace."""
+    if name in _holder(adata, attribute) and _derived_from(adata.uns.get(place)) != key:
+        msg = f"adata.{attribute}[{name!r}] is taken by something else: rename it, or choose another key_added."
         raise ValueError(msg)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from scribe._counts.checks import CountsWarning, NonInteger
 from scribe._counts.container import Counts
 from scribe._types import FloatArray
 
-__all__ = ["counts_reader"]
+__all__ = ["counts_reader", "counts_to_continue"]
 
 
 def counts_reader(
@@ -45,6 +46,35 @@ def counts_reader(
         return counts
 
     return read
+
+
+def counts_to_continue(
+    adata: AnnData, record: Mapping[str, Any], read: Callable[[], Counts], *, layer: str | None
+) -> tuple[Counts, str | None, NonInteger]:
+    """Counts of a fit that is to be continued, the layer they are in and how values that are not whole were treated.
+
+    Parameters
+    ----------
+    adata
+        Annotated data with a fit.
+    record
+        Its record in ``uns``.
+    read
+        Reads the counts and makes sure that they are those of the fit.
+    layer
+        Layer the user names; it may only confirm the one of the fit.
+    """
+    config, shape = json.loads(record["config"]), (int(record["data"]["n_cells"]), int(record["data"]["n_genes"]))
+    if layer is not None and layer != config["layer"]:
+        msg = f"resume=True continues a fit of {record['data']['source']}, not of layers[{layer!r}]: leave out layer."
+        raise ValueError(msg)
+    if adata.shape != shape:
+        msg = (
+            f"resume=True continues a fit of {shape[0]:,} cells x {shape[1]:,} genes, but adata has {adata.n_obs:,} x "
+            f"{adata.n_vars:,}: leave out resume to fit what is left."
+        )
+        raise ValueError(msg)
+    return read(), config["layer"], config["non_integer"]
 
 
 def _check_same(counts: Counts, totals: FloatArray, *, all_genes: bool) -> None:

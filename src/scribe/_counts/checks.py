@@ -40,6 +40,7 @@ Alternatives = Callable[[], Sequence[str]]
 SAMPLE_SIZE = 1_000_000
 LOG_CEILING = 20.0
 MOSTLY = 0.5
+UNIT_TOLERANCE = 1e-3
 TOTALS_SPREAD = 1e-3
 SHOWN = 5
 
@@ -85,6 +86,7 @@ def check_stored(data: NDArray[np.float32], *, source: str, alternatives: Altern
 
 def check_values(
     indptr: NDArray[np.int64],
+    indices: NDArray[np.integer],
     data: NDArray[np.float32],
     *,
     source: str,
@@ -97,6 +99,8 @@ def check_values(
     ----------
     indptr
         Row (cell) starts, shape (n_cells + 1,).
+    indices
+        Column (gene) of every stored value, shape (nnz,).
     data
         Stored values, finite and positive, shape (nnz,).
     source
@@ -119,7 +123,7 @@ def check_values(
         return True
     fraction = n_fractional / data.size
     facts = f"{fraction:.2%} of the stored values are not whole numbers, e.g. {example:.4g}, largest {data.max():.4g}"
-    normalised = _sign_of_scaling(indptr, data, fraction=fraction)
+    normalised = _sign_of_scaling(indptr, indices, data, fraction=fraction)
     if normalised is not None:
         _raise_not_counts(f"{normalised} ({facts})", source=source, alternatives=alternatives)
     if non_integer == "raise":
@@ -223,7 +227,9 @@ def _fractional(data: NDArray[np.floating]) -> tuple[int, float]:
     return n, example
 
 
-def _sign_of_scaling(indptr: NDArray[np.int64], data: NDArray[np.float32], *, fraction: float) -> str | None:
+def _sign_of_scaling(
+    indptr: NDArray[np.int64], indices: NDArray[np.integer], data: NDArray[np.float32], *, fraction: float
+) -> str | None:
     """Say what shows that the values are normalised, or return None when nothing does."""
     totals = row_sums(indptr, data)
     totals = totals[totals > 0]
@@ -231,9 +237,21 @@ def _sign_of_scaling(indptr: NDArray[np.int64], data: NDArray[np.float32], *, fr
         return f"every cell sums to {totals.mean():.6g}, as after normalising to a target sum"
     if _per_cell_factor(indptr, data):
         return "the values of each cell are whole multiples of a number that varies from cell to cell, as after scaling"
+    if _unit_variance(indices, data, n_cells=indptr.size - 1):
+        return "most genes have a variance of one, as after scaling"
     if data.max() < LOG_CEILING and fraction > MOSTLY:
         return f"values are small (below {LOG_CEILING:.0f}) and mostly not whole, as after a log transform"
     return None
+
+
+def _unit_variance(indices: NDArray[np.integer], data: NDArray[np.float32], *, n_cells: int) -> bool:
+    """Tell whether most genes that show any counts vary with a standard deviation of one over the cells."""
+    n, values = np.bincount(indices), data.astype(np.float64)
+    total, square = np.bincount(indices, values)[n > 0], np.bincount(indices, values**2)[n > 0]
+    if n_cells < MIN_CELLS:
+        return False
+    variance = (square - total**2 / n_cells) / (n_cells - 1)
+    return float(np.mean(np.abs(variance - 1) < UNIT_TOLERANCE)) > MOSTLY
 
 
 def _per_cell_factor(indptr: NDArray[np.int64], data: NDArray[np.float32]) -> bool:

@@ -126,7 +126,7 @@ class Counts:
         """
         rows = join_blocks(chunks, n_genes=n_genes, source=source, alternatives=alternatives)
         integer = check_values(
-            rows.indptr, rows.data, source=source, alternatives=alternatives, non_integer=non_integer
+            rows.indptr, rows.indices, rows.data, source=source, alternatives=alternatives, non_integer=non_integer
         )
         if not integer and non_integer == "round":
             rows, integer = drop_zeros(rows._replace(data=np.rint(rows.data))), True

@@ -64,8 +64,7 @@ def rename(values: Mapping[str, Any], *, descriptive_names: bool) -> dict[str, A
 
 def site_among(name: str, available: list[str]) -> str:
     """Site for an internal or descriptive name, which must be one of ``available``."""
-    sites = {describe(site, descriptive=True): site for site in available}
-    site = sites.get(name, name)
+    site = _SITES.get(name, name)
     if site not in available:
         every = [*available, *(DESCRIPTIVE[a] for a in available if a in DESCRIPTIVE)]
         msg = f"No parameter {name!r} in this fit.{nearest(name, every)} It has: {', '.join(available)}."

@@ -149,7 +149,7 @@ def _transforms(
     positive_transform: str | Mapping[str, str] | None, params: list[Param], *, unconstrained: bool
 ) -> dict[str, str]:
     """Link of every positive parameter in unconstrained mode."""
-    positive = [p.name for p in params if p.support == "positive"]
+    positive = [p.name for p in params if p.support == "positive" and p.name != "eta_capture"]
     if positive_transform is None:
         return dict.fromkeys(positive, "softplus")
     if not unconstrained:

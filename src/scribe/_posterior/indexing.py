@@ -25,6 +25,9 @@ def index_of(selector: Selector, size: int, names: AnyArray | None, *, what: str
     if array.dtype == bool and array.shape != (size,):
         msg = f"The mask has {array.size:,} entries for {size:,} {what}s."
         raise IndexError(msg)
+    if array.size == 0:
+        msg = f"No {what} was selected; name at least one."
+        raise IndexError(msg)
     return np.arange(size)[array]
 
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 
+from scribe._dist.pushed import PushedNormal
 from scribe._model.spec import ModelSpec, Site
 from scribe._types import AnyArray, Array, FloatArray, IntArray, Key
 from scribe.guides import Guide
@@ -122,7 +123,7 @@ class Posterior:
         loc, log_scale = params[latent_name(site.name) + LOC], params[latent_name(site.name) + LOG_SCALE]
         if site.link.name == "exp":
             return dist.LogNormal(loc, jnp.exp(log_scale))
-        return dist.TransformedDistribution(dist.Normal(loc, jnp.exp(log_scale)), site.link.transform)
+        return PushedNormal(loc, jnp.exp(log_scale), site.link)
 
     def summaries(self, key: Key, *, n_draws: int = 1000, block: int = 50) -> dict[str, Summary]:
         """Posterior mean and standard deviation of every named quantity, streamed over draws."""

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from scribe.engines.convergence import Tracker
+from scribe.engines.fit import Fit
 from scribe.engines.problem import Problem, State
 
 __all__ = ["FILE", "Checkpoints", "Snapshot"]
@@ -39,24 +40,29 @@ class Snapshot(NamedTuple):
     slow_down: float = 1.0
 
 
-def fingerprint(problem: Problem, *, seed: int, batch_size: int | None) -> dict[str, Any]:
+def fingerprint(problem: Problem, *, seed: int, batch_size: int | None, earlier: Fit | None) -> dict[str, Any]:
     """What must agree for a checkpoint to continue a fit."""
     counts = problem.counts
-    digest = hashlib.sha256()
-    for array in (counts.indptr, counts.indices, counts.data):
-        digest.update(np.ascontiguousarray(array).data)
     record = {
         "model": problem.spec.to_json(),
         "guide": problem.guide.to_json(),
         "optimizer": repr(problem.optimizer),
         "batch_size": batch_size if problem.batches is not None else None,
-        "counts": digest.hexdigest(),
+        "counts": _digest((counts.indptr, counts.indices, counts.data)),
         "seed": seed,
         "shapes": {name: list(value.shape) for name, value in problem.start.items()},
         "dtype": str(jnp.zeros(()).dtype),
+        "continues": None if earlier is None else [len(earlier.losses), _digest(earlier.params.values())],
     }
     stored: dict[str, Any] = json.loads(json.dumps(record))
     return stored
+
+
+def _digest(arrays: Iterable[Any]) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ RATES = (1.0, 0.3, 0.1, 0.03, 0.01)
 """Learning rates of the schedule, as parts of the first one."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EarlyStopping:
     """Settings of the convergence rule.
 
@@ -266,7 +266,7 @@ class Tracker:
         else:
             reason = (
                 f"all {step:,} steps used, loss {average:.7g} changing by {slope:.3g} per step; "
-                "continue with resume=True or raise n_steps"
+                "continue the fit (resume=True in tl.fit, resume=results in fit) or raise n_steps"
             )
         return Verdict(self.flat and not risen, reason + back, step, self.best, slope, retries, rate)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import KW_ONLY, dataclass, fields
 from numbers import Real
 from typing import Any
 
@@ -40,6 +40,7 @@ class Optimizer:
     """
 
     name: str = "adam"
+    _: KW_ONLY
     step_size: float | None = None
     b1: float = 0.9
     b2: float | None = None

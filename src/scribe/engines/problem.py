@@ -196,21 +196,10 @@ def _all_finite(*trees: Any) -> Array:
     return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(trees)]))
 
 
-@functools.lru_cache(maxsize=32)
-def _compile(kind: _Kind) -> _Compiled:
-    """Functions shared by all fits of one kind; the data are their arguments, so that nothing of them is kept."""
-    model = build(ModelSpec.from_json(kind.spec_json), n_genes=kind.n_genes)
-    guide = kind.guide.build(kind.sites)
-    elbo = Trace_ELBO(sum_sites=False)
+def _step(kind: _Kind, gradient: Callable[..., tuple[Array, Params]]) -> Callable[..., tuple[State, Array]]:
+    """One step of the optimiser, along every array and along the shared moves."""
     transformation = kind.optimizer.transformation()
     cell_sites = tuple(site.name for site in kind.sites if site.plate == "cells")
-
-    def loss(params: Params, key: Key, data: CountData) -> Array:
-        # summed in the order of the names: numpyro's own order changes with the hash seed of the process
-        sites: dict[str, Array] = elbo.loss(key, params, model, guide, data)
-        return jnp.sum(jnp.stack([sites[name] for name in sorted(sites)]))
-
-    gradient = jax.value_and_grad(loss)
 
     def step(
         state: State, data: CountData, moves: Params, *, key: Key, rate: Array, batched: bool
@@ -229,6 +218,25 @@ def _compile(kind: _Kind) -> _Compiled:
         if kind.stable_update:
             new = jax.tree.map(functools.partial(jnp.where, _all_finite(value, grads)), new, state)
         return new, value
+
+    return step
+
+
+@functools.lru_cache(maxsize=32)
+def _compile(kind: _Kind) -> _Compiled:
+    """Functions shared by all fits of one kind; the data are their arguments, so that nothing of them is kept."""
+    model = build(ModelSpec.from_json(kind.spec_json), n_genes=kind.n_genes)
+    guide = kind.guide.build(kind.sites)
+    elbo = Trace_ELBO(sum_sites=False)
+
+    def loss(params: Params, key: Key, data: CountData) -> Array:
+        # summed in the order of the names: numpyro's own order changes with the hash seed of the process
+        sites: dict[str, Array] = elbo.loss(key, params, model, guide, data)
+        return jnp.sum(jnp.stack([sites[name] for name in sorted(sites)]))
+
+    gradient = jax.value_and_grad(loss)
+
+    step = _step(kind, gradient)
 
     def advance(
         state: State,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from numbers import Integral
 from pathlib import Path
 
@@ -14,15 +14,16 @@ import numpy as np
 from scribe._counts.container import Counts
 from scribe._model.spec import ModelSpec
 from scribe._progress import progress
-from scribe._types import FloatArray, Key, Params
+from scribe._types import FloatArray, Key
 from scribe.engines.checkpoints import Checkpoints, Snapshot, fingerprint
-from scribe.engines.convergence import RATES, EarlyStopping, Tracker, Verdict
+from scribe.engines.convergence import RATES, EarlyStopping, Tracker
 from scribe.engines.diagnosis import where_not_finite
+from scribe.engines.fit import Fit
 from scribe.engines.optimizers import Optimizer
 from scribe.engines.problem import Problem, State, make_problem
 from scribe.guides import Guide
 
-__all__ = ["SVI", "Fit", "NonFiniteError"]
+__all__ = ["SVI", "NonFiniteError"]
 
 _log = logging.getLogger("scribe")
 
@@ -33,20 +34,6 @@ _LINE_EVERY = 500
 
 class NonFiniteError(FloatingPointError):
     """The loss became NaN or infinite and lowering the learning rate did not help."""
-
-
-@dataclass(frozen=True)
-class Fit:
-    """What an engine returns.
-
-    ``params`` are the trainable arrays of the guide with one row per cell, ``losses`` the negative ELBO of every step
-    in nats (NaN where a step was skipped), ``verdict`` how it ended.
-    """
-
-    params: Params
-    losses: FloatArray
-    verdict: Verdict
-    seed: int
 
 
 @dataclass(frozen=True)
@@ -73,6 +60,7 @@ class SVI:
     """
 
     n_steps: int = 50_000
+    _: KW_ONLY
     batch_size: int | None = None
     optimizer: Optimizer = field(default_factory=Optimizer)
     early_stopping: EarlyStopping = field(default_factory=EarlyStopping)
@@ -118,7 +106,7 @@ class _Run:
 
     def run(self, earlier: Fit | None) -> Fit:
         """Loop until converged or out of steps."""
-        start, checkpoints = self._begin(earlier), self._checkpoints()
+        start, checkpoints = self._begin(earlier), self._checkpoints(earlier)
         now = start if checkpoints is None else self._load(checkpoints, start)
         limit = self.engine.n_steps + start.step
         safe: Snapshot | None = None
@@ -219,10 +207,10 @@ class _Run:
                 self._rate(now),
             )
 
-    def _checkpoints(self) -> Checkpoints | None:
+    def _checkpoints(self, earlier: Fit | None) -> Checkpoints | None:
         if self.engine.checkpoint_dir is None:
             return None
-        mark = fingerprint(self.problem, seed=self.seed, batch_size=self.engine.batch_size)
+        mark = fingerprint(self.problem, seed=self.seed, batch_size=self.engine.batch_size, earlier=earlier)
         return Checkpoints(Path(self.engine.checkpoint_dir), mark)
 
     def _worth_saving(self, now: Snapshot, n: int, limit: int) -> bool:
@@ -236,7 +224,9 @@ class _Run:
         loaded = checkpoints.load(start) if self.rule.resume else None
         if loaded is None or loaded.step < start.step:
             return start
-        _log.info("continuing from step %s of the checkpoint %s", f"{loaded.step:,}", checkpoints.path)
+        ended = loaded.tracker.done(loaded.step) or loaded.step >= self.engine.n_steps + start.step
+        what = "already finished at" if ended else "continuing from"
+        _log.info("%s step %s of the checkpoint %s", what, f"{loaded.step:,}", checkpoints.path)
         return loaded
 
     def _finish(self, now: Snapshot) -> Fit:

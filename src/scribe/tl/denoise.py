@@ -123,7 +123,7 @@ def denoise(
     results = read_fit(adata, key=key)
     _warn_of_identity(results)
     attribute = "layers" if genes is None else "obsm"
-    _check_place(adata, attribute, place, key=key, default=key_added is None)
+    _check_place(adata, attribute, place, key=key, default=key_added is None, sd=sd)
     part = results if genes is None else results[[genes] if isinstance(genes, str) else list(genes)]
     _check_size(part, n_arrays=1 + sd)
     seed = results.seed if rng is None else as_seed(rng)
@@ -147,17 +147,18 @@ def _check(method: str, n_samples: int) -> None:
         raise ValueError(msg)
 
 
-def _check_place(adata: AnnData, attribute: str, place: str, *, key: str, default: bool) -> None:
+def _check_place(adata: AnnData, attribute: str, place: str, *, key: str, default: bool, sd: bool) -> None:
     """Refuse to replace anything but an earlier result of this verb; only the default name is ours regardless."""
     if "/" in place or not place:
         msg = f"key_added={place!r} must be a name without '/'."
         raise ValueError(msg)
-    refuse_taken(adata, "uns", place, key=key)
+    refuse_taken(adata, "uns", place, key=key, place=place)
     if place in adata.uns and "formula" not in adata.uns[place]:
         msg = f"adata.uns[{place!r}] is taken by another result of the fit {key!r}: choose another key_added."
         raise ValueError(msg)
     if not default:
-        refuse_taken(adata, attribute, place, key=key)
+        for name in (place, f"{place}_sd") if sd else (place,):
+            refuse_taken(adata, attribute, name, key=key, place=place)
 
 
 def _warn_of_identity(results: ScribeSVIResults) -> None:

@@ -6,8 +6,9 @@ from typing import Unpack
 
 from anndata import AnnData
 
-from scribe._adata.read import read_counts
-from scribe._adata.slots import check_target, read_fit, write_fit
+from scribe._adata.read import as_counts
+from scribe._adata.slots import check_target, read_fit, require, write_fit
+from scribe._adata.source import counts_to_continue
 from scribe._fit import fit_counts, seed_of
 from scribe._model.options import FitOptions, complete
 from scribe._types import Rng
@@ -52,7 +53,8 @@ def fit(
     rng
         Seed, NumPy generator or JAX key; 42 unless given. The same seed on the same machine gives the same bits.
     resume
-        Continue the fit that ``adata`` holds under ``key_added``.
+        Continue the fit that ``adata`` holds under ``key_added``, on the counts it was made on, which must still be
+        where they were.
     copy
         Return a copy of ``adata`` with the results instead of writing into it.
     **options
@@ -92,7 +94,12 @@ def fit(
     check_target(adata, copy=copy, key_added=key_added)
     earlier = read_fit(adata, key=key_added) if resume else None
     seed = seed_of(rng, complete_options, earlier=earlier)
-    counts = read_counts(adata, layer=layer, non_integer=complete_options["non_integer"])
+    if earlier is None:
+        non_integer, axis = complete_options["non_integer"], complete_options["cells_axis"]
+        counts = as_counts(adata, layer=layer, cells_axis=axis, non_integer=non_integer)
+    else:
+        record = require(adata, key_added)
+        counts, layer, options["non_integer"] = counts_to_continue(adata, record, earlier.counts, layer=layer)
     results = fit_counts(counts, model, complete_options, seed=seed, earlier=earlier)
     target = adata.copy() if copy else adata
     write_fit(target, results, counts, key=key_added, layer=layer, options=options)

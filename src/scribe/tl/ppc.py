@@ -13,6 +13,7 @@ from scribe._adata.slots import Slots, check_target, read_fit, write_derived
 from scribe._counts.container import Counts
 from scribe._posterior.indexing import index_of
 from scribe._progress import Progress, progress
+from scribe._rng import as_seed
 from scribe._stats.ppc import LEVELS, Check, bands, check, spread, summary
 from scribe._stats.ranks import two_sided
 from scribe._stats.statistics import Block
@@ -114,10 +115,11 @@ def ppc(
     fitted = read_fit(adata, key=key)
     counts = fitted.counts()
     chosen = _chosen(counts, genes, n_genes=n_genes)
+    seed = fitted.seed if rng is None else as_seed(rng)
     with progress(n_samples, desc="ppc", unit="data set") as bar:
         result = check(
             _blocks(counts),
-            _watched(fitted.simulate(n_samples, rng=rng), bar),
+            _watched(fitted.simulate(n_samples, rng=seed), bar),
             n_cells=counts.n_cells,
             n_genes=counts.n_genes,
             largest=counts.max_count,
@@ -125,7 +127,7 @@ def ppc(
         )
     slots, record = _gene_and_cell_slots(result, key, index=adata.var_names), _record(result, adata.var_names)
     target = adata.copy() if copy else adata
-    write_derived(target, slots, key=key, name="ppc", record={**record, "n_samples": n_samples})
+    write_derived(target, slots, key=key, name="ppc", record={**record, "n_samples": n_samples, "seed": seed})
     return target if copy else None
 
 

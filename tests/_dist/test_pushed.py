@@ -1,0 +1,42 @@
+"""Normals pushed through a link against quadrature of scipy."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import integrate, stats
+
+from scribe._dist.links import LINKS
+from scribe._dist.pushed import PushedNormal
+
+pytestmark = pytest.mark.loose_promotion
+
+FUNCTIONS = {"exp": np.exp, "softplus": lambda z: np.logaddexp(0, z), "sigmoid": lambda z: 1 / (1 + np.exp(-z))}
+CASES = [(0.0, 1.0), (-3.0, 0.1), (2.0, 3.0), (-8.0, 0.5)]
+
+
+@pytest.mark.parametrize("link", ["softplus", "sigmoid"])
+@pytest.mark.parametrize(("loc", "scale"), CASES)
+def test_moments(link, loc, scale):
+    def expectation(f):
+        low, high = loc - 10 * scale, loc + 10 * scale
+        return integrate.quad(lambda z: f(z) * stats.norm.pdf(z, loc, scale), low, high, epsabs=0, limit=200)[0]
+
+    with jax.enable_x64(True):
+        found = PushedNormal(jnp.asarray([loc]), jnp.asarray([scale]), LINKS[link])
+        mean = expectation(FUNCTIONS[link])
+        variance = expectation(lambda z: (FUNCTIONS[link](z) - mean) ** 2)
+        np.testing.assert_allclose(found.mean, [mean], rtol=1e-8)
+        np.testing.assert_allclose(found.variance, [variance], rtol=1e-7)
+
+
+def test_density_and_draws_agree():
+    with jax.enable_x64(True):
+        found = PushedNormal(jnp.asarray(0.3), jnp.asarray(0.7), LINKS["sigmoid"])
+        draws = np.asarray(found.sample(jax.random.key(0), (4000,)))
+        assert stats.kstest(np.log(draws / (1 - draws)), stats.norm(0.3, 0.7).cdf).pvalue > 1e-3
+        total = integrate.quad(lambda x: float(jnp.exp(found.log_prob(x))), 0, 1, limit=200)[0]
+        assert total == pytest.approx(1.0, abs=1e-6)
+        assert draws.mean() == pytest.approx(float(found.mean), abs=0.01)

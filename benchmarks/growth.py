@@ -11,6 +11,7 @@ runs to convergence; the seconds exclude compilation, which the first chunk of s
 from __future__ import annotations
 
 import argparse
+import functools
 import time
 from dataclasses import dataclass
 
@@ -48,6 +49,10 @@ class Statistics:
 
     def groups(self) -> CellGroups:
         """Cells of equal totals."""
+        return self._groups
+
+    @functools.cached_property
+    def _groups(self) -> CellGroups:
         return cell_groups(self.totals)
 
     def moments(self, weights: np.ndarray) -> GeneMoments:

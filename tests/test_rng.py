@@ -29,3 +29,9 @@ def test_a_generator_advances():
 def test_a_key_of_another_kind_is_kept():
     key = jax.random.fold_in(jax.random.key(1), 5)
     np.testing.assert_array_equal(jax.random.key_data(as_key(key)), jax.random.key_data(key))
+
+
+@pytest.mark.parametrize("value", [1.7, True, "abc"])
+def test_other_things_are_refused(value):
+    with pytest.raises(TypeError, match=r"rng must be a whole number, .* a JAX key or None, got"):
+        as_seed(value)

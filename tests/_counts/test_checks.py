@@ -101,6 +101,11 @@ TRANSFORMS = {
     "log of counts": (np.log1p, "as after a log transform"),
     "square root": (np.sqrt, "below 20.*mostly not whole"),
     "z-scores": (lambda u: (u - u.mean(0)) / u.std(0), "stored values are negative"),
+    "unit variance": (lambda u: u / u.std(0, ddof=1), "most genes have a variance of one, as after scaling"),
+    "log, then unit variance": (
+        lambda u: np.log1p(u) / np.log1p(u).std(0, ddof=1),
+        "most genes have a variance of one, as after scaling",
+    ),
     "one negative": (lambda u: np.where(u == 301, -1, u), r"1 stored values are negative \(smallest -1\)"),
     "one NaN": (lambda u: np.where(u == 301, np.nan, u), r"1 stored values are not finite \(first nan\)"),
     "one infinite": (lambda u: np.where(u == 301, np.inf, u), r"1 stored values are not finite \(first inf\)"),

@@ -119,7 +119,7 @@ def test_unknown_parameters_have_no_site() -> None:
 
 
 def test_parameters_of_a_fit() -> None:
-    assert site_among("expression", ["mu", "phi"]) == "mu"
+    assert site_among("expression", ["mu", "phi"]) == site_among("mean_expression", ["mu", "phi"]) == "mu"
     with pytest.raises(ValueError, match=r"No parameter 'expresion' in this fit\. Did you mean 'expression'\?"):
         site_among("expresion", ["mu", "phi"])
     with pytest.raises(ValueError, match=r"No parameter 'gate' in this fit\..*It has: mu, phi"):

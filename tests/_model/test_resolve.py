@@ -221,6 +221,11 @@ def test_positive_transform(transform: Any, links: dict[str, str]) -> None:
             r"positive_transform has 'mu', but the positive sampled parameters are \['r'\]",
         ),
         ("nbdm", {"unconstrained": True, "positive_transform": {"prob": "exp"}}, r"has 'prob', but the positive"),
+        (
+            "nbvcp",
+            {"unconstrained": True, "positive_transform": {"eta_capture": "exp"}, "priors": {"organism": "human"}},
+            r"has 'eta_capture', but the positive sampled parameters are \['r'\]",
+        ),
         # flags
         ("nbdm", {"variable_capture": True}, "model='nbdm' means variable_capture=False, but variable_capture=True"),
     ],

@@ -152,3 +152,23 @@ def test_config_forms():
 def test_errors(config, error, message):
     with pytest.raises(error, match=message):
         EarlyStopping.from_config(config)
+
+
+def test_numbers_of_steps_stretch_with_the_epoch():
+    """100 steps are no less than two epochs; what is no number of steps to wait stays."""
+    assert EarlyStopping().stretched(30) == EarlyStopping()
+    stretched = EarlyStopping().stretched(200)
+    assert (stretched.check_every, stretched.patience, stretched.warmup) == (400, 2000, 4000)
+    assert stretched.checkpoint_every == EarlyStopping().checkpoint_every
+
+
+def test_the_loss_over_all_cells_counts_where_it_is_measured():
+    """Losses of minibatches are noise around it; what it moves by from check to check is its own noise."""
+    tracker = Tracker(EarlyStopping(), adaptive=False)
+    for check, measured in enumerate([1000.0, 900.0, 899.0, 901.0, 900.0, 898.0, 899.5, 900.5]):
+        tracker.add(NOISE.normal(1000, 500, 100), 100 * (check + 1), measured=measured)
+    assert tracker.best == 898.0
+    assert tracker.smoothed().average == 900.5
+    assert tracker.smoothed().error == pytest.approx(np.median([2, 1, 2, 1.5, 1]) / np.sqrt(2))
+    assert tracker.waited >= 500
+    assert tracker.verdict(800, retries=0, rate=0.1).converged

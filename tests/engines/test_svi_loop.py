@@ -14,6 +14,7 @@ import pytest
 from scribe._counts.container import Counts
 from scribe._model.resolve import resolve_spec
 from scribe.engines import SVI, EarlyStopping, Optimizer
+from scribe.engines.checkpoints import Checkpoints
 from scribe.engines.problem import make_problem
 from scribe.guides import MeanField
 
@@ -54,6 +55,28 @@ def test_a_killed_fit_continues_to_the_same_bits(counts, tmp_path, batch_size):
     fit(counts, n_steps=200, batch_size=batch_size, checkpoint_dir=tmp_path)  # stops where a kill would leave it
     continued = fit(counts, n_steps=300, batch_size=batch_size, checkpoint_dir=tmp_path)
     assert same(undisturbed, continued)
+
+
+@pytest.mark.parametrize("batch_size", [None, 16])
+def test_schedule_and_best_parameters_survive_a_kill(counts, tmp_path, batch_size, monkeypatch):
+    """Under the default rule, to convergence: same stages, same best parameters, same verdict."""
+    rule = EarlyStopping(checkpoint_every=300)
+    undisturbed = fit(counts, n_steps=20_000, batch_size=batch_size, rule=rule)
+    assert undisturbed.verdict.converged
+    save = Checkpoints.save
+
+    def save_and_die(self, now):
+        save(self, now)
+        if now.step >= 600:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Checkpoints, "save", save_and_die)
+    with pytest.raises(KeyboardInterrupt):
+        fit(counts, n_steps=20_000, batch_size=batch_size, rule=rule, checkpoint_dir=tmp_path)
+    monkeypatch.undo()
+    continued = fit(counts, n_steps=20_000, batch_size=batch_size, rule=rule, checkpoint_dir=tmp_path)
+    assert same(undisturbed, continued)
+    assert continued.verdict == undisturbed.verdict
 
 
 def test_a_process_killed_for_good_leaves_a_checkpoint_that_is_used(counts, tmp_path):

@@ -113,6 +113,9 @@ def test_results_under_other_names(adata):
         with pytest.raises(ValueError, match=rf"\['{options['key_added']}'\] is taken by something else: rename it"):
             scribe.tl.denoise(adata, n_samples=0, **options)
     assert sparse.issparse(adata.layers["counts"])
+    adata.layers["other_sd"] = adata.X.copy()
+    with pytest.raises(ValueError, match=r"adata.layers\['other_sd'\] is taken by something else"):
+        scribe.tl.denoise(adata, n_samples=2, sd=True, key_added="other")
     scribe.tl.ppc(adata, n_samples=2)
     with pytest.raises(ValueError, match=r"adata.uns\['scribe_ppc'\] is taken by another result of the fit 'scribe'"):
         scribe.tl.denoise(adata, n_samples=0, key_added="scribe_ppc")

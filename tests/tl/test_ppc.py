@@ -63,6 +63,7 @@ def test_the_tables(checked):
     assert record["bands"]["gene"].nunique() == 6
     assert set(record["bands"]["gene"]) <= set(checked.var_names)
     assert record["n_samples"] == 12
+    assert record["seed"] == checked.uns["scribe"]["seed"]
     dense = checked.X.toarray()
     sizes = checked.varm["scribe_ppc"]
     np.testing.assert_allclose(sizes["mean"], dense.mean(0), rtol=1e-6)

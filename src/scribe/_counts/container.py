@@ -209,10 +209,18 @@ class Counts:
 
     def pairs(self) -> PairHistogram:
         """Return in how many cells each gene shows each distinct non-zero count."""
+        return self._pairs
+
+    @cached_property
+    def _pairs(self) -> PairHistogram:
         return summaries.pair_histogram(self.indices, self.data, n_genes=self.n_genes)
 
     def groups(self) -> CellGroups:
         """Return the cells grouped by equal totals."""
+        return self._groups
+
+    @cached_property
+    def _groups(self) -> CellGroups:
         return summaries.cell_groups(self.totals)
 
     def moments(self, weights: AnyArray) -> GeneMoments:

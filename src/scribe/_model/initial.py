@@ -100,14 +100,17 @@ def _natural(spec: ModelSpec, counts: Counts, capture: FloatArray) -> dict[str, 
 
 def _shared_log_odds(counts: Counts, mean: FloatArray, capture: FloatArray) -> FloatArray:
     """Log odds that maximise the likelihood at given means and captures: a function of pairs and totals."""
-    pairs, totals, log_capture = counts.pairs(), counts.totals, np.log(capture)
+    pairs, groups = counts.pairs(), counts.groups()
+    # cells of one total have one capture
+    totals, n = groups.totals, groups.n
+    log_capture = np.bincount(groups.index, np.log(capture)) / n
 
     def loss(log_odds: float) -> float:
         size = np.exp(log_odds) * mean
         of_pair = size[pairs.gene]
         gene_terms = np.sum(pairs.n * (gammaln(pairs.count + of_pair) - gammaln(of_pair)))
         x = log_odds - log_capture
-        cell_terms = np.sum(totals * np.logaddexp(0, x)) + size.sum() * np.sum(np.logaddexp(0, -x))
+        cell_terms = np.sum(n * totals * np.logaddexp(0, x)) + size.sum() * np.sum(n * np.logaddexp(0, -x))
         return float(cell_terms - gene_terms)
 
     found = minimize_scalar(loss, bounds=_LOG_ODDS_RANGE, method="bounded", options={"xatol": 0.01})

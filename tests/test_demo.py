@@ -44,6 +44,6 @@ def test_main_on_a_users_file(small_counts, tmp_path, monkeypatch, capsys):
 
 
 def test_options_are_read_as_python_or_text():
-    assert dict(map(demo._option, ["a=1", "b=False", "c=mean_disp", "d={'organism': 'human'}", "e=x=y"])) == {
+    assert dict(map(demo.option, ["a=1", "b=False", "c=mean_disp", "d={'organism': 'human'}", "e=x=y"])) == {
         **{"a": 1, "b": False, "c": "mean_disp", "d": {"organism": "human"}, "e": "x=y"}
     }

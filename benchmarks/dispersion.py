@@ -1,6 +1,6 @@
 """What a dispersion per gene and wide priors are worth: evidence lower bounds, and predicted means of rare genes.
 
-    python benchmarks/dispersion.py ../shared/data/pbmc_facs.h5ad
+python benchmarks/dispersion.py ../shared/data/pbmc_facs.h5ad
 """
 
 from __future__ import annotations

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 os.environ["MPLBACKEND"] = "Agg"
-# most of the time of the tests is compilation
-os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 ROOT = Path(__file__).resolve().parents[1]
 

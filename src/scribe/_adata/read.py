@@ -115,7 +115,7 @@ def integer_calls(adata: AnnData, *, exclude: str | None) -> tuple[str, ...]:
         calls.append("scribe.tl.fit(adata)")
     calls += [
         f'scribe.tl.fit(adata, layer="{name}")'
-        for name, matrix in adata.layers.items()
+        for name, matrix in _layers(adata).items()
         if name != exclude and name not in computed and _holds_counts(matrix)
     ]
     if adata.raw is not None and _holds_counts(adata.raw.X):
@@ -159,12 +159,17 @@ def _matrix(adata: AnnData, layer: str | None) -> Any:
     if layer is None:
         msg = f"adata.X is None: put raw counts in adata.X or name the layer that holds them.{remedy}"
         raise ValueError(msg)
-    names = list(adata.layers)
+    names = list(_layers(adata))
     nearest = difflib.get_close_matches(layer, names, n=1)
     hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
     found = f"available are {', '.join(map(repr, names))}" if names else "it is empty, leave out layer to use adata.X"
     msg = f"layer {layer!r} is not in adata.layers: {found}.{hint}{remedy}"
     raise ValueError(msg)
+
+
+def _layers(adata: AnnData) -> dict[str, Any]:
+    """Layers by name; from anndata 0.13 on `.layers` holds `.X` as well, under None."""
+    return {name: matrix for name, matrix in adata.layers.items() if name is not None}
 
 
 def _row_slices(matrix: Any) -> Iterator[slice]:

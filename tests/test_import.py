@@ -28,7 +28,7 @@ def state():
         "own handlers": repr(logging.getLogger("scribe").handlers),
         "numpy errors": repr(numpy.geterr()) + repr(numpy.get_printoptions()),
         "numpy random": repr(numpy.random.get_state()),
-        "pandas": repr([pandas.get_option(name) for name in ("display.max_rows", "mode.copy_on_write")]),
+        "pandas": repr([pandas.get_option(name) for name in ("display.max_rows", "display.max_columns")]),
         "environment": repr(sorted(os.environ.items())),
         "hooks": repr((sys.excepthook, sys.displayhook, sys.path)),
     }

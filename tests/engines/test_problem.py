@@ -217,3 +217,23 @@ def test_double_precision_is_local():
         state, _ = problem.steps(problem.initial_state(), jax.random.key(0), first=0, n=2, rate=0.05)
         assert {str(leaf.dtype) for leaf in jax.tree.leaves(state.params)} == {"float64"}
     assert jnp.zeros(()).dtype == jnp.float32
+
+
+def test_weight_decay_pulls_parameters_to_zero():
+    """Decay belongs to the arrays; a shared move has no value of its own that could decay."""
+    problem = problem_of(simulated(40))
+    decayed = make_problem(
+        problem.spec,
+        problem.counts,
+        guide=MeanField(),
+        optimizer=Optimizer(weight_decay=5.0),
+        batch_size=None,
+        stable_update=True,
+        seed=0,
+    )
+    norms = []
+    for one in (problem, decayed):
+        state, losses = one.steps(one.initial_state(), jax.random.key(0), first=0, n=20, rate=0.01)
+        assert np.isfinite(losses).all()
+        norms.append(sum(float(jnp.sum(jnp.square(x))) for x in state.params.values()))
+    assert norms[1] < 0.9 * norms[0]

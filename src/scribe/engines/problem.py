@@ -206,7 +206,8 @@ def _step(kind: _Kind, gradient: Callable[..., tuple[Array, Params]]) -> Callabl
     ) -> tuple[State, Array]:
         value, grads = gradient(state.params, key, data)
         direction, memory = transformation.update(grads, state.memory[0], state.params)
-        together, shared_memory = transformation.update(_along(moves, grads), state.memory[1])
+        slopes = _along(moves, grads)
+        together, shared_memory = transformation.update(slopes, state.memory[1], jnp.zeros_like(slopes))
         names = frozenset(name for name in state.params if name.startswith(cell_sites))
         rates = dict.fromkeys(names, _rate_of_cells(rate, data.scale) if batched else rate)
         params = {name: p - rates.get(name, rate) * direction[name] for name, p in state.params.items()}

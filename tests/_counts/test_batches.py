@@ -161,3 +161,12 @@ def test_compiled_once_for_data_of_one_shape_and_for_all_batches() -> None:
         distinct.add(float(value(here, x[batch.cells.rows], batch.join(data))))
     assert len(distinct) == 4
     assert traces[2:] == [(60,)]
+
+
+def test_disjoint_batches_divide_the_cells_alike_in_every_call() -> None:
+    batches = CellBatches(sparse_counts(0), 7, totals_suffice=True, seed=3)
+    assert batches.n_disjoint == 5
+    rows = np.asarray(batches.disjoint(0, 10).cells.rows)
+    assert rows.shape == (5, 7)
+    assert len(set(rows.ravel().tolist())) == 35
+    np.testing.assert_array_equal(batches.disjoint(2, 2).cells.rows, rows[2:4])

@@ -45,6 +45,7 @@ class CellBatches:
         self._totals = counts.totals
         self._size = batch_size
         self._seed = seed
+        self._order = np.random.default_rng(seed).permutation(counts.n_cells)
         self._rows: Ragged | None = None
         self._n_rows = 0
         if not totals_suffice:
@@ -74,9 +75,8 @@ class CellBatches:
 
     def disjoint(self, first: int, n: int) -> CellBatch:
         """As `draw`, of batches that divide the cells at random, the same in every call; a rest is left out."""
-        order = np.random.default_rng(self._seed).permutation(len(self._totals))
         starts = self._size * np.arange(first, min(first + n, self.n_disjoint))
-        return self._stack([np.sort(order[start : start + self._size]) for start in starts])
+        return self._stack([np.sort(self._order[start : start + self._size]) for start in starts])
 
     def _stack(self, chosen: list[AnyArray]) -> CellBatch:
         dtype = jnp.zeros(()).dtype

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -111,7 +112,7 @@ def test_expression_is_traded_for_capture_at_no_cost(model: str, parameterizatio
     data = full_data(counts, totals_suffice=False)
 
     def density(by: float, which: int) -> tuple[float, Floats, Floats]:
-        moved = {n: v + by * moves[n][..., which] if n in moves else v for n, v in values.items()}
+        moved = {n: jnp.asarray(v + by * moves[n][..., which] if n in moves else v) for n, v in values.items()}
         natural, offset = spec.natural(spec.working(moved)), spec.offset(moved, counts.n_cells)
         return float(log_likelihood(spec.family, natural, offset, data)), natural["log_mean"], offset
 
@@ -119,7 +120,7 @@ def test_expression_is_traded_for_capture_at_no_cost(model: str, parameterizatio
     there, log_mean_there, offset_there = density(0.01, 1)
     np.testing.assert_allclose(log_mean_there - log_mean, 0.01, rtol=0.02)
     np.testing.assert_allclose(np.median(offset_there - offset), -0.01, rtol=0.02)
-    moved_alone = {**values, **{n: v + 0.01 for n, v in values.items() if n in ("r", "mu")}}
+    moved_alone = {n: jnp.asarray(v + 0.01 if n in ("r", "mu") else v) for n, v in values.items()}
     natural, offset = spec.natural(spec.working(moved_alone)), spec.offset(moved_alone, counts.n_cells)
     alone = float(log_likelihood(spec.family, natural, offset, data))
     assert abs(there - here) < 0.02 * abs(alone - here), "nearly flat, unlike the mean on its own"

@@ -115,8 +115,8 @@ def _silent(function, count):
     return run
 
 
-@pytest.mark.parametrize("batch_size", [None, 32])
-def test_traced_once_however_many_steps_seeds_and_rates(traces, batch_size):
+@pytest.mark.parametrize(("model", "batch_size"), [("nbvcp", None), ("zinbvcp", 32)])
+def test_traced_once_however_many_steps_seeds_and_rates(traces, model, batch_size):
     """A schedule of rates, chunks of every length, another seed and data of similar size: one compilation."""
     for seed, rate in ((0, None), (1, 1e-3)):
         engine = SVI(
@@ -125,7 +125,7 @@ def test_traced_once_however_many_steps_seeds_and_rates(traces, batch_size):
             optimizer=Optimizer(step_size=rate),
             early_stopping=EarlyStopping(patience=1, warmup=0, enabled=False),
         )
-        engine.fit(resolve_spec(), simulated(), MeanField(), seed=seed)
+        engine.fit(resolve_spec(model), simulated(), MeanField(), seed=seed)
         if seed == 0:
             once = traces[0]
     assert 1 <= once <= 2, "the loop body, once per number type at most"

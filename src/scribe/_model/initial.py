@@ -12,6 +12,7 @@ captures: pooled moments are ruled by the few genes with the largest variance an
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -22,7 +23,7 @@ from scipy.special import gammaln
 
 from scribe._counts.container import Counts
 from scribe._model.spec import ModelSpec
-from scribe._types import Array, FloatArray
+from scribe._types import AnyArray, Array, FloatArray
 from scribe.priors import CaptureAnchor
 
 __all__ = ["Start", "start", "start_values"]
@@ -44,30 +45,39 @@ def _capture(spec: ModelSpec, counts: Counts) -> FloatArray:
 
 
 class Start(NamedTuple):
-    """Where a fit starts, and directions in which parameters move together.
+    """Where a fit starts, and directions in which parameters move together, on the host.
 
     ``values`` holds the starting value of every site on the real line. ``moves`` holds for every site, (..., moves),
     how its elements change when the likelihood hardly does: when all odds change at fixed means and, with capture, when
     expression is traded for capture.
     """
 
-    values: dict[str, Array]
-    moves: dict[str, Array]
+    values: dict[str, AnyArray]
+    moves: dict[str, AnyArray]
 
 
 def start(spec: ModelSpec, counts: Counts) -> Start:
     """Start of a fit, from one pass over the non-zeros."""
-    log_capture = np.log(_capture(spec, counts))
-    natural = _natural(spec, counts, np.exp(log_capture))
+    capture = _capture(spec, counts)
+    natural = _natural(spec, counts, capture)
+    dtype = jnp.zeros(()).dtype
+    on_device = {name: jnp.asarray(np.asarray(value, dtype)) for name, value in natural.items()}
+    values, moves = jax.device_get(_values_and_moves(spec, on_device, jnp.asarray(np.log(capture).astype(dtype))))
+    return Start(values, moves)
 
+
+@functools.partial(jax.jit, static_argnums=0)
+def _values_and_moves(
+    spec: ModelSpec, natural: dict[str, Array], log_capture: Array
+) -> tuple[dict[str, Array], dict[str, Array]]:
     def at(shift: Array) -> dict[str, Array]:
         odds, scale = shift if spec.family.captured else (shift[0], 0.0)
         moved = {"log_mean": natural["log_mean"] + scale, "log_odds": natural["log_odds"] - scale + odds}
         working = spec.coordinates.from_natural(moved)
-        working.update({p.name: jnp.full(counts.n_genes, _GATE_START) for p in spec.family.params})
+        working.update({p.name: jnp.full_like(moved["log_mean"], _GATE_START) for p in spec.family.params})
         values = {site.name: site.link.from_working(working[site.name]) for site in spec.sites if site.name in working}
         if spec.capture_site is not None:
-            values[spec.capture_site] = _capture_start(spec, jnp.asarray(log_capture, float) - scale)
+            values[spec.capture_site] = _capture_start(spec, log_capture - scale)
         return values
 
     none = jnp.zeros(2 if spec.family.captured else 1)
@@ -75,15 +85,15 @@ def start(spec: ModelSpec, counts: Counts) -> Start:
     if spec.capture_site is not None:
         # hardly bounded where capture is nearly complete and cannot be traded
         moves[spec.capture_site] = jnp.clip(moves[spec.capture_site], -2.0, 2.0)
-    return Start(at(none), moves)
+    return at(none), moves
 
 
-def start_values(spec: ModelSpec, counts: Counts) -> dict[str, Array]:
+def start_values(spec: ModelSpec, counts: Counts) -> dict[str, AnyArray]:
     """Starting value of every site on the real line."""
     return start(spec, counts).values
 
 
-def _natural(spec: ModelSpec, counts: Counts, capture: FloatArray) -> dict[str, Array]:
+def _natural(spec: ModelSpec, counts: Counts, capture: FloatArray) -> dict[str, FloatArray]:
     """Log mean and log odds by moments."""
     moments = counts.moments(capture)
     exposure, exposure2 = capture.sum(), np.square(capture).sum()
@@ -95,7 +105,7 @@ def _natural(spec: ModelSpec, counts: Counts, capture: FloatArray) -> dict[str, 
         log_odds = log_size - np.log(mean)
     else:
         log_odds = _shared_log_odds(counts, mean, capture)
-    return {"log_mean": jnp.asarray(np.log(mean), float), "log_odds": jnp.asarray(log_odds, float)}
+    return {"log_mean": np.log(mean), "log_odds": log_odds}
 
 
 def _shared_log_odds(counts: Counts, mean: FloatArray, capture: FloatArray) -> FloatArray:

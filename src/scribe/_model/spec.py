@@ -76,6 +76,10 @@ class ModelSpec:
             msg = f"A specification needs one prior per sampled parameter; missing {missing}, superfluous {extra}."
             raise ValueError(msg)
 
+    def __hash__(self) -> int:
+        """Lets a specification decide which compiled functions serve it."""
+        return hash(self.to_json())
+
     @property
     def params(self) -> tuple[Param, ...]:
         """All sampled parameters, in sampling order."""

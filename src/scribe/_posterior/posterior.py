@@ -83,7 +83,7 @@ class Posterior:
     def device_params(self) -> dict[str, Array]:
         """Arrays of the guide in JAX's current floating type."""
         dtype = jnp.zeros(()).dtype
-        return {name: jnp.asarray(value, dtype) for name, value in self.params.items()}
+        return {name: jnp.asarray(np.asarray(value, dtype)) for name, value in self.params.items()}
 
     def centre(self) -> dict[str, Array]:
         """Location of every site on the real line: the most probable value there."""
@@ -92,15 +92,14 @@ class Posterior:
 
     def draws(self, key: Key, n_draws: int) -> dict[str, Array]:
         """Draws of every site on the real line, (draws, ...) each."""
-        raw = self.guide.draw(key, self.device_params(), n_draws=n_draws)
-        return {site.name: raw[latent_name(site.name)] for site in self.spec.sites}
+        return _draws(self.spec, self.guide, n_draws, self.device_params(), key)
 
     def draw_one_by_one(self, key: Key, n_draws: int) -> Iterator[dict[str, Array]]:
         """The draws of `draws` singly, so that no more than one is in memory; equal to none of its arrays."""
         params = self.device_params()
         for number in range(n_draws):
-            raw = _one_draw(self.guide, params, jax.random.fold_in(key, number))
-            yield {site.name: raw[latent_name(site.name)][0] for site in self.spec.sites}
+            draws = _draws(self.spec, self.guide, 1, params, jax.random.fold_in(key, number))
+            yield {name: draw[0] for name, draw in draws.items()}
 
     def parameters(self, values: Mapping[str, Array]) -> Parameters:
         """Natural parameters and offsets from one value of every site on the real line."""
@@ -108,11 +107,7 @@ class Posterior:
 
     def readable(self, values: Mapping[str, Array]) -> dict[str, Array]:
         """Named quantities from values with any number of leading draw axes."""
-        leading = next(iter(values.values())).ndim - len(self.spec.sites[0].axes)
-        function: Callable[[Mapping[str, Array]], dict[str, Array]] = self.spec.readable
-        for _ in range(leading):
-            function = jax.vmap(function)
-        return function(values)
+        return _readable(self.spec, dict(values))
 
     def distributions(self) -> dict[str, dist.Distribution]:
         """Posterior distribution of every sampled parameter, on its own scale."""
@@ -127,20 +122,22 @@ class Posterior:
 
     def summaries(self, key: Key, *, n_draws: int = 1000, block: int = 50) -> dict[str, Summary]:
         """Posterior mean and standard deviation of every named quantity, streamed over draws."""
-        totals: dict[str, Array] = {}
-        squares: dict[str, Array] = {}
+        params = self.device_params()
         centre = self.readable(self.centre())
+        totals = {name: np.zeros(value.shape) for name, value in centre.items()}
+        squares = {name: np.zeros(value.shape) for name, value in centre.items()}
         for first in range(0, n_draws, block):
-            values = self.draws(jax.random.fold_in(key, first), min(block, n_draws - first))
-            for name, draws in self.readable(values).items():
-                difference = draws - centre[name][None]
-                totals[name] = totals.get(name, 0.0) + jnp.sum(difference, axis=0)
-                squares[name] = squares.get(name, 0.0) + jnp.sum(jnp.square(difference), axis=0)
+            n_here = min(block, n_draws - first)
+            values = _draws(self.spec, self.guide, n_here, params, jax.random.fold_in(key, first))
+            for name, (total, square) in jax.device_get(_sums(self.spec, values, centre)).items():
+                totals[name] += total
+                squares[name] += square
         out = {}
         for name, total in totals.items():
             shift = total / n_draws
-            variance = jnp.maximum(squares[name] / n_draws - jnp.square(shift), 0.0) * n_draws / max(n_draws - 1, 1)
-            out[name] = Summary(np.asarray(centre[name] + shift), np.asarray(jnp.sqrt(variance)))
+            variance = np.maximum(squares[name] / n_draws - np.square(shift), 0.0) * n_draws / max(n_draws - 1, 1)
+            dtype = centre[name].dtype
+            out[name] = Summary((np.asarray(centre[name]) + shift).astype(dtype), np.sqrt(variance).astype(dtype))
         return out
 
     def quantiles(self, key: Key, q: tuple[float, ...], *, n_draws: int, block: int = 2048) -> dict[str, FloatArray]:
@@ -157,6 +154,23 @@ class Posterior:
         return {name: np.concatenate(p, axis=-1) if p[0].ndim > 1 else p[0] for name, p in parts.items()}
 
 
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _draws(spec: ModelSpec, guide: Guide, n_draws: int, params: dict[str, Array], key: Key) -> dict[str, Array]:
+    raw = guide.draw(key, params, n_draws=n_draws)
+    return {site.name: raw[latent_name(site.name)] for site in spec.sites}
+
+
 @functools.partial(jax.jit, static_argnums=0)
-def _one_draw(guide: Guide, params: dict[str, Array], key: Key) -> dict[str, Array]:
-    return guide.draw(key, params, n_draws=1)
+def _readable(spec: ModelSpec, values: dict[str, Array]) -> dict[str, Array]:
+    function: Callable[[dict[str, Array]], dict[str, Array]] = spec.readable
+    first = spec.sites[0]
+    for _ in range(values[first.name].ndim - len(first.axes)):
+        function = jax.vmap(function)
+    return function(values)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _sums(spec: ModelSpec, values: dict[str, Array], centre: dict[str, Array]) -> dict[str, tuple[Array, Array]]:
+    """Sums over draws of the distance to the centre and of its square, by quantity."""
+    difference = {name: draw - centre[name][None] for name, draw in _readable(spec, values).items()}
+    return {name: (jnp.sum(d, axis=0), jnp.sum(jnp.square(d), axis=0)) for name, d in difference.items()}

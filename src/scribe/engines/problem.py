@@ -54,7 +54,7 @@ class _Kind:
     them as long as the function lives, and a process that fits hundreds of data sets would run out of memory maps.
     """
 
-    spec_json: str
+    spec: ModelSpec
     n_genes: int
     guide: Guide
     optimizer: Optimizer
@@ -66,9 +66,12 @@ class _Kind:
 class _Compiled(NamedTuple):
     """Compiled functions of one kind of problem.
 
-    ``advance`` runs a chunk of steps, ``losses`` evaluates minibatches, ``loss_and_gradient`` the data at hand.
+    ``begin`` makes the first state, ``is_finite`` tells whether one is usable, ``advance`` runs a chunk of steps,
+    ``losses`` evaluates minibatches, ``loss_and_gradient`` the data at hand.
     """
 
+    begin: Callable[[Params, Params], State]
+    is_finite: Callable[[Params], Array]
     advance: Callable[..., tuple[State, Array]]
     losses: Callable[[Params, Key, CountData, Any], Array]
     loss_and_gradient: Callable[[Params, Key, CountData], tuple[Array, Params]]
@@ -100,8 +103,11 @@ class Problem:
 
     def initial_state(self) -> State:
         """State before the first step."""
-        transformation = self.optimizer.transformation()
-        return State(self.start, (transformation.init(self.start), transformation.init(_along(self.moves, self.start))))
+        return self.compiled.begin(self.start, self.moves)
+
+    def is_finite(self, state: State) -> bool:
+        """Whether all trainable arrays of a state are finite."""
+        return bool(self.compiled.is_finite(state.params))
 
     def steps(self, state: State, key: Key, *, first: int, n: int, rate: float) -> tuple[State, FloatArray]:
         """Run ``n`` steps starting at step number ``first``; keys and batches depend on the step number alone."""
@@ -150,13 +156,17 @@ class Problem:
         """Expand rows shared by a group of cells to one row per cell."""
         if self.groups is None:
             return params
-        return {name: v[self.groups] if self.is_cell(name) else v for name, v in params.items()}
+        return self._take(self.groups, params)
 
     def from_cells(self, params: Params) -> Params:
         """Undo `per_cell`: of every group, the row of its first cell."""
         if self.first is None:
             return params
-        return {name: v[self.first] if self.is_cell(name) else v for name, v in params.items()}
+        return self._take(self.first, params)
+
+    def _take(self, rows: IntArray, params: Params) -> Params:
+        # by numpy, which has nothing to compile
+        return {n: jnp.asarray(np.asarray(v)[rows]) if self.is_cell(n) else v for n, v in params.items()}
 
 
 def _example(data: CountData, batches: CellBatches | None, number: int) -> CountData:
@@ -190,6 +200,13 @@ def _along(moves: Params, gradient: Params) -> Array:
     """Slope of the loss along every shared move, (moves,)."""
     slopes = [gradient[name].ravel() @ move.reshape(-1, move.shape[-1]) for name, move in moves.items()]
     return sum(slopes, jnp.zeros(slopes[0].shape if slopes else (0,), jnp.zeros(()).dtype))
+
+
+def _begin(optimizer: Optimizer, params: Params, moves: Params) -> State:
+    transformation = optimizer.transformation()
+    state = State(params, (transformation.init(params), transformation.init(_along(moves, params))))
+    # a weak type becomes a strong one in the first step, and the steps would be compiled again
+    return jax.tree.map(lambda x: jax.lax.convert_element_type(x, x.dtype), state)
 
 
 def _all_finite(*trees: Any) -> Array:
@@ -226,7 +243,7 @@ def _step(kind: _Kind, gradient: Callable[..., tuple[Array, Params]]) -> Callabl
 @functools.lru_cache(maxsize=32)
 def _compile(kind: _Kind) -> _Compiled:
     """Functions shared by all fits of one kind; the data are their arguments, so that nothing of them is kept."""
-    model = build(ModelSpec.from_json(kind.spec_json), n_genes=kind.n_genes)
+    model = build(kind.spec, n_genes=kind.n_genes)
     guide = kind.guide.build(kind.sites)
     elbo = Trace_ELBO(sum_sites=False)
 
@@ -271,7 +288,13 @@ def _compile(kind: _Kind) -> _Compiled:
         keys = jax.random.split(key, batches.scale.shape[0])
         return jax.lax.map(lambda one: loss(params, one[0], one[1].join(data)), (keys, batches))
 
-    return _Compiled(jax.jit(advance, static_argnames="size"), jax.jit(losses), jax.jit(gradient))
+    return _Compiled(
+        jax.jit(functools.partial(_begin, kind.optimizer)),
+        jax.jit(_all_finite),
+        jax.jit(advance, static_argnames="size"),
+        jax.jit(losses),
+        jax.jit(gradient),
+    )
 
 
 def make_problem(
@@ -301,7 +324,7 @@ def make_problem(
     n_rows = counts.n_cells if first is None else len(first)
     params = guide.init(sites, {latent_name(name): value for name, value in start.items()}, n_cells=n_rows)
     kind = _Kind(
-        spec.to_json(),
+        spec,
         counts.n_genes,
         guide,
         # the rate is an argument of the compiled steps: fits that differ only in it share them
@@ -321,7 +344,7 @@ def make_problem(
         first,
         params,
         # the slope along a direction of all cells is too noisy on a few of them
-        {} if batched else {latent_name(name) + LOC: move for name, move in moves.items()},
+        {} if batched else {latent_name(name) + LOC: jnp.asarray(move) for name, move in moves.items()},
         _compile(kind),
         _CHUNK if batches is None else _batch_chunk(example),
     )

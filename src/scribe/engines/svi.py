@@ -8,7 +8,6 @@ from numbers import Integral
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from scribe._counts.container import Counts
@@ -163,7 +162,7 @@ class _Run:
         bad = ~np.isfinite(losses)
         if np.mean(bad) > (_MAX_SKIPPED if self.engine.stable_update else 0.0):
             return True
-        return not all(bool(jnp.all(jnp.isfinite(p))) for p in state.params.values())
+        return not self.problem.is_finite(state)
 
     def _back(self, now: Snapshot, safe: Snapshot | None, losses: FloatArray) -> Snapshot:
         """Go back to the last good state at half the learning rate, or give up with a diagnosis."""
@@ -232,4 +231,4 @@ class _Run:
     def _finish(self, now: Snapshot) -> Fit:
         params = self.problem.per_cell(now.best if self.rule.restore_best else now.state.params)
         verdict = now.tracker.verdict(now.step, retries=now.retries, rate=self._rate(now))
-        return Fit(jax.tree.map(jnp.asarray, params), now.tracker.history, verdict, self.seed)
+        return Fit(params, now.tracker.history, verdict, self.seed)

@@ -12,7 +12,7 @@ from numpyro import handlers
 
 from scribe._counts.data import CountData
 from scribe._model.build import Model
-from scribe._types import Array, Key, Params
+from scribe._types import AnyArray, Array, Key, Params
 
 __all__ = ["Guide", "GuideFunction", "Latent", "latent_sites"]
 
@@ -47,7 +47,7 @@ class Guide(ABC):
     """A variational family. Its state is nothing but named arrays."""
 
     @abstractmethod
-    def init(self, sites: tuple[Latent, ...], start: Mapping[str, Array], *, n_cells: int) -> Params:
+    def init(self, sites: tuple[Latent, ...], start: Mapping[str, AnyArray], *, n_cells: int) -> Params:
         """Trainable arrays for the given sites, starting at the given values on the real line."""
 
     @abstractmethod

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro
 from numpyro import handlers
 
 from scribe._counts.data import CountData
-from scribe._types import Array, Key, Params
+from scribe._types import AnyArray, Array, Key, Params
 from scribe.guides._base import Guide, GuideFunction, Latent, param
 from scribe.guides._pathwise import PathwiseNormal
 
@@ -36,14 +38,14 @@ class MeanField(Guide):
 
     init_scale: float = 0.1
 
-    def init(self, sites: tuple[Latent, ...], start: Mapping[str, Array], *, n_cells: int) -> Params:
+    def init(self, sites: tuple[Latent, ...], start: Mapping[str, AnyArray], *, n_cells: int) -> Params:
         """Locations at the start values, scales at ``init_scale``."""
         params: Params = {}
         for site in sites:
             shape = (n_cells,) if site.plate == "cells" else site.shape
-            loc = jnp.broadcast_to(jnp.asarray(start[site.name]), shape)
-            params[site.name + LOC] = loc
-            params[site.name + LOG_SCALE] = jnp.full_like(loc, jnp.log(self.init_scale))
+            loc = np.broadcast_to(start[site.name], shape)
+            params[site.name + LOC] = jnp.asarray(loc)
+            params[site.name + LOG_SCALE] = jnp.asarray(np.full_like(loc, math.log(self.init_scale)))
         return params
 
     def build(self, sites: tuple[Latent, ...]) -> GuideFunction:

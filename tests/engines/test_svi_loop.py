@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import textwrap
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -100,7 +100,9 @@ def test_a_process_killed_for_good_leaves_a_checkpoint_that_is_used(counts, tmp_
     """
     np.save(tmp_path / "counts.npy", counts.rows(slice(None)))
     command = [sys.executable, "-c", textwrap.dedent(script), tmp_path / "counts.npy", tmp_path / "run"]
-    killed = subprocess.run(command, check=False, capture_output=True)
+    # compiled like this process, for the same bits
+    variables = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    killed = subprocess.run(command, check=False, capture_output=True, env=variables)
     assert killed.returncode == -9, killed.stderr.decode()
     continued = fit(counts, n_steps=300, checkpoint_dir=tmp_path / "run")
     assert same(fit(counts, n_steps=300), continued)
@@ -121,16 +123,18 @@ def test_continuing_appends_losses_and_lowers_them(counts):
 
 
 def test_minibatch_loss_is_unbiased(counts):
-    """With parameters held still, the mean over many minibatches is the full loss (standard error 1e-3 of it)."""
+    """With parameters held still, the mean over many minibatches is that of the full loss."""
     for model in ("nbvcp", "zinbvcp"):
-        spec, means = resolve_spec(model), []
+        spec, losses = resolve_spec(model), []
         for size in (None, 15):
             problem = make_problem(
                 spec, counts, guide=MeanField(1e-4), optimizer=Optimizer(), batch_size=size, stable_update=True, seed=0
             )
-            losses = [
-                problem.loss_and_gradient(problem.start, jax.random.key(i), problem.example(i))[0]
-                for i in range(1 if size is None else 400)
+            here = [
+                problem.loss_and_gradient(problem.start, jax.random.key(i), problem.example(i))[0] for i in range(400)
             ]
-            means.append(float(jnp.mean(jnp.asarray(losses))))
-        assert means[1] == pytest.approx(means[0], rel=6e-3)
+            losses.append(np.asarray(here, np.float64))
+        full, batched = losses
+        error = np.std(batched) / np.sqrt(batched.size)
+        assert error < 4e-3 * full.mean(), "sharp enough to see a wrong scale"
+        assert abs(batched.mean() - full.mean()) < 4 * error

@@ -12,7 +12,7 @@ from numpyro.infer import Trace_ELBO
 from scipy import stats
 
 from scribe.guides import Latent, MeanField
-from scribe.guides._pathwise import PathwiseNormal
+from scribe.guides._pathwise import PathwiseNormal, standard_normals
 
 pytestmark = pytest.mark.loose_promotion
 
@@ -28,7 +28,9 @@ def model():
 
 def guide():
     loc, log_scale = numpyro.param("loc", jnp.zeros(())), numpyro.param("log_scale", jnp.zeros(()))
-    numpyro.sample("z", PathwiseNormal(loc, jnp.exp(log_scale)))
+    key = numpyro.prng_key()
+    noise = standard_normals(key, [()], loc.dtype)[0]
+    numpyro.sample("z", PathwiseNormal(loc, jnp.exp(log_scale), noise), rng_key=key)
 
 
 def bound(params, key):
@@ -69,7 +71,24 @@ def test_gradient_vanishes_where_the_guide_is_the_posterior():
 
 def test_density_is_the_normal_one():
     x = np.linspace(-3, 3, 7, dtype=np.float32)
-    np.testing.assert_allclose(PathwiseNormal(0.5, 2.0).log_prob(x), stats.norm.logpdf(x, 0.5, 2.0), rtol=1e-5)
+    density = PathwiseNormal(0.5, 2.0, 0.0).log_prob(x)
+    np.testing.assert_allclose(density, stats.norm.logpdf(x, 0.5, 2.0), rtol=1e-5)
+
+
+def test_noise_is_normal_and_independent_between_arrays():
+    shapes = [(700,), (), (50, 30)]
+    arrays = standard_normals(jax.random.key(0), shapes, jnp.zeros(()).dtype)
+    assert [a.shape for a in arrays] == shapes
+    flat = np.concatenate([np.ravel(a) for a in arrays])
+    assert len(np.unique(flat)) == len(flat)
+    assert stats.kstest(flat, "norm").pvalue > 1e-3
+
+
+def test_a_draw_uses_the_given_noise_and_is_one():
+    normal = PathwiseNormal(jnp.asarray([1.0, 2.0]), jnp.asarray(0.5), jnp.asarray([0.0, -2.0]))
+    np.testing.assert_array_equal(normal.sample(jax.random.key(0)), [1.0, 1.0])
+    with pytest.raises(ValueError, match=r"not of \(3,\)"):
+        normal.sample(jax.random.key(0), (3,))
 
 
 def test_initial_scale():

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro
@@ -15,7 +15,7 @@ from numpyro import handlers
 from scribe._counts.data import CountData
 from scribe._types import AnyArray, Array, Key, Params
 from scribe.guides._base import Guide, GuideFunction, Latent, param
-from scribe.guides._pathwise import PathwiseNormal
+from scribe.guides._pathwise import PathwiseNormal, standard_normals
 
 __all__ = ["LOC", "LOG_SCALE", "MeanField"]
 
@@ -52,20 +52,20 @@ class MeanField(Guide):
         """One normal site per latent site; per-cell ones read the rows of the cells at hand."""
 
         def guide(data: CountData) -> None:
-            for site in sites:
-                loc, log_scale = param(site.name + LOC), param(site.name + LOG_SCALE)
-                if site.plate == "cells":
-                    loc, log_scale = loc[data.cells.rows], log_scale[data.cells.rows]
-                    with (
-                        numpyro.plate("cells", loc.shape[0]),
-                        handlers.scale(scale=data.scale * data.cells.weight),
-                    ):
-                        numpyro.sample(site.name, PathwiseNormal(loc, jnp.exp(log_scale)))
-                elif site.plate is not None:
-                    with numpyro.plate(site.plate, site.shape[-1]):
-                        numpyro.sample(site.name, PathwiseNormal(loc, jnp.exp(log_scale)))
-                else:
-                    numpyro.sample(site.name, PathwiseNormal(loc, jnp.exp(log_scale)))
+            def read(site: Latent, suffix: str) -> Array:
+                value = param(site.name + suffix)
+                return value[data.cells.rows] if site.plate == "cells" else value
+
+            key = numpyro.prng_key()
+            arrays = [(read(site, LOC), read(site, LOG_SCALE)) for site in sites]
+            noises = standard_normals(key, [loc.shape for loc, _ in arrays], arrays[0][0].dtype)
+            for site, (loc, log_scale), noise in zip(sites, arrays, noises, strict=True):
+                with contextlib.ExitStack() as stack:
+                    if site.plate is not None:
+                        stack.enter_context(numpyro.plate(site.plate, loc.shape[-1]))
+                    if site.plate == "cells":
+                        stack.enter_context(handlers.scale(scale=data.scale * data.cells.weight))
+                    numpyro.sample(site.name, PathwiseNormal(loc, jnp.exp(log_scale), noise), rng_key=key)
 
         return guide
 
@@ -76,9 +76,9 @@ class MeanField(Guide):
     def draw(self, key: Key, params: Mapping[str, Array], *, n_draws: int) -> dict[str, Array]:
         """Independent normal draws."""
         names = sorted(name.removesuffix(LOC) for name in params if name.endswith(LOC))
-        draws = {}
-        for name, site_key in zip(names, jax.random.split(key, len(names)), strict=True):
-            loc, log_scale = params[name + LOC], params[name + LOG_SCALE]
-            noise = jax.random.normal(site_key, (n_draws, *loc.shape), loc.dtype)
-            draws[name] = loc[None] + jnp.exp(log_scale)[None] * noise
-        return draws
+        locs = [params[name + LOC] for name in names]
+        noises = standard_normals(key, [(n_draws, *loc.shape) for loc in locs], locs[0].dtype)
+        return {
+            name: loc[None] + jnp.exp(params[name + LOG_SCALE])[None] * noise
+            for name, loc, noise in zip(names, locs, noises, strict=True)
+        }

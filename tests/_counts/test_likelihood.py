@@ -37,7 +37,10 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*are kept:scribe._counts.checks.CountsWarning")
+pytestmark = [
+    pytest.mark.optimized,
+    pytest.mark.filterwarnings("ignore:.*are kept:scribe._counts.checks.CountsWarning"),
+]
 
 TOLERANCE = {np.float32: 1e-5, np.float64: 1e-9}
 FILES = ("pbmc_facs", "pbmc_ifnb", "kang_multisample", "RNAmix_celseq2", "sc_celseq2", "sc_dropseq")
@@ -425,7 +428,7 @@ def test_blocks_of_non_zeros_are_all_of_them(monkeypatch: pytest.MonkeyPatch) ->
     arguments = (natural, jnp.asarray(rng.normal(-1, 0.3, 300), jnp.float32), data)
     whole = WITH_GRADIENT(family, *arguments)
     assert data.non_zeros is not None
-    monkeypatch.setattr(likelihood, "_BLOCK", 8)
+    monkeypatch.setattr(likelihood, "_rows_at_once", lambda: 8)
     assert data.non_zeros.value.shape[0] > 16
     blocks = WITH_GRADIENT(family, *arguments)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-3), whole, blocks)

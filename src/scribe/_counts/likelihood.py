@@ -186,15 +186,17 @@ def _corrections(family: ElementwisePmf, natural: Natural, offset: Array, non_ze
     return family.correction(non_zeros.value, here, _offset_of_entries(offset, non_zeros))
 
 
-_BLOCK = 8192
-"""Rows of non-zeros worked on at a time: what they need then stays in the processor's cache."""
+def _rows_at_once() -> int:
+    """Rows of non-zeros worked on at a time: on a CPU what they need then stays in its cache, others want much work."""
+    return 2**13 if jax.default_backend() == "cpu" else 2**18
 
 
 def _sum_of_corrections(family: ElementwisePmf, natural: Natural, offset: Array, non_zeros: NonZeros) -> Array:
     """Sum of the corrections, block by block; the gradient computes a block anew rather than keep it in memory."""
     n_rows = non_zeros.value.shape[0]
-    block = min(n_rows & -n_rows, _BLOCK)  # padded lengths are multiples of a large power of two
-    if n_rows <= _BLOCK or 8 * block < _BLOCK:
+    most = _rows_at_once()
+    block = min(n_rows & -n_rows, most)  # padded lengths are multiples of a large power of two
+    if n_rows <= most or 8 * block < most:
         return block_sum(_corrections(family, natural, offset, non_zeros))
     blocks = jax.tree.map(lambda x: x.reshape(-1, block, x.shape[1]), non_zeros)
     one = jax.checkpoint(lambda rows: block_sum(_corrections(family, natural, offset, rows)))

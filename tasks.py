@@ -75,7 +75,8 @@ def test(options: argparse.Namespace) -> int:
     """Run the tests; pytest's summary is the last thing printed."""
     environment(reuse=options.reuse)
     install("--editable", ".[test]")
-    return run(PYTHON, "-m", "pytest", "-n", "2")
+    # a file at a time, so that tests of one file share what they compile
+    return run(PYTHON, "-m", "pytest", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
 
 
 def main() -> int:

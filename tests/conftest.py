@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 os.environ["MPLBACKEND"] = "Agg"
+# what is bit-identical on a CPU is so on a GPU under this flag alone
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_gpu_deterministic_ops=true"
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -32,6 +34,18 @@ def strict_promotion(request: pytest.FixtureRequest) -> Iterator[None]:
         return
     with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
         yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick_compilation(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Compile with few optimisations, which halves the time of the tests.
+
+    Modules that test accuracy to the last digits, or spend their time in long fits, are marked `optimized`.
+    """
+    optimized = any(mark.name == "optimized" for mark in request.node.iter_markers())
+    jax.config.update("jax_disable_most_optimizations", not optimized)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="session")

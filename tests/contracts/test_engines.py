@@ -46,7 +46,7 @@ def test_every_engine_is_tested():
 @pytest.mark.parametrize("model", MODELS)
 def test_contract(engine, model, counts):
     spec = resolve_spec(**MODELS[model])
-    fit = ENGINES[engine].fit(spec, counts, MeanField(), seed=3)
+    fit = ENGINES[engine].fit(spec, counts, MeanField(init_scale=0.5), seed=3)
     lengths = {"gene": (N_GENES,), "cell": (N_CELLS,)}
     expected = {
         latent_name(site.name) + suffix: lengths[site.axes[0]] if site.axes else ()

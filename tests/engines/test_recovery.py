@@ -88,7 +88,8 @@ def test_a_rate_too_high_is_lowered_until_it_works(counts, stable_update, caplog
     assert fit.verdict.rate == pytest.approx(0.05 / 2**fit.verdict.retries)
     assert "the loss was not finite" in fit.verdict.reason
     assert all(np.isfinite(value).all() for value in fit.params.values())
-    assert np.isfinite(fit.losses).all()
+    skipped = ~np.isfinite(fit.losses)
+    assert skipped.mean() <= (0.5 if stable_update else 0.0)
 
 
 def test_a_hopeless_rate_is_an_error_with_the_remedy(counts):

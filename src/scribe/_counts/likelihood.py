@@ -115,14 +115,21 @@ def _node_weights(cell_weight: Array, offset: Array) -> Array:
     degrees = np.arange(len(angles))
     to_coefficients = np.cos(np.outer(degrees, angles)) * np.where(degrees == 0, 1.0, 2.0)[:, None] / len(angles)
     middle, half = _interval(offset)
-    t = (offset - middle) / half
-
-    def next_polynomial(last: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], Array]:
-        before, here = last
-        return (here, 2.0 * t * here - before), before
-
-    _, polynomials = jax.lax.scan(next_polynomial, (jnp.ones_like(t), t), length=len(angles))
+    polynomials = _chebyshev((offset - middle) / half, n=len(angles))
     return _matmul(_matmul(polynomials, cell_weight), jnp.asarray(to_coefficients, offset.dtype))
+
+
+def _chebyshev(t: Array, *, n: int) -> Array:
+    """Values of the first ``n`` Chebyshev polynomials, (n, cells).
+
+    By ``T[m+j] = 2 T[m] T[j] - T[m-j]`` for all j up to m: the number known doubles with every operation.
+    """
+    known = jnp.stack([jnp.ones_like(t), t])
+    while len(known) < n:
+        m = len(known) - 1
+        more = min(m, n - len(known))
+        known = jnp.concatenate([known, 2.0 * known[m][None] * known[1 : more + 1] - known[::-1][1 : more + 1]])
+    return known
 
 
 @jax.custom_jvp

@@ -60,9 +60,7 @@ def our_fit(counts: Counts, *, draws: int) -> tuple[np.ndarray, float, int]:
     start = time.perf_counter()
     fitted = engine.fit(spec, counts, MeanField(), seed=0)
     seconds = time.perf_counter() - start
-    problem = make_problem(
-        spec, counts, guide=MeanField(), optimizer=engine.optimizer, batch_size=None, stable_update=True, seed=0
-    )
+    problem = make_problem(spec, counts, MeanField())
     params = problem.from_cells(fitted.params)
     keys = jax.random.split(jax.random.key(1), draws)
     losses = [problem.loss_and_gradient(params, key, problem.data)[0] for key in keys]

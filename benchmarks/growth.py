@@ -106,9 +106,7 @@ def timed_fit(counts: Counts | Statistics) -> dict[str, float]:
     """Seconds and steps of a default fit to convergence, and of its compilation."""
     spec, engine = resolve_spec(), SVI()
     start = time.perf_counter()
-    problem = make_problem(
-        spec, counts, guide=MeanField(), optimizer=engine.optimizer, batch_size=None, stable_update=True, seed=0
-    )
+    problem = make_problem(spec, counts, MeanField())
     import jax
 
     jax.block_until_ready(problem.steps(problem.initial_state(), jax.random.key(0), first=0, n=100, rate=1e-3))

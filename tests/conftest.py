@@ -86,6 +86,19 @@ def small_check(small_fit: AnnData) -> AnnData:
     return scribe.tl.ppc(small_fit, n_samples=12, n_genes=6, copy=True)
 
 
+@pytest.fixture(params=["h5ad", "zarr"])
+def through_file(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[AnnData], AnnData]:
+    """Write an AnnData to a file, of either format in turn, and read it back."""
+    import anndata
+
+    def make(adata: AnnData) -> AnnData:
+        path = tmp_path / f"a.{request.param}"
+        getattr(adata, f"write_{request.param}")(path)
+        return getattr(anndata, f"read_{request.param}")(path)
+
+    return make
+
+
 @pytest.fixture(scope="session")
 def made_fit() -> Callable[..., AnnData]:
     """Simulated counts with a posterior written beside them, of any model and at once: nothing is optimised."""

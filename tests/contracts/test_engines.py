@@ -9,7 +9,7 @@ import pytest
 from scribe import engines
 from scribe._counts.container import Counts
 from scribe._model.resolve import resolve_spec
-from scribe.engines import SVI, EarlyStopping, Optimizer, Verdict
+from scribe.engines import SVI, EarlyStopping, Verdict
 from scribe.engines.problem import make_problem
 from scribe.guides import MeanField
 from scribe.guides.mean_field import LOC, LOG_SCALE
@@ -72,9 +72,7 @@ def test_a_minibatch_fit_reaches_the_bound_of_a_full_one(model, batch_size):
     for size in (None, batch_size):
         fit = SVI(batch_size=size).fit(spec, counts, MeanField(), seed=0)
         assert fit.verdict.converged
-        problem = make_problem(
-            spec, counts, guide=MeanField(), optimizer=Optimizer(), batch_size=None, stable_update=True, seed=0
-        )
+        problem = make_problem(spec, counts, MeanField())
         keys = jax.random.split(jax.random.key(0), 100)
         params = problem.from_cells(fit.params)
         losses = [float(problem.loss_and_gradient(params, key, problem.data)[0]) for key in keys]

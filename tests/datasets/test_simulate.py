@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import tracemalloc
 
-import anndata as ad
 import jax
 import numpy as np
 import pandas as pd
@@ -55,16 +54,9 @@ def test_structure_and_truth(model, options):
     assert truth.index.equals(adata.var_names)
 
 
-@pytest.mark.parametrize("suffix", ["h5ad", "zarr"])
-def test_truth_survives_files(tmp_path, suffix):
+def test_truth_survives_files(through_file):
     adata = simulate(30, 10, "zinbvcp")
-    path = tmp_path / f"a.{suffix}"
-    if suffix == "h5ad":
-        adata.write_h5ad(path)
-        back = ad.read_h5ad(path)
-    else:
-        adata.write_zarr(path)
-        back = ad.read_zarr(path)
+    back = through_file(adata)
     pd.testing.assert_frame_equal(back.varm["truth"], adata.varm["truth"], check_names=False, check_index_type=False)
     np.testing.assert_array_equal(back.obs["truth_capture"], adata.obs["truth_capture"])
     assert back.uns["truth"]["spec"] == adata.uns["truth"]["spec"]

@@ -8,8 +8,11 @@ import numpy as np
 import optax
 import pytest
 
-from scribe.engines import Optimizer
+from scribe._counts.container import Counts
+from scribe._model.resolve import resolve_spec
+from scribe.engines import SVI, EarlyStopping, Optimizer
 from scribe.engines.optimizers import OPTIMIZERS
+from scribe.guides import MeanField
 
 pytestmark = pytest.mark.loose_promotion
 
@@ -76,3 +79,16 @@ def test_rate_is_scheduled_unless_given():
 def test_errors(config, error, message):
     with pytest.raises(error, match=message):
         Optimizer.from_config(config)
+
+
+@pytest.mark.parametrize(
+    "config", [{"name": name} for name in OPTIMIZERS] + [{"weight_decay": 0.1, "grad_clip_norm": 50.0}]
+)
+def test_a_fit_gets_better_with_every_one(config):
+    rng = np.random.default_rng(0)
+    counts = Counts.from_matrix(rng.poisson(rng.gamma(2.0, 2.0, (30, 6))))
+    engine = SVI(n_steps=200, optimizer=Optimizer.from_config(config), early_stopping=EarlyStopping(enabled=False))
+    fit = engine.fit(resolve_spec("nbdm"), counts, MeanField(init_scale=0.5), seed=0)
+    assert np.isfinite(fit.losses).all()
+    assert fit.losses[-50:].mean() < fit.losses[:5].mean()
+    assert not fit.verdict.retries

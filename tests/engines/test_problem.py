@@ -27,15 +27,8 @@ def simulated(n_cells=300, n_genes=6, *, seed=0, rate=2.0) -> Counts:
 
 
 def problem_of(counts, model=None, *, batch_size=None, stable_update=True, **options):
-    return make_problem(
-        resolve_spec(model, **options),
-        counts,
-        guide=MeanField(),
-        optimizer=Optimizer(),
-        batch_size=batch_size,
-        stable_update=stable_update,
-        seed=0,
-    )
+    spec = resolve_spec(model, **options)
+    return make_problem(spec, counts, MeanField(), batch_size=batch_size, stable_update=stable_update)
 
 
 @pytest.mark.parametrize("options", [{}, {"parameterization": "mean_odds"}, {"priors": {"organism": "human"}}])
@@ -222,15 +215,7 @@ def test_double_precision_is_local():
 def test_weight_decay_pulls_parameters_to_zero():
     """Decay belongs to the arrays; a shared move has no value of its own that could decay."""
     problem = problem_of(simulated(40))
-    decayed = make_problem(
-        problem.spec,
-        problem.counts,
-        guide=MeanField(),
-        optimizer=Optimizer(weight_decay=5.0),
-        batch_size=None,
-        stable_update=True,
-        seed=0,
-    )
+    decayed = make_problem(problem.spec, problem.counts, MeanField(), optimizer=Optimizer(weight_decay=5.0))
     norms = []
     for one in (problem, decayed):
         state, losses = one.steps(one.initial_state(), jax.random.key(0), first=0, n=20, rate=0.01)

@@ -31,18 +31,6 @@ def counts() -> Counts:
     return Counts.from_matrix(matrix, gene_names=np.asarray(GENES), cell_names=np.asarray(CELLS))
 
 
-def problem_of(counts, model="nbvcp"):
-    return make_problem(
-        resolve_spec(model),
-        counts,
-        guide=MeanField(),
-        optimizer=Optimizer(),
-        batch_size=None,
-        stable_update=True,
-        seed=0,
-    )
-
-
 @pytest.mark.parametrize(
     ("site", "index", "named", "others"),
     [
@@ -53,7 +41,7 @@ def problem_of(counts, model="nbvcp"):
     ],
 )
 def test_the_place_is_named_by_site_and_gene_or_cell(counts, site, index, named, others):
-    problem = problem_of(counts, "zinbvcp")
+    problem = make_problem(resolve_spec("zinbvcp"), counts, MeanField())
     name = latent_name(site) + "_loc"
     params = {**problem.start, name: problem.start[name].at[index].set(np.nan)}
     where = where_not_finite(problem, params, jax.random.key(0), step=5)
@@ -62,7 +50,7 @@ def test_the_place_is_named_by_site_and_gene_or_cell(counts, site, index, named,
 
 
 def test_a_start_without_hope_is_an_error_at_once(counts):
-    problem = problem_of(counts)
+    problem = make_problem(resolve_spec(), counts, MeanField())
     name = latent_name("r") + "_loc"
     bad = {**problem.per_cell(problem.start), name: problem.start[name].at[3].set(np.nan)}
     earlier = Fit(bad, np.zeros(0), Verdict(converged=False, reason="", steps=0, loss=np.inf, slope=0.0), 0)

@@ -85,17 +85,10 @@ def test_copy_leaves_the_object_alone(adata):
     assert "scribe_denoised" not in adata.uns
 
 
-@pytest.mark.parametrize("suffix", ["h5ad", "zarr"])
-def test_file_round_trip(adata, tmp_path, suffix):
+def test_file_round_trip(adata, through_file):
     scribe.tl.denoise(adata, n_samples=0)
     scribe.tl.denoise(adata, n_samples=0, genes=["gene1"], key_added="one", sd=True)
-    path = tmp_path / f"a.{suffix}"
-    if suffix == "h5ad":
-        adata.write_h5ad(path)
-        back = ad.read_h5ad(path)
-    else:
-        adata.write_zarr(path)
-        back = ad.read_zarr(path)
+    back = through_file(adata)
     np.testing.assert_array_equal(back.layers["scribe_denoised"], adata.layers["scribe_denoised"])
     pd.testing.assert_frame_equal(back.obsm["one"], adata.obsm["one"], check_names=False, check_index_type=False)
     assert dict(back.uns["one"]) == adata.uns["one"]

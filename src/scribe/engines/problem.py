@@ -39,6 +39,9 @@ _BATCH_BYTES = 2**26
 """Most memory for the minibatches of one call."""
 
 
+_DEFAULT_OPTIMIZER = Optimizer()
+
+
 class State(NamedTuple):
     """What the next step needs: trainable arrays and the optimiser's memory."""
 
@@ -300,12 +303,12 @@ def _compile(kind: _Kind) -> _Compiled:
 def make_problem(
     spec: ModelSpec,
     counts: Counts,
-    *,
     guide: Guide,
-    optimizer: Optimizer,
-    batch_size: int | None,
-    stable_update: bool,
-    seed: int,
+    *,
+    optimizer: Optimizer = _DEFAULT_OPTIMIZER,
+    batch_size: int | None = None,
+    stable_update: bool = True,
+    seed: int = 0,
 ) -> Problem:
     """Put the data on the device, find the starting values and the compiled steps."""
     batched = batch_size is not None and batch_size < counts.n_cells

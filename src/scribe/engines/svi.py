@@ -80,7 +80,7 @@ class SVI:
         problem = make_problem(
             spec,
             counts,
-            guide=guide,
+            guide,
             optimizer=self.optimizer,
             batch_size=self.batch_size,
             stable_update=self.stable_update,

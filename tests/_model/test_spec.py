@@ -151,3 +151,12 @@ def test_links_of_prior_objects_are_followed() -> None:
     z = {"p": jnp.asarray(0.3), "r": jnp.asarray([-1.0, 2.0])}
     np.testing.assert_allclose(spec.readable(z)["r"], np.log1p(np.exp([-1.0, 2.0])), rtol=1e-6)
     assert ModelSpec.from_json(spec.to_json()).family == from_layers(["nb"])
+
+
+def test_equal_specifications_have_equal_hashes():
+    spec = resolve_spec("zinbvcp", priors={"organism": "human"})
+    same = ModelSpec(spec.family, spec.coordinates, dict(reversed(spec.priors.items())))
+    assert same == spec
+    assert hash(same) == hash(spec) == hash(ModelSpec.from_json(spec.to_json()))
+    others = [resolve_spec("zinbvcp"), resolve_spec("zinb"), resolve_spec("zinbvcp", parameterization="mean_odds")]
+    assert len({spec, *others}) == 4

@@ -78,7 +78,7 @@ class ModelSpec:
 
     def __hash__(self) -> int:
         """Lets a specification decide which compiled functions serve it."""
-        return hash(self.to_json())
+        return hash((self.family.layers, self.coordinates.name, frozenset(self.priors.items())))
 
     @property
     def params(self) -> tuple[Param, ...]:

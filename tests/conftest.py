@@ -113,7 +113,6 @@ def made_fit() -> Callable[..., AnnData]:
     from scribe._posterior.posterior import Posterior
     from scribe.engines import Verdict
     from scribe.guides import MeanField
-    from scribe.priors import latent_name
 
     def make(model: str | None = None, *, shape=(30, 12), key="scribe", params=None, **options) -> AnnData:
         adata = scribe.datasets.simulate(*shape, model, params=params, **options)
@@ -122,9 +121,9 @@ def made_fit() -> Callable[..., AnnData]:
             warnings.simplefilter("ignore", CountsWarning)
             counts = read_counts(adata)
         arrays = {}
-        for site, start in start_values(spec, counts).items():
-            arrays[latent_name(site) + "_loc"] = np.asarray(start)
-            arrays[latent_name(site) + "_log_scale"] = rng.uniform(-3, -1.5, start.shape).astype(np.float32)
+        for latent, start in spec.start(start_values(spec, counts)).items():
+            arrays[latent + "_loc"] = np.asarray(start)
+            arrays[latent + "_log_scale"] = rng.uniform(-3, -1.5, start.shape).astype(np.float32)
         results = scribe.ScribeSVIResults(
             Posterior(spec, MeanField(), arrays, n_genes=shape[1], n_cells=shape[0]),
             np.linspace(100.0, 90.0, 20),

@@ -20,7 +20,7 @@ from scribe._counts.data import full_data
 from scribe._model.build import build
 from scribe._model.initial import start_values
 from scribe._model.resolve import resolve_spec
-from scribe.guides import Guide, from_json, latent_sites
+from scribe.guides import Guide, from_json
 from scribe.priors import latent_name
 
 pytestmark = pytest.mark.loose_promotion
@@ -33,16 +33,16 @@ MODELS = {
     "zip": {"model": "zip"},
 }
 N_CELLS, N_GENES = 14, 5
+LENGTHS = {"gene": N_GENES, "cell": N_CELLS}
 
 
 @functools.cache
 def setting(model: str):
-    """Model, data, sites and starting values; compiled parts are shared by the tests."""
+    """Model, data, latents and starting values; compiled parts are shared by the tests."""
     spec = resolve_spec(**MODELS[model])
     counts = Counts.from_matrix(np.random.default_rng(0).poisson(3.0, (N_CELLS, N_GENES)) + np.eye(N_CELLS, N_GENES))
     traced, data = build(spec, n_genes=N_GENES), full_data(counts, totals_suffice=False)
-    start = {latent_name(n): v for n, v in start_values(spec, counts).items()}
-    return spec, counts, traced, data, latent_sites(traced, data), start
+    return spec, counts, traced, data, spec.latents, spec.start(start_values(spec, counts))
 
 
 @pytest.fixture(params=[(g, m) for g in GUIDES for m in MODELS], ids="-".join)
@@ -56,11 +56,11 @@ def test_every_guide_is_tested():
 
 
 def test_bound_and_gradient_are_finite(case):
-    guide, _, _, model, data, sites, start = case
-    params = guide.init(sites, start, n_cells=N_CELLS)
+    guide, _, _, model, data, latents, start = case
+    params = guide.init(latents, start, lengths=LENGTHS)
 
     def bound(params, key):
-        return Trace_ELBO().loss(key, params, model, guide.build(sites), data)
+        return Trace_ELBO().loss(key, params, model, guide.build(latents), data)
 
     value, gradient = jax.jit(jax.value_and_grad(bound))(params, jax.random.key(0))
     assert np.isfinite(value)
@@ -72,14 +72,16 @@ def test_bound_and_gradient_are_finite(case):
 
 def test_draws_have_the_shape_of_the_sites_and_follow_the_guide(case):
     """``draw``, which needs no model, and the traced guide are one distribution: equal means and variances."""
-    guide, _, _, _, data, sites, start = case
-    params = guide.init(sites, start, n_cells=N_CELLS)
+    guide, _, _, _, data, latents, start = case
+    params = guide.init(latents, start, lengths=LENGTHS)
     n = 4000
     draws = jax.jit(lambda key: guide.draw(key, params, n_draws=n))(jax.random.key(1))
-    assert {name: value.shape for name, value in draws.items()} == {site.name: (n, *site.shape) for site in sites}
+    assert {name: value.shape for name, value in draws.items()} == {
+        latent.name: (n, *(LENGTHS[axis] for axis in latent.axes)) for latent in latents
+    }
 
     def traced(key):
-        trace = handlers.trace(handlers.substitute(handlers.seed(guide.build(sites), key), params)).get_trace(data)
+        trace = handlers.trace(handlers.substitute(handlers.seed(guide.build(latents), key), params)).get_trace(data)
         return {name: site["value"] for name, site in trace.items() if site["type"] == "sample"}
 
     others = jax.jit(jax.vmap(traced))(jax.random.split(jax.random.key(2), n))
@@ -91,8 +93,8 @@ def test_draws_have_the_shape_of_the_sites_and_follow_the_guide(case):
 
 
 def test_starts_at_the_given_values(case):
-    guide, _, _, _, _, sites, start = case
-    draws = guide.draw(jax.random.key(0), guide.init(sites, start, n_cells=N_CELLS), n_draws=3000)
+    guide, _, _, _, _, latents, start = case
+    draws = guide.draw(jax.random.key(0), guide.init(latents, start, lengths=LENGTHS), n_draws=3000)
     for name, value in draws.items():
         expected = np.broadcast_to(start[name], value.shape[1:])
         error = np.asarray(value).std(0) / np.sqrt(3000)
@@ -100,17 +102,16 @@ def test_starts_at_the_given_values(case):
 
 
 def test_a_minibatch_reads_the_rows_of_its_cells(case):
-    guide, spec, counts, model, _, sites, start = case
+    guide, spec, counts, model, _, latents, start = case
     batch = jax.tree.map(lambda x: x[0], CellBatches.of(counts, 4, totals_suffice=False, seed=0).draw(0, 1))
     batch = batch.join(full_data(counts, totals_suffice=True))
-    params = guide.init(sites, start, n_cells=N_CELLS)
-    small = latent_sites(model, batch)
-    trace = handlers.trace(handlers.substitute(handlers.seed(guide.build(small), jax.random.key(0)), params)).get_trace(
-        batch
-    )
+    params = guide.init(latents, start, lengths=LENGTHS)
+    trace = handlers.trace(
+        handlers.substitute(handlers.seed(guide.build(latents), jax.random.key(0)), params)
+    ).get_trace(batch)
     if spec.capture_site is not None:
         assert trace[latent_name(spec.capture_site)]["value"].shape == (4,)
-    assert np.isfinite(Trace_ELBO().loss(jax.random.key(0), params, model, guide.build(small), batch))
+    assert np.isfinite(Trace_ELBO().loss(jax.random.key(0), params, model, guide.build(latents), batch))
 
 
 def test_settings_survive_json(case):

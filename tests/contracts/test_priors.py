@@ -22,6 +22,9 @@ from scribe.priors import (
     BetaPrime,
     CaptureAnchor,
     CellContext,
+    Draw,
+    Latent,
+    Law,
     LogNormal,
     Prior,
     TransformedNormal,
@@ -93,6 +96,13 @@ def context(dtype: Any) -> CellContext:
     return CellContext(jnp.asarray(TOTALS, dtype))
 
 
+def sampler(shape: tuple[int, ...]) -> Draw:
+    def draw(latent: Latent, law: Law) -> jax.Array:
+        return numpyro.sample(latent.name, law(context(np.float32)).expand(shape if latent.axes else ()))
+
+    return draw
+
+
 def test_every_prior_has_a_row() -> None:
     kinds = {row.prior.to_json()["type"] for row in TABLE.values()}
     assert kinds == set(priors.ALL)
@@ -121,7 +131,7 @@ def test_draws_follow_the_law(row: Row) -> None:
     n, shape = 1500, (len(TOTALS),) if row.per_cell else (2,)
 
     def draw(key: jax.Array) -> jax.Array:
-        seeded = handlers.seed(lambda: row.prior("theta", shape, context(np.float32)), key)
+        seeded = handlers.seed(lambda: row.prior("theta", ("axis",), sampler(shape)), key)
         return seeded()
 
     z = jax.jit(jax.vmap(draw), compiler_options={"xla_backend_optimization_level": 0})(
@@ -137,13 +147,12 @@ def test_the_site_is_named_after_the_parameter(row: Row) -> None:
     shape = (len(TOTALS),)
 
     def model() -> None:
-        with numpyro.plate("axis", len(TOTALS)):
-            row.prior("theta", shape, context(np.float32))
+        row.prior("theta", ("axis",), sampler(shape))
 
     trace: dict[str, Any] = {}
     jax.eval_shape(lambda key: trace.update(handlers.trace(handlers.seed(model, key)).get_trace()), jax.random.key(0))
     site = trace[priors.latent_name("theta")]
-    assert set(trace) == {"axis", "theta_unconstrained"}
+    assert set(trace) == {"theta_unconstrained"}
     assert (site["type"], site["is_observed"], site["value"].shape) == ("sample", False, shape)
     assert site["fn"].support is numpyro.distributions.constraints.real
 

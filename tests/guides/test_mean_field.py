@@ -11,8 +11,9 @@ import pytest
 from numpyro.infer import Trace_ELBO
 from scipy import stats
 
-from scribe.guides import Latent, MeanField
+from scribe.guides import MeanField
 from scribe.guides._pathwise import PathwiseNormal, standard_normals
+from scribe.priors import Latent
 
 pytestmark = pytest.mark.loose_promotion
 
@@ -92,9 +93,9 @@ def test_a_draw_uses_the_given_noise_and_is_one():
 
 
 def test_initial_scale():
-    site = Latent("z", (4,), "genes")
+    site = Latent("z", ("gene",))
     guide = MeanField(init_scale=0.02)
-    params = guide.init((site,), {"z": jnp.asarray(1.5)}, n_cells=3)
+    params = guide.init((site,), {"z": jnp.asarray(1.5)}, lengths={"gene": 4})
     draws = guide.draw(jax.random.key(0), params, n_draws=5000)["z"]
     np.testing.assert_allclose(np.std(draws, axis=0), 0.02, rtol=0.05)
     np.testing.assert_allclose(np.mean(draws, axis=0), 1.5, rtol=1e-3)

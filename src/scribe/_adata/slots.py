@@ -25,7 +25,7 @@ from scribe._posterior.results import ScribeSVIResults
 from scribe._types import AnyArray
 from scribe.engines import Verdict
 from scribe.guides import from_json as guide_from_json
-from scribe.priors import latent_name
+from scribe.priors import LATENT_SUFFIX, latent_name
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -142,16 +142,16 @@ def _versions() -> dict[str, str]:
 
 
 def _site_arrays(posterior: Posterior) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
-    """Arrays of the guide, one slot per site: attribute -> site -> array, and where each column is from."""
+    """Arrays of the guide, one slot per latent: attribute -> name -> array, and where each column is from."""
     placed: dict[str, dict[str, Any]] = {"varm": {}, "obsm": {}, "uns": {}}
     layout: dict[str, dict[str, Any]] = {}
-    for site in posterior.spec.sites:
-        prefix = latent_name(site.name)
-        names = [name for name in posterior.params if name.startswith(prefix)]
+    for latent in posterior.spec.latents:
+        names = [name for name in posterior.params if name.startswith(latent.name)]
         arrays = [np.asarray(posterior.params[name]) for name in names]
-        attribute = _AXIS_SLOT[site.axes[0]] if site.axes else "uns"
-        placed[attribute][site.name] = np.stack(arrays, axis=-1)
-        layout[site.name] = {"slot": attribute, "columns": [name.removeprefix(prefix) for name in names]}
+        attribute = _AXIS_SLOT[latent.axes[0]] if latent.axes else "uns"
+        slot = latent.name.removesuffix(LATENT_SUFFIX)
+        placed[attribute][slot] = np.stack(arrays, axis=-1)
+        layout[slot] = {"slot": attribute, "columns": [name.removeprefix(latent.name) for name in names]}
     return placed, layout
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
@@ -12,12 +13,12 @@ from numpyro import handlers
 
 from scribe._counts.data import CountData
 from scribe._counts.likelihood import expand, log_likelihood
-from scribe._model.spec import ModelSpec, Site
+from scribe._model.spec import ModelSpec
 from scribe._types import Array, Key, Natural
 from scribe.families import Family
-from scribe.priors import CellContext
+from scribe.priors import CellContext, Draw, Latent, Law
 
-__all__ = ["CountMatrix", "Model", "build"]
+__all__ = ["CountMatrix", "Model", "build", "plates"]
 
 Model = Callable[[CountData], None]
 """A numpyro model of a data set."""
@@ -52,17 +53,28 @@ class CountMatrix(dist.Distribution):
         return jax.vmap(lambda k: self.sample(k, sample_shape[1:]))(keys)
 
 
-def _draw(site: Site, data: CountData, n_genes: int) -> Array:
-    """Sample one site inside the plate of its axis; cells that stand for several are scaled by their number."""
-    context = CellContext(data.cells.totals)
-    if site.axes == ("cell",):
-        n_cells = data.cells.totals.shape[0]
-        with numpyro.plate("cells", n_cells), handlers.scale(scale=data.scale * data.cells.weight):
-            return site.prior(site.name, (n_cells,), context)
-    if site.axes == ("gene",):
-        with numpyro.plate("genes", n_genes):
-            return site.prior(site.name, (n_genes,), context)
-    return site.prior(site.name, (), context)
+@contextlib.contextmanager
+def plates(axes: tuple[str, ...], shape: tuple[int, ...], data: CountData) -> Iterator[None]:
+    """Plates of the axes of a latent; cells that stand for several are scaled by their number."""
+    with contextlib.ExitStack() as stack:
+        for axis, length in zip(axes, shape, strict=True):
+            stack.enter_context(numpyro.plate(f"{axis}s", length))
+            if axis == "cell":
+                stack.enter_context(handlers.scale(scale=data.scale * data.cells.weight))
+        yield
+
+
+def _sampler(data: CountData, n_genes: int) -> Draw:
+    """Make every latent a numpyro site."""
+    lengths = {"gene": n_genes, "cell": data.cells.totals.shape[0]}
+
+    def draw(latent: Latent, law: Law) -> Array:
+        shape = tuple(lengths[axis] for axis in latent.axes)
+        with plates(latent.axes, shape, data):
+            value: Array = numpyro.sample(latent.name, law(CellContext(data.cells.totals)).expand(shape))
+            return value
+
+    return draw
 
 
 def build(spec: ModelSpec, *, n_genes: int) -> Model:
@@ -73,7 +85,8 @@ def build(spec: ModelSpec, *, n_genes: int) -> Model:
     """
 
     def model(data: CountData) -> None:
-        values = {site.name: _draw(site, data, n_genes) for site in spec.sites}
+        draw = _sampler(data, n_genes)
+        values = {site.name: site.prior(site.name, site.axes, draw) for site in spec.sites}
         for site in spec.sites:
             numpyro.deterministic(site.name, site.link.value(values[site.name]))
         natural = spec.natural(spec.working(values))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,10 +14,10 @@ import jax.numpy as jnp
 from scribe import coordinates as coordinate_systems
 from scribe import priors as prior_table
 from scribe._dist.links import LINKS, Link
-from scribe._types import Array
+from scribe._types import AnyArray, Array
 from scribe.coordinates import Coordinates
 from scribe.families import Family, Param, from_layers
-from scribe.priors import CaptureAnchor, Prior
+from scribe.priors import CaptureAnchor, Latent, Law, Prior
 
 __all__ = ["CAPTURE_SITES", "ModelSpec", "Site"]
 
@@ -90,6 +91,26 @@ class ModelSpec:
     def sites(self) -> tuple[Site, ...]:
         """All sampled parameters with their priors, in sampling order."""
         return tuple(Site(p, self.priors[p.name]) for p in self.params)
+
+    @functools.cached_property
+    def latents(self) -> tuple[Latent, ...]:
+        """Everything that is sampled, in sampling order: one per parameter, and what priors have of their own."""
+        found: list[Latent] = []
+
+        def note(latent: Latent, _: Law) -> Array:
+            found.append(latent)
+            return jnp.zeros((1,) * len(latent.axes))
+
+        jax.eval_shape(lambda: [site.prior(site.name, site.axes, note) for site in self.sites])
+        return tuple(found)
+
+    def values(self, latents: Mapping[str, Array]) -> dict[str, Array]:
+        """Parameters on the real line from all latents."""
+        return {site.name: site.prior(site.name, site.axes, lambda one, _: latents[one.name]) for site in self.sites}
+
+    def start(self, values: Mapping[str, AnyArray]) -> dict[str, AnyArray]:
+        """Latents at which the parameters have the given values on the real line."""
+        return {k: v for site in self.sites for k, v in site.prior.start(site.name, values[site.name]).items()}
 
     @property
     def capture_site(self) -> str | None:

@@ -59,11 +59,8 @@ class Posterior:
     n_cells: int
 
     def axes_of(self, name: str) -> tuple[str, ...]:
-        """Axes of the site a trainable array belongs to."""
-        for site in self.spec.sites:
-            if name.startswith(latent_name(site.name)):
-                return site.axes
-        return ()
+        """Axes of the latent a trainable array belongs to."""
+        return next((latent.axes for latent in self.spec.latents if name.startswith(latent.name)), ())
 
     def subset(self, *, genes: IntArray | None = None, cells: IntArray | None = None) -> Posterior:
         """Posterior of some genes and cells, by integer index."""
@@ -88,7 +85,7 @@ class Posterior:
     def centre(self) -> dict[str, Array]:
         """Location of every site on the real line: the most probable value there."""
         params = self.device_params()
-        return {site.name: params[latent_name(site.name) + LOC] for site in self.spec.sites}
+        return self.spec.values({latent.name: params[latent.name + LOC] for latent in self.spec.latents})
 
     def draws(self, key: Key, n_draws: int) -> dict[str, Array]:
         """Draws of every site on the real line, (draws, ...) each."""
@@ -156,8 +153,7 @@ class Posterior:
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _draws(spec: ModelSpec, guide: Guide, n_draws: int, params: dict[str, Array], key: Key) -> dict[str, Array]:
-    raw = guide.draw(key, params, n_draws=n_draws)
-    return {site.name: raw[latent_name(site.name)] for site in spec.sites}
+    return jax.vmap(spec.values)(guide.draw(key, params, n_draws=n_draws))
 
 
 @functools.partial(jax.jit, static_argnums=0)

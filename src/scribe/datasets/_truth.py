@@ -9,7 +9,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpyro import handlers
 
 from scribe import coordinates as coordinate_systems
 from scribe._model.names import DESCRIPTIVE, nearest, site_of
@@ -18,7 +17,7 @@ from scribe._posterior.posterior import Parameters
 from scribe._types import Array, Key
 from scribe.coordinates import Coordinates
 from scribe.families import Param
-from scribe.priors import CaptureAnchor, CellContext
+from scribe.priors import CaptureAnchor, CellContext, Latent, Law
 
 __all__ = ["true_parameters"]
 
@@ -118,9 +117,13 @@ def _seed(key: Key) -> int:
 
 def _prior_draw(site: Site, key: Key, shape: tuple[int, ...]) -> Array:
     """Value of a site on the real line from its prior."""
-    context = CellContext(jnp.ones(shape))
-    value: Array = handlers.seed(site.prior, _stream(key, site.name))(site.name, shape, context)
-    return value
+
+    def draw(latent: Latent, law: Law) -> Array:
+        distribution = law(CellContext(jnp.ones(shape))).expand(shape if latent.axes else ())
+        value: Array = distribution.sample(_stream(key, latent.name))
+        return value
+
+    return site.prior(site.name, site.axes, draw)
 
 
 def _scaled(natural: Mapping[str, Array], log_total: float) -> dict[str, Array]:

@@ -13,7 +13,7 @@ from scribe._counts.data import full_data
 from scribe._counts.likelihood import log_likelihood_by_cell, log_likelihood_by_gene
 from scribe._types import Array, IntArray, Key, Params
 from scribe.engines.problem import Problem
-from scribe.priors import LATENT_SUFFIX, latent_name
+from scribe.priors import LATENT_SUFFIX
 
 __all__ = ["where_not_finite"]
 
@@ -63,7 +63,7 @@ def _likelihood(problem: Problem, params: Params, key: Key) -> list[_Place]:
     """Genes and cells whose parameters or log-likelihood at one draw are not finite."""
     counts, family = problem.counts, problem.spec.family
     draw = problem.guide.draw(key, problem.per_cell(params), n_draws=1)
-    values = {site.name: draw[latent_name(site.name)][0] for site in problem.spec.sites}
+    values = problem.spec.values({name: value[0] for name, value in draw.items()})
     natural: Mapping[str, Array] = problem.spec.natural(problem.spec.working(values))
     offset = problem.spec.offset(values, counts.n_cells)
     places = [_Place(f"parameter {name!r}", "gene", _bad(x), x.size) for name, x in natural.items() if x.ndim]

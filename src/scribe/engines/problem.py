@@ -21,8 +21,8 @@ from scribe._model.initial import start as start_of
 from scribe._model.spec import ModelSpec
 from scribe._types import Array, FloatArray, IntArray, Key, Params
 from scribe.engines.optimizers import Optimizer
-from scribe.guides import LOC, Guide, Latent, latent_sites
-from scribe.priors import latent_name
+from scribe.guides import LOC, Guide
+from scribe.priors import Latent, latent_name
 
 __all__ = ["Problem", "State", "make_problem"]
 
@@ -62,7 +62,7 @@ class _Kind:
     guide: Guide
     optimizer: Optimizer
     stable_update: bool
-    sites: tuple[Latent, ...]
+    latents: tuple[Latent, ...]
     shapes: tuple[tuple[tuple[int, ...], str], ...]
 
 
@@ -153,7 +153,7 @@ class Problem:
 
     def is_cell(self, name: str) -> bool:
         """Whether a trainable array has one row per cell, or group of cells."""
-        return any(name.startswith(latent_name(s.name)) for s in self.spec.sites if s.axes == ("cell",))
+        return name.startswith(_names_of_cells(self.spec.latents))
 
     def per_cell(self, params: Params) -> Params:
         """Expand rows shared by a group of cells to one row per cell."""
@@ -194,6 +194,11 @@ def _only_rows(new: State, old: State, rows: Array, *, names: frozenset[str]) ->
     return chosen
 
 
+def _names_of_cells(latents: tuple[Latent, ...]) -> tuple[str, ...]:
+    """How the names of trainable arrays with one row per cell begin."""
+    return tuple(latent.name for latent in latents if "cell" in latent.axes)
+
+
 def _rate_of_cells(rate: Array, epoch: Array) -> Array:
     """Learning rate of what belongs to single cells, which minibatches meet but once in an epoch of so many steps."""
     return jnp.minimum(rate * jnp.sqrt(epoch), jnp.maximum(rate, _MOST_FOR_CELLS))
@@ -219,7 +224,6 @@ def _all_finite(*trees: Any) -> Array:
 def _step(kind: _Kind, gradient: Callable[..., tuple[Array, Params]]) -> Callable[..., tuple[State, Array]]:
     """One step of the optimiser, along every array and along the shared moves."""
     transformation = kind.optimizer.transformation()
-    cell_sites = tuple(site.name for site in kind.sites if site.plate == "cells")
 
     def step(
         state: State, data: CountData, moves: Params, *, key: Key, rate: Array, batched: bool
@@ -228,7 +232,7 @@ def _step(kind: _Kind, gradient: Callable[..., tuple[Array, Params]]) -> Callabl
         direction, memory = transformation.update(grads, state.memory[0], state.params)
         slopes = _along(moves, grads)
         together, shared_memory = transformation.update(slopes, state.memory[1], jnp.zeros_like(slopes))
-        names = frozenset(name for name in state.params if name.startswith(cell_sites))
+        names = frozenset(name for name in state.params if name.startswith(_names_of_cells(kind.latents)))
         rates = dict.fromkeys(names, _rate_of_cells(rate, data.scale) if batched else rate)
         params = {name: p - rates.get(name, rate) * direction[name] for name, p in state.params.items()}
         new = State(params, (memory, shared_memory))
@@ -247,7 +251,7 @@ def _step(kind: _Kind, gradient: Callable[..., tuple[Array, Params]]) -> Callabl
 def _compile(kind: _Kind) -> _Compiled:
     """Functions shared by all fits of one kind; the data are their arguments, so that nothing of them is kept."""
     model = build(kind.spec, n_genes=kind.n_genes)
-    guide = kind.guide.build(kind.sites)
+    guide = kind.guide.build(kind.latents)
     elbo = Trace_ELBO(sum_sites=False)
 
     def loss(params: Params, key: Key, data: CountData) -> Array:
@@ -323,9 +327,8 @@ def make_problem(
         start[spec.capture_site] = start[spec.capture_site][first]
         moves[spec.capture_site] = moves[spec.capture_site][first]
     example = _example(data, batches, 0)
-    sites = latent_sites(build(spec, n_genes=counts.n_genes), example)
-    n_rows = counts.n_cells if first is None else len(first)
-    params = guide.init(sites, {latent_name(name): value for name, value in start.items()}, n_cells=n_rows)
+    lengths = {"gene": counts.n_genes, "cell": counts.n_cells if first is None else len(first)}
+    params = guide.init(spec.latents, spec.start(start), lengths=lengths)
     kind = _Kind(
         spec,
         counts.n_genes,
@@ -333,7 +336,7 @@ def make_problem(
         # the rate is an argument of the compiled steps: fits that differ only in it share them
         replace(optimizer, step_size=None),
         stable_update,
-        sites,
+        spec.latents,
         tuple((leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves((params, example, data))),
     )
     return Problem(

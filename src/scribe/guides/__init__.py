@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from scribe.guides._base import Guide, Latent, latent_sites
+from scribe.guides._base import Guide
 from scribe.guides.mean_field import LOC, MeanField
 
 ALL: dict[str, type[Guide]] = {"mean_field": MeanField}
@@ -15,4 +15,4 @@ def from_json(record: Mapping[str, Any]) -> Guide:
     return ALL[record["type"]](**record["settings"])
 
 
-__all__ = ["ALL", "LOC", "Guide", "Latent", "MeanField", "from_json", "latent_sites"]
+__all__ = ["ALL", "LOC", "Guide", "MeanField", "from_json"]

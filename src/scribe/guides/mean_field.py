@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,12 +9,13 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 import numpy as np
 import numpyro
-from numpyro import handlers
 
 from scribe._counts.data import CountData
+from scribe._model.build import plates
 from scribe._types import AnyArray, Array, Key, Params
-from scribe.guides._base import Guide, GuideFunction, Latent, param
+from scribe.guides._base import Guide, GuideFunction, param
 from scribe.guides._pathwise import PathwiseNormal, standard_normals
+from scribe.priors import Latent
 
 __all__ = ["LOC", "LOG_SCALE", "MeanField"]
 
@@ -38,34 +38,29 @@ class MeanField(Guide):
 
     init_scale: float = 0.1
 
-    def init(self, sites: tuple[Latent, ...], start: Mapping[str, AnyArray], *, n_cells: int) -> Params:
+    def init(self, latents: tuple[Latent, ...], start: Mapping[str, AnyArray], *, lengths: Mapping[str, int]) -> Params:
         """Locations at the start values, scales at ``init_scale``."""
         params: Params = {}
-        for site in sites:
-            shape = (n_cells,) if site.plate == "cells" else site.shape
-            loc = np.broadcast_to(start[site.name], shape)
-            params[site.name + LOC] = jnp.asarray(loc)
-            params[site.name + LOG_SCALE] = jnp.asarray(np.full_like(loc, math.log(self.init_scale)))
+        for latent in latents:
+            loc = np.broadcast_to(start[latent.name], tuple(lengths[axis] for axis in latent.axes))
+            params[latent.name + LOC] = jnp.asarray(loc)
+            params[latent.name + LOG_SCALE] = jnp.asarray(np.full_like(loc, math.log(self.init_scale)))
         return params
 
-    def build(self, sites: tuple[Latent, ...]) -> GuideFunction:
-        """One normal site per latent site; per-cell ones read the rows of the cells at hand."""
+    def build(self, latents: tuple[Latent, ...]) -> GuideFunction:
+        """One normal site per latent; per-cell ones read the rows of the cells at hand."""
 
         def guide(data: CountData) -> None:
-            def read(site: Latent, suffix: str) -> Array:
-                value = param(site.name + suffix)
-                return value[data.cells.rows] if site.plate == "cells" else value
+            def read(latent: Latent, suffix: str) -> Array:
+                value = param(latent.name + suffix)
+                return value[data.cells.rows] if "cell" in latent.axes else value
 
             key = numpyro.prng_key()
-            arrays = [(read(site, LOC), read(site, LOG_SCALE)) for site in sites]
+            arrays = [(read(latent, LOC), read(latent, LOG_SCALE)) for latent in latents]
             noises = standard_normals(key, [loc.shape for loc, _ in arrays], arrays[0][0].dtype)
-            for site, (loc, log_scale), noise in zip(sites, arrays, noises, strict=True):
-                with contextlib.ExitStack() as stack:
-                    if site.plate is not None:
-                        stack.enter_context(numpyro.plate(site.plate, loc.shape[-1]))
-                    if site.plate == "cells":
-                        stack.enter_context(handlers.scale(scale=data.scale * data.cells.weight))
-                    numpyro.sample(site.name, PathwiseNormal(loc, jnp.exp(log_scale), noise), rng_key=key)
+            for latent, (loc, log_scale), noise in zip(latents, arrays, noises, strict=True):
+                with plates(latent.axes, loc.shape, data):
+                    numpyro.sample(latent.name, PathwiseNormal(loc, jnp.exp(log_scale), noise), rng_key=key)
 
         return guide
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from scribe.priors._base import LATENT_SUFFIX, CellContext, Prior, latent_name
+from scribe.priors._base import LATENT_SUFFIX, CellContext, Draw, Latent, Law, Prior, latent_name
 from scribe.priors.capture import CaptureAnchor, organism
 from scribe.priors.simple import Beta, BetaPrime, LogNormal, TransformedNormal
 
@@ -29,6 +29,9 @@ __all__ = [
     "BetaPrime",
     "CaptureAnchor",
     "CellContext",
+    "Draw",
+    "Latent",
+    "Law",
     "LogNormal",
     "Prior",
     "TransformedNormal",

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpyro
 import numpyro.distributions as dist
 
-from scribe._types import Array
+from scribe._types import AnyArray, Array
 
-__all__ = ["LATENT_SUFFIX", "Base", "CellContext", "Prior", "latent_name"]
+__all__ = ["LATENT_SUFFIX", "Base", "CellContext", "Draw", "Latent", "Law", "Prior", "latent_name"]
 
 LATENT_SUFFIX = "_unconstrained"
 
@@ -27,8 +27,22 @@ class CellContext(NamedTuple):
     totals: Array
 
 
+class Latent(NamedTuple):
+    """What a model samples, on the real line: the name of the numpyro site and the axes it runs over."""
+
+    name: str
+    axes: tuple[str, ...]
+
+
+Law = Callable[[CellContext], dist.Distribution]
+"""Distribution of a latent, of one element or of all, given the cells."""
+
+Draw = Callable[[Latent, Law], Array]
+"""Gives the value of a latent: samples it from its distribution, or reads what was sampled before."""
+
+
 class Prior(ABC):
-    """Draws a parameter on the real line; its link takes it to its support."""
+    """Says how a parameter comes about from latents, on the real line; its link takes it to its support."""
 
     @property
     @abstractmethod
@@ -36,8 +50,12 @@ class Prior(ABC):
         """Name of the link between the real line and the support."""
 
     @abstractmethod
-    def __call__(self, name: str, shape: tuple[int, ...], context: CellContext) -> Array:
-        """Sample the parameter ``name`` of the given shape; axes are declared by the plates around the call."""
+    def __call__(self, name: str, axes: tuple[str, ...], draw: Draw) -> Array:
+        """Value of the parameter ``name`` over ``axes``; every latent it depends on is asked of ``draw``."""
+
+    @abstractmethod
+    def start(self, name: str, value: AnyArray) -> dict[str, AnyArray]:
+        """Values of the latents at which the parameter ``name`` has the given value on the real line."""
 
     @abstractmethod
     def centre(self) -> float:
@@ -52,10 +70,13 @@ class Prior(ABC):
 class Base(Prior):
     """A prior that is one distribution, the same for every element."""
 
-    def __call__(self, name: str, shape: tuple[int, ...], context: CellContext) -> Array:
-        """Sample one numpyro site of the given shape."""
-        value: Array = numpyro.sample(latent_name(name), self.distribution(context).expand(shape))
-        return value
+    def __call__(self, name: str, axes: tuple[str, ...], draw: Draw) -> Array:
+        """One latent, which is the parameter."""
+        return draw(Latent(latent_name(name), axes), self.distribution)
+
+    def start(self, name: str, value: AnyArray) -> dict[str, AnyArray]:
+        """The value itself."""
+        return {latent_name(name): value}
 
     @abstractmethod
     def distribution(self, context: CellContext) -> dist.Distribution:

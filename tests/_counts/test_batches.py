@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*are kept:scribe._counts.checks.CountsWarning")
 
-QUICK = {"xla_backend_optimization_level": 0}
 FAMILIES = {"nb": from_layers(["nb"]), "zip": from_layers(["poisson", "zero_inflated"])}
 
 
@@ -114,7 +113,7 @@ def test_batches_are_unbiased(name: str) -> None:
         drawn = CellBatches(counts, 3, totals_suffice=suffices, seed=9).draw(0, 400)
         here, x = jax.tree.map(jnp.asarray, natural[name]), jnp.asarray(offset)
 
-        @functools.partial(jax.jit, compiler_options=QUICK)
+        @functools.partial(jax.jit)
         @jax.vmap
         def of_batch(batch: Any) -> Array:
             return log_likelihood(family, here, x[batch.cells.rows], batch.join(data))
@@ -132,7 +131,7 @@ def test_compiled_once_for_data_of_one_shape_and_for_all_batches() -> None:
     natural, offset = parameters(rng, 220, 9)
     traces = []
 
-    @functools.partial(jax.jit, compiler_options=QUICK)
+    @functools.partial(jax.jit)
     def value(natural: Natural, offset: Array, data: CountData) -> Array:
         traces.append(offset.shape)
         return log_likelihood(FAMILIES["zip"], natural, offset, data)

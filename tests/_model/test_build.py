@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from scribe._model.spec import ModelSpec
 
 N_CELLS, N_GENES = 9, 5
-QUICK = {"xla_backend_optimization_level": 0}
-"""Compiling is most of the work here."""
 MODELS = {
     "nbdm": {"model": "nbdm"},
     "nbvcp-odds": {"model": "nbvcp", "parameterization": "mean_odds"},
@@ -77,7 +75,7 @@ def trace_of(model: Any, data: CountData, *, substituted: dict[str, Any] | None 
 
 
 def density_of(model: Model, data: CountData, latents: dict[str, Any]) -> float:
-    density = jax.jit(lambda data, latents: log_density(model, (data,), {}, latents)[0], compiler_options=QUICK)
+    density = jax.jit(lambda data, latents: log_density(model, (data,), {}, latents)[0])
     return float(density(data, latents))
 
 
@@ -164,7 +162,7 @@ def test_minibatches_scale_what_cells_contribute() -> None:
     site = latent_name("phi_capture")
     full = density_of(case.model, case.data, case.latents)
 
-    @functools.partial(jax.jit, compiler_options=QUICK)
+    @functools.partial(jax.jit)
     @jax.vmap
     def of_batch(batch: Any) -> jax.Array:
         here = {**case.latents, site: case.latents[site][batch.cells.rows]}
@@ -182,7 +180,7 @@ def test_counts_are_simulated_when_not_observed(name: str) -> None:
     """Predictive draws of an unconditioned model: dense counts with the moments of the family."""
     case = make(**MODELS[name])
     predictive = Predictive(handlers.uncondition(case.model), posterior_samples=stacked(case, 2000))
-    draw = jax.jit(lambda key: predictive(key, case.data)["counts"], compiler_options=QUICK)
+    draw = jax.jit(lambda key: predictive(key, case.data)["counts"])
     draws = np.asarray(draw(jax.random.key(1)))
     assert draws.shape == (2000, N_CELLS, N_GENES)
     assert np.all((draws >= 0) & (draws == np.floor(draws)))
@@ -215,7 +213,7 @@ def test_density_of_a_dense_matrix(case: Case) -> None:
     matrix: CountMatrix = trace_of(case.model, case.data, substituted=case.latents)["counts"]["fn"]
     engine = trace_of(case.model, case.data, substituted=case.latents)["counts"]["value"]
     expected = log_pmf(case, case.latents).sum()
-    dense = jax.jit(matrix.log_prob, compiler_options=QUICK)(jnp.asarray(case.u))
+    dense = jax.jit(matrix.log_prob)(jnp.asarray(case.u))
     np.testing.assert_allclose(dense, expected, rtol=1e-10)
     np.testing.assert_allclose(matrix.log_prob(engine), expected, rtol=1e-10)
     repeated = jax.eval_shape(lambda key: matrix.sample(key, (2, 3)), jax.random.key(0))

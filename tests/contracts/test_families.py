@@ -33,8 +33,6 @@ COUNTS = np.arange(1500.0)
 FEW_COUNTS = np.array([0.0, 1.0, 2.0, 5.0, 17.0, 60.0, 300.0])
 ORIGIN = np.array([0.0, 1.0, 3.0, 12.0])
 P_VALUE = 1e-4
-QUICK = {"xla_backend_optimization_level": 0}
-"""Compiling is most of the work here."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +114,7 @@ TABLE = {
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    return jax.jit(function, static_argnums=0, compiler_options=QUICK)
+    return jax.jit(function, static_argnums=0)
 
 
 @compiled

@@ -184,7 +184,7 @@ def test_nothing_to_fit():
             scribe.tl.fit(ad.AnnData(np.zeros((3, 2), np.float32)))
 
 
-@pytest.mark.parametrize("shape", [(1, 5), (5, 1)])
+@pytest.mark.parametrize("shape", [(1, 5), (5, 1), (1, 1)])
 def test_one_cell_or_gene(shape):
     adata = ad.AnnData(np.full(shape, 3, np.float32))
     quick(adata)

@@ -93,7 +93,7 @@ UNARY = {
         mp_stirling,
         lambda z: mpmath.digamma(z) - mpmath.log(z) + 1 / (2 * z),
         np.concatenate([np.logspace(-3, 12, 300), [0.5, 1.0, 2.0], 1 - np.logspace(-7, -1, 10)]),
-        (3e-6, 1e-14),
+        (2e-6, 1e-14),
         (4e-6, 3e-14),
     ),
     "log1mexp": Unary(
@@ -133,13 +133,15 @@ def slope_of(function: Callable[[Any], jax.Array]) -> Callable[[Any], jax.Array]
 @pytest.mark.parametrize("name", UNARY)
 def test_unary_value_and_slope(name: str, dtype: type) -> None:
     case, row = UNARY[name], DTYPES.index(dtype)
+    # elementary functions of accelerators are a little less exact
+    room = 1.0 if jax.default_backend() == "cpu" else 1.5
     with precision(dtype):
         points = case.points.astype(dtype)
         exact = [mpmath.mpf(float(x)) for x in points]
         value, slope = jax.jit(case.function)(points), slope_of(case.function)(points)
         assert value.dtype == slope.dtype == dtype
-        assert worst(value, [case.value(x) for x in exact], floor=case.floor) < case.value_errors[row]
-        assert worst(slope, [case.slope(x) for x in exact], floor=case.floor) < case.slope_errors[row]
+        assert worst(value, [case.value(x) for x in exact], floor=case.floor) < room * case.value_errors[row]
+        assert worst(slope, [case.slope(x) for x in exact], floor=case.floor) < room * case.slope_errors[row]
 
 
 @pytest.mark.parametrize("name", UNARY)

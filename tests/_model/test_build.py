@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -162,7 +161,7 @@ def test_minibatches_scale_what_cells_contribute() -> None:
     site = latent_name("phi_capture")
     full = density_of(case.model, case.data, case.latents)
 
-    @functools.partial(jax.jit)
+    @jax.jit
     @jax.vmap
     def of_batch(batch: Any) -> jax.Array:
         here = {**case.latents, site: case.latents[site][batch.cells.rows]}

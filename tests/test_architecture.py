@@ -28,8 +28,10 @@ LAYERS = (
     ("_progress",),
     ("_dist",),
     ("_counts",),
+    # a parameter carries its default prior, so that a new likelihood touches no table elsewhere
+    ("priors",),
     ("families",),
-    ("coordinates", "priors", "_nn"),
+    ("coordinates", "_nn"),
     ("_model",),
     ("guides",),
     ("engines",),

@@ -1,5 +1,6 @@
 """Special functions of count models and the numpyro distributions missing upstream."""
 
+from scribe._dist.log_gamma import LogGamma
 from scribe._dist.logit_beta import LogitBeta
 from scribe._dist.special import (
     deviance_term,
@@ -16,6 +17,7 @@ from scribe._dist.special import (
 from scribe._dist.truncated import SoftplusTruncatedNormal
 
 __all__ = [
+    "LogGamma",
     "LogitBeta",
     "SoftplusTruncatedNormal",
     "deviance_term",

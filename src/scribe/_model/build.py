@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -57,16 +57,16 @@ class CountMatrix(dist.Distribution):
 def plates(axes: tuple[str, ...], shape: tuple[int, ...], data: CountData) -> Iterator[None]:
     """Plates of the axes of a latent; cells that stand for several are scaled by their number."""
     with contextlib.ExitStack() as stack:
-        for axis, length in zip(axes, shape, strict=True):
-            stack.enter_context(numpyro.plate(f"{axis}s", length))
+        for dim, (axis, length) in enumerate(zip(axes, shape, strict=True), -len(axes)):
+            stack.enter_context(numpyro.plate(f"{axis}s", length, dim=dim))
             if axis == "cell":
                 stack.enter_context(handlers.scale(scale=data.scale * data.cells.weight))
         yield
 
 
-def _sampler(data: CountData, n_genes: int) -> Draw:
+def _sampler(data: CountData, n_genes: int, levels: Mapping[str, int]) -> Draw:
     """Make every latent a numpyro site."""
-    lengths = {"gene": n_genes, "cell": data.cells.totals.shape[0]}
+    lengths = {**levels, "gene": n_genes, "cell": data.cells.totals.shape[0]}
 
     def draw(latent: Latent, law: Law) -> Array:
         shape = tuple(lengths[axis] for axis in latent.axes)
@@ -85,7 +85,7 @@ def build(spec: ModelSpec, *, n_genes: int) -> Model:
     """
 
     def model(data: CountData) -> None:
-        draw = _sampler(data, n_genes)
+        draw = _sampler(data, n_genes, spec.lengths)
         values = {site.name: site.prior(site.name, site.axes, draw) for site in spec.sites}
         for site in spec.sites:
             numpyro.deterministic(site.name, site.link.value(values[site.name]))

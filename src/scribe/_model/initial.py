@@ -30,7 +30,6 @@ __all__ = ["Start", "start", "start_values"]
 
 _SIZE_RANGE = (1e-2, 1e3)
 _LOG_ODDS_RANGE = (-9.0, 9.0)
-_GATE_START = -3.0
 
 
 def _capture(spec: ModelSpec, counts: Counts) -> FloatArray:
@@ -73,8 +72,8 @@ def _values_and_moves(
     def at(shift: Array) -> dict[str, Array]:
         odds, scale = shift if spec.family.captured else (shift[0], 0.0)
         moved = {"log_mean": natural["log_mean"] + scale, "log_odds": natural["log_odds"] - scale + odds}
-        working = spec.coordinates.from_natural(moved)
-        working.update({p.name: jnp.full_like(moved["log_mean"], _GATE_START) for p in spec.family.params})
+        working = spec.coordinates.from_natural(spec.family.from_moments(moved["log_mean"], moved["log_odds"]))
+        working.update({p.name: jnp.full_like(moved["log_mean"], p.start) for p in spec.family.params})
         values = {site.name: site.link.from_working(working[site.name]) for site in spec.sites if site.name in working}
         if spec.capture_site is not None:
             values[spec.capture_site] = _capture_start(spec, log_capture - scale)
@@ -98,7 +97,7 @@ def _natural(spec: ModelSpec, counts: Counts, capture: FloatArray) -> dict[str, 
     moments = counts.moments(capture)
     exposure, exposure2 = capture.sum(), np.square(capture).sum()
     mean = (moments.total + 0.5) / (exposure + 0.5)
-    if "gene" in spec.coordinates.natural_axes.get("log_odds", ("gene",)):
+    if "gene" in spec.natural_axes.get("log_odds", ("gene",)):
         excess = moments.square - 2 * mean * moments.weighted + mean**2 * exposure2 - mean * exposure
         ratio = np.maximum(excess, 0) / np.maximum(mean**2 * exposure2, 1e-12)
         log_size = np.log(np.clip(1 / np.maximum(ratio, 1 / _SIZE_RANGE[1]), *_SIZE_RANGE))

@@ -6,7 +6,9 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
-from scribe.families import Family, from_layers
+from scribe import coordinates, families
+from scribe._model.spec import CAPTURE_SITES
+from scribe.families import Family, Param, from_layers
 
 __all__ = ["DESCRIPTIVE", "MODELS", "describe", "nearest", "rename", "resolve_family", "site_among", "site_of"]
 
@@ -24,21 +26,19 @@ MODELS: dict[str, tuple[str, ...]] = {
 
 DEFAULT_MODEL = "nbvcp"
 
-_PARAMETERS: dict[str, tuple[str, ...]] = {
-    "mu": ("expression", "mean_expression"),
-    "r": ("dispersion",),
-    "p": ("prob", "probability"),
-    "phi": ("odds", "odds_ratio"),
-    "gate": ("zero_inflation",),
-    "p_capture": ("capture_prob", "capture_probability"),
-    "phi_capture": ("capture_odds", "capture_odds_ratio"),
-    "eta_capture": ("capture_efficiency",),
+_PARAMETERS: dict[str, Param] = {
+    param.name: param
+    for param in (
+        *(param for system in coordinates.ALL for param in system.sampled),
+        *families.PARAMS,
+        *CAPTURE_SITES.values(),
+    )
 }
 
-DESCRIPTIVE: dict[str, str] = {site: names[0] for site, names in _PARAMETERS.items()}
+DESCRIPTIVE: dict[str, str] = {site: param.descriptive for site, param in _PARAMETERS.items()}
 """Site name -> the descriptive name results print with ``descriptive_names=True``."""
 
-_SITES: dict[str, str] = {name: site for site, names in _PARAMETERS.items() for name in (site, *names)}
+_SITES: dict[str, str] = {name: site for site, param in _PARAMETERS.items() for name in (site, *param.names)}
 
 
 def nearest(name: str, allowed: list[str]) -> str:

@@ -11,38 +11,10 @@ from scribe._model.names import DESCRIPTIVE, nearest, resolve_family, site_of
 from scribe._model.spec import CAPTURE_SITES, ModelSpec
 from scribe.coordinates import Coordinates
 from scribe.families import Family, Param
-from scribe.priors import Beta, BetaPrime, CaptureAnchor, LogNormal, Prior, TransformedNormal, organism
+from scribe.priors import CaptureAnchor, LogNormal, Prior, TransformedNormal, organism
 
 __all__ = ["resolve_spec"]
 
-_CONSTRAINED: dict[str, Prior] = {
-    "p": Beta(1.0, 1.0),
-    "phi": BetaPrime(1.0, 1.0),
-    "r": LogNormal(0.0, 3.0),
-    "mu": LogNormal(0.0, 3.0),
-    "gate": Beta(1.0, 9.0),
-    "p_capture": Beta(1.0, 1.0),
-    "phi_capture": BetaPrime(1.0, 1.0),
-}
-"""Default priors. Expression spans five orders of magnitude, hence the wide log-normals on ``r`` and ``mu``."""
-
-_UNCONSTRAINED: dict[str, tuple[float, float]] = {
-    "p": (0.0, 1.0),
-    "phi": (0.0, 1.0),
-    "r": (0.0, 3.0),
-    "mu": (0.0, 3.0),
-    "gate": (-2.0, 1.0),
-    "p_capture": (0.0, 1.0),
-    "phi_capture": (0.0, 1.0),
-}
-
-_SHAPES: dict[str, type[Prior]] = {
-    "p": Beta,
-    "phi": BetaPrime,
-    "gate": Beta,
-    "p_capture": Beta,
-    "phi_capture": BetaPrime,
-}
 _POSITIVE_TRANSFORMS = ("softplus", "exp")
 
 
@@ -183,13 +155,13 @@ def _prior(param: Param, value: Any, link: str | None) -> Prior:
             raise ValueError(msg)
         return value
     if link is not None:
-        loc, scale = _UNCONSTRAINED[param.name] if value is None else _pair(param.name, value, "(loc, scale)")
+        loc, scale = param.normal if value is None else _pair(param.name, value, "(loc, scale)")
         return TransformedNormal(loc, scale, LINKS[link].name)
     if value is None:
-        return _CONSTRAINED[param.name]
-    make = _SHAPES.get(param.name, LogNormal)
+        return param.prior
+    make = type(param.prior)
     a, b = _pair(param.name, value, "(loc, scale)" if make is LogNormal else "(a, b)")
-    return make(a, b)  # type: ignore[call-arg]  # every constructor of the table takes two numbers
+    return make(a, b)  # type: ignore[call-arg]  # every default prior takes two numbers
 
 
 def _pair(name: str, value: Any, meaning: str) -> tuple[float, float]:

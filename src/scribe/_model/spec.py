@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -17,34 +17,61 @@ from scribe._dist.links import LINKS, Link
 from scribe._types import AnyArray, Array
 from scribe.coordinates import Coordinates
 from scribe.families import Family, Param, from_layers
-from scribe.priors import CaptureAnchor, Latent, Law, Prior
+from scribe.priors import Beta, BetaPrime, CaptureAnchor, Dirichlet, Latent, Law, LogNormal, Prior
 
-__all__ = ["CAPTURE_SITES", "ModelSpec", "Site"]
+__all__ = ["CAPTURE_SITES", "LEVEL_AXES", "MIXING", "Levels", "ModelSpec", "Site"]
+
+_FLAT_ODDS = BetaPrime(1.0, 1.0)
 
 CAPTURE_SITES: dict[str, Param] = {
-    "p_capture": Param("p_capture", "capture_prob", "unit", ("cell",)),
-    "phi_capture": Param("phi_capture", "capture_odds", "positive", ("cell",)),
-    "eta_capture": Param("eta_capture", "capture_efficiency", "positive", ("cell",)),
+    param.name: param
+    for param in (
+        Param("p_capture", ("capture_prob", "capture_probability"), "unit", ("cell",), Beta(1.0, 1.0), (0.0, 1.0)),
+        Param("phi_capture", ("capture_odds", "capture_odds_ratio"), "positive", ("cell",), _FLAT_ODDS, (0.0, 1.0)),
+        # sampled with an anchor alone, which replaces this prior
+        Param("eta_capture", ("capture_efficiency",), "positive", ("cell",), LogNormal(0.0, 1.0), (0.0, 1.0)),
+    )
 }
 """The forms in which a cell's capture probability may be sampled."""
+
+MIXING = Param("mixing_weights", ("mixing",), "simplex", ("component",), Dirichlet(1.0), (0.0, 1.0))
+"""Weights of the components of a mixture."""
+
+_DUMMY = {"gene": 3, "cell": 5}
+"""Lengths of axes that a specification does not know, while shapes are traced."""
+
+
+_Arrays = Mapping[str, Array]
+
+LEVEL_AXES = ("component", "dataset")
+"""Axes of a model beside genes and cells, in the order in which arrays have them."""
+
+
+@dataclass(frozen=True)
+class Levels:
+    """The levels of an axis, and the parameters that have a value of their own at each of them."""
+
+    labels: tuple[str, ...]
+    params: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.labels) < 2 or len(set(self.labels)) < len(self.labels):
+            msg = f"An axis needs two different levels or more, got {list(self.labels)}."
+            raise ValueError(msg)
 
 
 @dataclass(frozen=True)
 class Site:
-    """A sampled parameter with its prior."""
+    """A sampled parameter with its prior and the axes it runs over."""
 
     param: Param
     prior: Prior
+    axes: tuple[str, ...]
 
     @property
     def name(self) -> str:
         """Name of the parameter."""
         return self.param.name
-
-    @property
-    def axes(self) -> tuple[str, ...]:
-        """Axes the parameter runs over."""
-        return self.param.axes
 
     @property
     def link(self) -> Link:
@@ -64,11 +91,14 @@ class ModelSpec:
         Which parameters are sampled.
     priors
         A prior for every sampled parameter, by site name.
+    levels
+        The levels of the axes ``"component"`` (of a mixture) and ``"dataset"``, where the model has them.
     """
 
     family: Family
     coordinates: Coordinates
     priors: Mapping[str, Prior]
+    levels: Mapping[str, Levels] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         missing = [p.name for p in self.params if p.name not in self.priors]
@@ -79,18 +109,36 @@ class ModelSpec:
 
     def __hash__(self) -> int:
         """Lets a specification decide which compiled functions serve it."""
-        return hash((self.family.layers, self.coordinates.name, frozenset(self.priors.items())))
+        parts = frozenset(self.priors.items()), frozenset(self.levels.items())
+        return hash((self.family.layers, self.coordinates.name, parts))
 
     @property
     def params(self) -> tuple[Param, ...]:
         """All sampled parameters, in sampling order."""
         capture = (CAPTURE_SITES[self.capture_site],) if self.capture_site else ()
-        return (*self.coordinates.sampled, *self.family.params, *capture)
+        mixing = (MIXING,) if "component" in self.levels else ()
+        return (*self.coordinates.sampled, *self.family.params, *capture, *mixing)
 
-    @property
+    @functools.cached_property
     def sites(self) -> tuple[Site, ...]:
         """All sampled parameters with their priors, in sampling order."""
-        return tuple(Site(p, self.priors[p.name]) for p in self.params)
+        return tuple(Site(p, self.priors[p.name], self._axes(p)) for p in self.params)
+
+    def _axes(self, param: Param) -> tuple[str, ...]:
+        """Axes of levels, then those of the parameter itself, then what its prior adds."""
+        own = (*param.axes, *(axis for axis in self.priors[param.name].adds if axis not in param.axes))
+        levels = [axis for axis in self.level_axes if param.name in self.levels[axis].params and axis not in own]
+        return (*levels, *own)
+
+    @property
+    def level_axes(self) -> tuple[str, ...]:
+        """Which of `LEVEL_AXES` the model has."""
+        return tuple(axis for axis in LEVEL_AXES if axis in self.levels)
+
+    @property
+    def lengths(self) -> dict[str, int]:
+        """Number of levels by axis."""
+        return {axis: len(levels.labels) for axis, levels in self.levels.items()}
 
     @functools.cached_property
     def latents(self) -> tuple[Latent, ...]:
@@ -99,7 +147,7 @@ class ModelSpec:
 
         def note(latent: Latent, _: Law) -> Array:
             found.append(latent)
-            return jnp.zeros((1,) * len(latent.axes))
+            return jnp.zeros(tuple(_DUMMY.get(axis, self.lengths.get(axis, 1)) for axis in latent.axes))
 
         jax.eval_shape(lambda: [site.prior(site.name, site.axes, note) for site in self.sites])
         return tuple(found)
@@ -110,7 +158,7 @@ class ModelSpec:
 
     def start(self, values: Mapping[str, AnyArray]) -> dict[str, AnyArray]:
         """Latents at which the parameters have the given values on the real line."""
-        return {k: v for site in self.sites for k, v in site.prior.start(site.name, values[site.name]).items()}
+        return {k: v for s in self.sites for k, v in s.prior.start(s.name, s.axes, values[s.name]).items()}
 
     @property
     def capture_site(self) -> str | None:
@@ -127,12 +175,53 @@ class ModelSpec:
     @property
     def totals_suffice(self) -> bool:
         """Whether the likelihood needs of every cell no more than its total."""
-        return self.family.summarises(self.coordinates.natural_axes)
+        return self.family.summarises(self.natural_axes)
+
+    @functools.cached_property
+    def natural_axes(self) -> dict[str, tuple[str, ...]]:
+        """Axes of every natural parameter, as the axes of the sampled ones make them."""
+        return self._traced_axes(self.natural)
+
+    @functools.cached_property
+    def readable_axes(self) -> dict[str, tuple[str, ...]]:
+        """Axes of every named quantity of `readable`."""
+        derived = self._traced_axes(lambda working: self.family.readable(self.natural(working)))
+        sampled = {site.name: site.axes for site in self.sites}
+        return {**derived, **{n: a for n, a in sampled.items() if n not in derived}, **self._capture_axes()}
+
+    def _capture_axes(self) -> dict[str, tuple[str, ...]]:
+        return {} if self.capture_site is None else {"p_capture": ("cell",)}
+
+    def _traced_axes(
+        self, quantities: Callable[[Mapping[str, Array]], Mapping[str, Array]]
+    ) -> dict[str, tuple[str, ...]]:
+        """Axes of quantities that are computed elementwise from the sampled ones, found by their lengths."""
+        lengths = {**self.lengths, **_DUMMY}
+        working = {s.name: jnp.zeros(tuple(lengths[axis] for axis in s.axes)) for s in self.sites}
+        found = jax.eval_shape(lambda: quantities(working))
+        full = (*self.level_axes, "gene")
+        return {
+            name: tuple(axis for axis, n in zip(full[-value.ndim :], value.shape, strict=True) if n > 1)
+            if value.ndim
+            else ()
+            for name, value in found.items()
+        }
 
     def natural(self, working: Mapping[str, Array]) -> dict[str, Array]:
-        """Natural parameters from the sampled ones, all on the working scale."""
-        gates = {f"{p.name}_logit": working[p.name] for p in self.family.params}
-        return {**self.coordinates.to_natural(working), **gates}
+        """Natural parameters from the sampled ones, all on the working scale.
+
+        Where the model has levels, arrays have the axes of all levels and of genes, of length 1 where nothing varies.
+        Numbers without any axis stay scalars.
+        """
+        aligned = {site.name: self._aligned(site, working[site.name]) for site in self.sites if site.name in working}
+        added = {p.natural: aligned[p.name] for p in self.family.params}
+        return {**self.coordinates.to_natural(aligned), **added}
+
+    def _aligned(self, site: Site, value: Array) -> Array:
+        if not self.levels or not site.axes or "cell" in site.axes:
+            return value
+        full = (*self.level_axes, "gene")
+        return value.reshape([value.shape[site.axes.index(axis)] if axis in site.axes else 1 for axis in full])
 
     def offset(self, values: Mapping[str, Array], n_cells: int) -> Array:
         """Log capture of every cell from values on the real line."""
@@ -159,11 +248,21 @@ class ModelSpec:
         With a capture site, ``p_capture`` is among them, and ``phi_capture`` or ``eta_capture`` where sampled.
         """
         out = self.family.readable(self.natural(self.working(values)))
+        out = {name: self._squeezed(name, value) for name, value in out.items()}
+        for site in self.sites:
+            if site.name not in out:
+                out[site.name] = site.link.value(values[site.name])
         if self.capture_site is not None:
-            z = values[self.capture_site]
-            out[self.capture_site] = self._link(self.capture_site).value(z)
-            out["p_capture"] = jnp.exp(self.offset(values, z.shape[-1]))
+            out["p_capture"] = jnp.exp(self.offset(values, values[self.capture_site].shape[-1]))
         return out
+
+    def _squeezed(self, name: str, value: Array) -> Array:
+        """Without the axes of length 1 along which a quantity does not vary."""
+        if not self.levels or value.ndim == 0:
+            return value
+        mine = self.readable_axes[name]
+        full = (*self.level_axes, "gene")
+        return value.reshape([n for axis, n in zip(full, value.shape, strict=True) if axis in mine])
 
     def to_json(self) -> str:
         """One JSON string from which `from_json` rebuilds the specification."""
@@ -171,6 +270,7 @@ class ModelSpec:
             "layers": list(self.family.layers),
             "coordinates": self.coordinates.name,
             "priors": {name: prior.to_json() for name, prior in self.priors.items()},
+            "levels": {axis: {"labels": x.labels, "params": x.params} for axis, x in self.levels.items()},
         }
         return json.dumps(record)
 
@@ -183,6 +283,7 @@ class ModelSpec:
             family,
             coordinate_systems.find(record["coordinates"], family=family.layers[0]),
             {name: prior_table.from_json(prior) for name, prior in record["priors"].items()},
+            {a: Levels(tuple(x["labels"]), tuple(x["params"])) for a, x in record.get("levels", {}).items()},
         )
 
     def with_priors(self, priors: Mapping[str, Prior]) -> ModelSpec:

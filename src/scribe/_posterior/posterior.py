@@ -16,7 +16,6 @@ from scribe._dist.pushed import PushedNormal
 from scribe._model.spec import ModelSpec, Site
 from scribe._types import AnyArray, Array, FloatArray, IntArray, Key
 from scribe.guides import Guide
-from scribe.guides.mean_field import LOC, LOG_SCALE
 from scribe.priors import latent_name
 
 __all__ = ["Parameters", "Posterior", "Summary"]
@@ -84,8 +83,7 @@ class Posterior:
 
     def centre(self) -> dict[str, Array]:
         """Location of every site on the real line: the most probable value there."""
-        params = self.device_params()
-        return self.spec.values({latent.name: params[latent.name + LOC] for latent in self.spec.latents})
+        return self.spec.values(self.guide.centre(self.device_params()))
 
     def draws(self, key: Key, n_draws: int) -> dict[str, Array]:
         """Draws of every site on the real line, (draws, ...) each."""
@@ -109,13 +107,9 @@ class Posterior:
     def distributions(self) -> dict[str, dist.Distribution]:
         """Posterior distribution of every sampled parameter, on its own scale."""
         params = self.device_params()
-        return {site.name: self._distribution(site, params) for site in self.spec.sites}
-
-    def _distribution(self, site: Site, params: Mapping[str, Array]) -> dist.Distribution:
-        loc, log_scale = params[latent_name(site.name) + LOC], params[latent_name(site.name) + LOG_SCALE]
-        if site.link.name == "exp":
-            return dist.LogNormal(loc, jnp.exp(log_scale))
-        return PushedNormal(loc, jnp.exp(log_scale), site.link)
+        return {
+            site.name: _pushed(site, self.guide.marginal(latent_name(site.name), params)) for site in self.spec.sites
+        }
 
     def summaries(self, key: Key, *, n_draws: int = 1000, block: int = 50) -> dict[str, Summary]:
         """Posterior mean and standard deviation of every named quantity, streamed over draws."""
@@ -149,6 +143,13 @@ class Posterior:
                 if draws.ndim > 1 or number == 0:
                     parts.setdefault(name, []).append(np.quantile(np.asarray(draws), q, axis=0))
         return {name: np.concatenate(p, axis=-1) if p[0].ndim > 1 else p[0] for name, p in parts.items()}
+
+
+def _pushed(site: Site, normal: dist.Normal) -> dist.Distribution:
+    """Distribution of a parameter from that of its latent."""
+    if site.link.name == "exp":
+        return dist.LogNormal(normal.loc, normal.scale)
+    return PushedNormal(normal.loc, normal.scale, site.link)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))

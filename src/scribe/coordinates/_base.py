@@ -33,8 +33,6 @@ class Coordinates:
         Sampled parameters -> natural parameters.
     from_natural
         Natural parameters -> sampled parameters; the inverse of ``to_natural`` on its image.
-    natural_axes
-        For every natural parameter, the axes it runs over when the sampled ones have their base axes.
     capture
         Name of the capture site when nothing anchors it.
     """
@@ -45,5 +43,4 @@ class Coordinates:
     sampled: tuple[Param, ...]
     to_natural: Callable[[Working], dict[str, Array]]
     from_natural: Callable[[Natural], dict[str, Array]]
-    natural_axes: Mapping[str, tuple[str, ...]]
     capture: str = "p_capture"

@@ -13,16 +13,15 @@ from collections.abc import Mapping
 from scribe._types import Array, Natural
 from scribe.coordinates._base import Coordinates
 from scribe.families import Param
+from scribe.priors import Beta, BetaPrime, LogNormal
 
-__all__ = ["CANONICAL", "MEAN_DISP", "MEAN_ODDS", "MEAN_PROB"]
+__all__ = ["CANONICAL", "MEAN_DISP", "MEAN_ODDS", "MEAN_PROB", "MU"]
 
-_MU = Param("mu", "expression", "positive", ("gene",))
-_R = Param("r", "dispersion", "positive", ("gene",))
-_P = Param("p", "prob", "unit")
-_PHI = Param("phi", "odds", "positive")
-
-_SHARED = {"log_mean": ("gene",), "log_odds": ()}
-_PER_GENE = {"log_mean": ("gene",), "log_odds": ("gene",)}
+# expression spans five orders of magnitude, hence the wide log-normals on mu and r
+MU = Param("mu", ("expression", "mean_expression"), "positive", ("gene",), LogNormal(0.0, 3.0), (0.0, 3.0))
+_R = Param("r", ("dispersion",), "positive", ("gene",), LogNormal(0.0, 3.0), (0.0, 3.0))
+_P = Param("p", ("prob", "probability"), "unit", (), Beta(1.0, 1.0), (0.0, 1.0))
+_PHI = Param("phi", ("odds", "odds_ratio"), "positive", (), BetaPrime(1.0, 1.0), (0.0, 1.0))
 
 
 def _canonical(x: Mapping[str, Array]) -> dict[str, Array]:
@@ -57,9 +56,9 @@ def _mean_disp_inverse(x: Natural) -> dict[str, Array]:
     return {"mu": x["log_mean"], "r": x["log_mean"] + x["log_odds"]}
 
 
-CANONICAL = Coordinates("canonical", ("standard",), "nb", (_P, _R), _canonical, _canonical_inverse, _SHARED)
-MEAN_PROB = Coordinates("mean_prob", ("linked",), "nb", (_P, _MU), _mean_prob, _mean_prob_inverse, _SHARED)
+CANONICAL = Coordinates("canonical", ("standard",), "nb", (_P, _R), _canonical, _canonical_inverse)
+MEAN_PROB = Coordinates("mean_prob", ("linked",), "nb", (_P, MU), _mean_prob, _mean_prob_inverse)
 MEAN_ODDS = Coordinates(
-    "mean_odds", ("odds_ratio",), "nb", (_PHI, _MU), _mean_odds, _mean_odds_inverse, _SHARED, capture="phi_capture"
+    "mean_odds", ("odds_ratio",), "nb", (_PHI, MU), _mean_odds, _mean_odds_inverse, capture="phi_capture"
 )
-MEAN_DISP = Coordinates("mean_disp", (), "nb", (_MU, _R), _mean_disp, _mean_disp_inverse, _PER_GENE)
+MEAN_DISP = Coordinates("mean_disp", (), "nb", (MU, _R), _mean_disp, _mean_disp_inverse)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from scribe._types import Array, Natural
 from scribe.coordinates._base import Coordinates
-from scribe.families import Param
+from scribe.coordinates.nb import MU
 
 __all__ = ["MEAN"]
 
@@ -23,8 +23,7 @@ MEAN = Coordinates(
     "mean",
     (),
     "poisson",
-    (Param("mu", "expression", "positive", ("gene",)),),
+    (MU,),
     _mean,
     _mean_inverse,
-    {"log_mean": ("gene",)},
 )

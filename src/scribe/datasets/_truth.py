@@ -99,12 +99,12 @@ def _default(spec: ModelSpec, key: Key, n_genes: int) -> dict[str, Array]:
     shift = 0.0 if spec.family.captured else float(np.log(_CAPTURE))
     noise = jax.random.normal(_stream(key, "mu"), (n_genes,))
     natural = {"log_mean": _LOG_MEAN + shift + _LOG_MEAN_SD * noise}
-    if "gene" in spec.coordinates.natural_axes.get("log_odds", ()):
+    if "gene" in spec.natural_axes.get("log_odds", ()):
         log_size = _LOG_SIZE_SD * jax.random.normal(_stream(key, "r"), (n_genes,))
         natural["log_odds"] = log_size - natural["log_mean"]
     else:
         natural["log_odds"] = jnp.asarray(np.log(_ODDS) - shift, noise.dtype)
-    working = spec.coordinates.from_natural(natural)
+    working = spec.coordinates.from_natural(spec.family.from_moments(natural["log_mean"], natural["log_odds"]))
     for param in spec.family.params:
         gate = np.random.default_rng(_seed(_stream(key, param.name))).beta(*_GATE, n_genes)
         working[param.name] = jnp.asarray(np.log(gate) - np.log1p(-gate), noise.dtype)
@@ -142,8 +142,9 @@ def _replaced(
     out = dict(natural)
     for param in spec.family.params:
         if param.name in given:
-            out[f"{param.name}_logit"] = _per_gene(_working(param, given[param.name], n_genes), n_genes)
-    base = [name for name in given if name not in CAPTURE_SITES and f"{name}_logit" not in natural]
+            out[param.natural] = _per_gene(_working(param, given[param.name], n_genes), n_genes)
+    added = {param.name for param in spec.family.params}
+    base = [name for name in given if name not in CAPTURE_SITES and name not in added]
     if not base:
         return out
     coordinates = _coordinates_of(base, spec)
@@ -152,7 +153,7 @@ def _replaced(
         if param.name in base:
             working[param.name] = _working(param, given[param.name], n_genes)
     for name, value in coordinates.to_natural(working).items():
-        per_gene = "gene" in spec.coordinates.natural_axes[name]
+        per_gene = "gene" in spec.natural_axes[name]
         out[name] = _per_gene(value, n_genes) if per_gene else _shared(value, spec.coordinates)
     return out
 

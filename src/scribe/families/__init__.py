@@ -3,11 +3,11 @@
 import functools
 from collections.abc import Callable, Iterable
 
-from scribe.families._base import Family, Moments, Param, Thinned
+from scribe.families._base import Family, Modifier, Moments, Param, Thinned
 from scribe.families.capture import WithCapture, with_capture
 from scribe.families.nb import NegativeBinomial
 from scribe.families.poisson import Poisson
-from scribe.families.zero_inflated import ZeroInflated, zero_inflated
+from scribe.families.zero_inflated import GATE, ZeroInflated, zero_inflated
 
 nb = NegativeBinomial()
 poisson = Poisson()
@@ -17,6 +17,9 @@ ALL: dict[str, Family] = {"nb": nb, "poisson": poisson}
 
 MODIFIERS: dict[str, Callable[[Family], Family]] = {"with_capture": with_capture, "zero_inflated": zero_inflated}
 """Every modifier by name."""
+
+PARAMS: tuple[Param, ...] = (GATE,)
+"""Every parameter that a modifier may add."""
 
 
 def from_layers(layers: Iterable[str]) -> Family:
@@ -28,7 +31,9 @@ def from_layers(layers: Iterable[str]) -> Family:
 __all__ = [
     "ALL",
     "MODIFIERS",
+    "PARAMS",
     "Family",
+    "Modifier",
     "Moments",
     "NegativeBinomial",
     "Param",

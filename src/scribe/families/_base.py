@@ -11,8 +11,9 @@ import jax.numpy as jnp
 
 from scribe._counts.data import Cells
 from scribe._types import Array, Key, Natural
+from scribe.priors import Prior
 
-__all__ = ["Family", "Moments", "Param", "Thinned"]
+__all__ = ["Family", "Modifier", "Moments", "Param", "Thinned"]
 
 
 class Moments(NamedTuple):
@@ -24,15 +25,43 @@ class Moments(NamedTuple):
 
 @dataclass(frozen=True)
 class Param:
-    """A sampled parameter: its name, its descriptive name, its support and the axes it runs over.
+    """A sampled parameter: everything a model needs to know of it.
 
-    ``support`` is ``"positive"`` or ``"unit"``; ``axes`` holds ``"gene"``, ``"cell"`` or nothing for a scalar.
+    Parameters
+    ----------
+    name
+        Name of the site.
+    names
+        Descriptive names users may type for it; results print the first.
+    support
+        ``"positive"`` or ``"unit"``.
+    axes
+        ``("gene",)``, ``("cell",)`` or nothing for a scalar.
+    prior
+        Default prior. Two numbers from a user replace its hyperparameters.
+    normal
+        Location and scale of the default normal on the real line in unconstrained mode.
+    start
+        Logarithm or logit at which a fit starts a parameter that a modifier adds.
     """
 
     name: str
-    descriptive: str
+    names: tuple[str, ...]
     support: str
-    axes: tuple[str, ...] = ()
+    axes: tuple[str, ...]
+    prior: Prior
+    normal: tuple[float, float]
+    start: float = 0.0
+
+    @property
+    def descriptive(self) -> str:
+        """The first of the descriptive names."""
+        return self.names[0]
+
+    @property
+    def natural(self) -> str:
+        """Name of the natural parameter that a modifier makes of it: its logarithm or logit."""
+        return f"{self.name}_logit" if self.support == "unit" else f"log_{self.name}"
 
 
 class Thinned(ABC):
@@ -131,6 +160,48 @@ class Family(ABC):
     def denoise(self, u: Array, natural: Natural, offset: Array) -> Thinned:
         """Posterior of the count before thinning, given the observed ``u``."""
 
+    def from_moments(self, log_mean: Array, log_odds: Array) -> dict[str, Array]:
+        r"""Natural parameters of the base at a given mean and, where the family has one, excess of the variance.
+
+        Where a fit starts. ``log_odds`` is the log of :math:`\mu/(\sigma^2 - \mu)`, before capture.
+        """
+        named = {"log_mean": log_mean, "log_odds": log_odds}
+        return {name: named[name] for name in self.natural if name in named}
+
     @abstractmethod
     def readable(self, natural: Natural) -> dict[str, Array]:
         """The natural parameters under the names users know (``mu``, ``r``, ``p``, ``phi``, ``gate``)."""
+
+
+@dataclass(frozen=True)
+class Modifier(Family):
+    """A family around another one: everything that it does not redefine is that of ``base``.
+
+    A modifier that changes the probabilities redefines ``cell_term``, ``correction`` and ``log_pmf``, and leaves
+    ``cell_sum`` at None.
+    """
+
+    base: Family
+
+    @property
+    def natural(self) -> tuple[str, ...]:
+        """Those of the base."""
+        return self.base.natural
+
+    @property
+    def params(self) -> tuple[Param, ...]:
+        """Those of the base."""
+        return self.base.params
+
+    @property
+    def captured(self) -> bool:
+        """As the base."""
+        return self.base.captured
+
+    def gene_term(self, u: Array, natural: Natural) -> Array:
+        """That of the base."""
+        return self.base.gene_term(u, natural)
+
+    def from_moments(self, log_mean: Array, log_odds: Array) -> dict[str, Array]:
+        """Those of the base."""
+        return self.base.from_moments(log_mean, log_odds)

@@ -7,35 +7,23 @@ from dataclasses import dataclass
 
 from scribe._counts.data import Cells
 from scribe._types import Array, Key, Natural
-from scribe.families._base import Family, Moments, Param, Thinned
+from scribe.families._base import Family, Modifier, Moments, Thinned
 
 __all__ = ["WithCapture", "with_capture"]
 
 
 @dataclass(frozen=True)
-class WithCapture(Family):
+class WithCapture(Modifier):
     r"""A family observed through binomial capture with a probability :math:`\nu_c` per cell.
 
     Every family takes a cell offset :math:`x_c = \log\nu_c`; this modifier says that the offset is a parameter of the
-    model rather than zero.
+    model rather than zero. Its form, the capture site, belongs to the coordinates.
     """
-
-    base: Family
 
     @property
     def layers(self) -> tuple[str, ...]:
         """Those of the base and this one."""
         return (*self.base.layers, "with_capture")
-
-    @property
-    def natural(self) -> tuple[str, ...]:
-        """Those of the base."""
-        return self.base.natural
-
-    @property
-    def params(self) -> tuple[Param, ...]:
-        """Those of the base; the capture site belongs to the coordinates."""
-        return self.base.params
 
     @property
     def captured(self) -> bool:
@@ -49,10 +37,6 @@ class WithCapture(Family):
     def correction(self, u: Array, natural: Natural, offset: Array) -> Array:
         """That of the base."""
         return self.base.correction(u, natural, offset)
-
-    def gene_term(self, u: Array, natural: Natural) -> Array:
-        """That of the base."""
-        return self.base.gene_term(u, natural)
 
     def log_pmf(self, u: Array, natural: Natural, offset: Array) -> Array:
         """That of the base."""

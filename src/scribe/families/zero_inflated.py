@@ -8,9 +8,13 @@ import jax
 import jax.numpy as jnp
 
 from scribe._types import Array, Key, Natural
-from scribe.families._base import Family, Moments, Param, Thinned
+from scribe.families._base import Family, Modifier, Moments, Param, Thinned
+from scribe.priors import Beta
 
-__all__ = ["ZeroInflated", "ZeroInflatedThinned", "zero_inflated"]
+__all__ = ["GATE", "ZeroInflated", "ZeroInflatedThinned", "zero_inflated"]
+
+GATE = Param("gate", ("zero_inflation",), "unit", ("gene",), Beta(1.0, 9.0), (-2.0, 1.0), start=-3.0)
+"""Probability of a gene to be silent in a cell."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +54,11 @@ class ZeroInflatedThinned(Thinned):
 
 
 @dataclass(frozen=True)
-class ZeroInflated(Family):
+class ZeroInflated(Modifier):
     r"""Zero-inflated counts: :math:`P(0) = \pi + (1-\pi)P_0(0)`, :math:`P(u) = (1-\pi)P_0(u)` for :math:`u > 0`.
 
     Adds the natural parameter ``gate_logit``, :math:`\operatorname{logit}\pi_g`, to those of the base.
     """
-
-    base: Family
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -71,16 +73,7 @@ class ZeroInflated(Family):
     @property
     def params(self) -> tuple[Param, ...]:
         """Those of the base and ``gate``."""
-        return (*self.base.params, Param("gate", "zero_inflation", "unit", ("gene",)))
-
-    @property
-    def captured(self) -> bool:
-        """As the base."""
-        return self.base.captured
-
-    def gene_term(self, u: Array, natural: Natural) -> Array:
-        """That of the base: it is zero at ``u = 0``, where the gate acts."""
-        return self.base.gene_term(u, natural)
+        return (*self.base.params, GATE)
 
     def _mix(self, u: Array, base: Array, gate_logit: Array) -> Array:
         open_gate = -jax.nn.softplus(gate_logit) + base

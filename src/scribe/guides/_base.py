@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 
 import numpyro
+import numpyro.distributions as dist
 
 from scribe._counts.data import CountData
 from scribe._types import AnyArray, Array, Key, Params
@@ -31,6 +32,14 @@ class Guide(ABC):
     @abstractmethod
     def to_json(self) -> dict[str, object]:
         """Name under ``type`` and constructor arguments under ``settings``."""
+
+    @abstractmethod
+    def centre(self, params: Mapping[str, Array]) -> dict[str, Array]:
+        """Location of every latent: the median of its distribution, or the nearest thing to it."""
+
+    @abstractmethod
+    def marginal(self, latent: str, params: Mapping[str, Array]) -> dist.Normal:
+        """Distribution of every element of a latent by itself."""
 
     @abstractmethod
     def draw(self, key: Key, params: Mapping[str, Array], *, n_draws: int) -> dict[str, Array]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 import numpy as np
 import numpyro
+import numpyro.distributions as dist
 
 from scribe._counts.data import CountData
 from scribe._model.build import plates
@@ -67,6 +68,14 @@ class MeanField(Guide):
     def to_json(self) -> dict[str, object]:
         """Name and settings."""
         return {"type": "mean_field", "settings": {"init_scale": self.init_scale}}
+
+    def centre(self, params: Mapping[str, Array]) -> dict[str, Array]:
+        """The locations."""
+        return {name.removesuffix(LOC): value for name, value in params.items() if name.endswith(LOC)}
+
+    def marginal(self, latent: str, params: Mapping[str, Array]) -> dist.Normal:
+        """The normals."""
+        return dist.Normal(params[latent + LOC], jnp.exp(params[latent + LOG_SCALE]))
 
     def draw(self, key: Key, params: Mapping[str, Array], *, n_draws: int) -> dict[str, Array]:
         """Independent normal draws."""

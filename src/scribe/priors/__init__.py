@@ -5,6 +5,7 @@ from typing import Any
 
 from scribe.priors._base import LATENT_SUFFIX, CellContext, Draw, Latent, Law, Prior, latent_name
 from scribe.priors.capture import CaptureAnchor, organism
+from scribe.priors.dirichlet import Dirichlet
 from scribe.priors.simple import Beta, BetaPrime, LogNormal, TransformedNormal
 
 ALL: dict[str, Callable[..., Prior]] = {
@@ -13,6 +14,7 @@ ALL: dict[str, Callable[..., Prior]] = {
     "betaprime": BetaPrime,
     "normal": TransformedNormal,
     "capture_anchor": CaptureAnchor,
+    "dirichlet": Dirichlet,
 }
 """Every prior by the type name under which a specification stores it."""
 
@@ -29,6 +31,7 @@ __all__ = [
     "BetaPrime",
     "CaptureAnchor",
     "CellContext",
+    "Dirichlet",
     "Draw",
     "Latent",
     "Law",

@@ -49,17 +49,18 @@ class Prior(ABC):
     def link(self) -> str:
         """Name of the link between the real line and the support."""
 
+    @property
+    def adds(self) -> tuple[str, ...]:
+        """Axes over which the parameter runs by virtue of this prior, beyond its own: those of a hierarchy."""
+        return ()
+
     @abstractmethod
     def __call__(self, name: str, axes: tuple[str, ...], draw: Draw) -> Array:
         """Value of the parameter ``name`` over ``axes``; every latent it depends on is asked of ``draw``."""
 
     @abstractmethod
-    def start(self, name: str, value: AnyArray) -> dict[str, AnyArray]:
+    def start(self, name: str, axes: tuple[str, ...], value: AnyArray) -> dict[str, AnyArray]:
         """Values of the latents at which the parameter ``name`` has the given value on the real line."""
-
-    @abstractmethod
-    def centre(self) -> float:
-        """A typical value on the real line, where a fit starts in the absence of better knowledge."""
 
     @abstractmethod
     def to_json(self) -> dict[str, object]:
@@ -74,7 +75,7 @@ class Base(Prior):
         """One latent, which is the parameter."""
         return draw(Latent(latent_name(name), axes), self.distribution)
 
-    def start(self, name: str, value: AnyArray) -> dict[str, AnyArray]:
+    def start(self, name: str, axes: tuple[str, ...], value: AnyArray) -> dict[str, AnyArray]:
         """The value itself."""
         return {latent_name(name): value}
 

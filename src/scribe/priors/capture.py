@@ -60,10 +60,6 @@ class CaptureAnchor(Base):
         """Truncated normal per cell, on the softplus scale."""
         return SoftplusTruncatedNormal(self.log_m0 - jnp.log(jnp.maximum(context.totals, 1.0)), self.sigma)
 
-    def centre(self) -> float:
-        """The log of total mRNA: an upper bound; a fit starts every cell at its own value."""
-        return self.log_m0
-
     def to_json(self) -> dict[str, object]:
         """Type and parameters."""
         return {"type": "capture_anchor", "args": [self.log_m0, self.sigma]}

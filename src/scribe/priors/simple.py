@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpyro.distributions as dist
-from scipy.special import digamma
 
 from scribe._dist.links import LINKS
 from scribe._dist.logit_beta import LogitBeta
@@ -41,10 +40,6 @@ class LogNormal(Base):
         """Normal on the log scale."""
         return dist.Normal(self.loc, self.scale)
 
-    def centre(self) -> float:
-        """The log of the median."""
-        return self.loc
-
     def to_json(self) -> dict[str, object]:
         """Type and parameters."""
         return {"type": "lognormal", "args": [self.loc, self.scale]}
@@ -64,10 +59,6 @@ class Beta(Base):
     def distribution(self, context: CellContext) -> dist.Distribution:
         """Beta on the logit scale."""
         return LogitBeta(self.a, self.b)
-
-    def centre(self) -> float:
-        """Mean of the logit."""
-        return float(digamma(self.a) - digamma(self.b))
 
     def to_json(self) -> dict[str, object]:
         """Type and parameters."""
@@ -92,10 +83,6 @@ class BetaPrime(Base):
     def distribution(self, context: CellContext) -> dist.Distribution:
         """Beta prime on the log scale."""
         return LogitBeta(self.b, self.a)
-
-    def centre(self) -> float:
-        """Mean of the logarithm."""
-        return float(digamma(self.b) - digamma(self.a))
 
     def to_json(self) -> dict[str, object]:
         """Type and parameters."""
@@ -124,10 +111,6 @@ class TransformedNormal(Base):
     def distribution(self, context: CellContext) -> dist.Distribution:
         """The normal."""
         return dist.Normal(self.loc, self.scale)
-
-    def centre(self) -> float:
-        """The mean."""
-        return self.loc
 
     def to_json(self) -> dict[str, object]:
         """Type and parameters."""

@@ -105,8 +105,8 @@ def made_fit() -> Callable[..., AnnData]:
     import numpy as np
 
     import scribe
+    from scribe._adata.fits import write_fit
     from scribe._adata.read import read_counts
-    from scribe._adata.slots import write_fit
     from scribe._counts.checks import CountsWarning
     from scribe._model.initial import start_values
     from scribe._model.resolve import resolve_spec

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from scribe import engines, guides
+from scribe._adata.design import Covariates, read_covariates
 from scribe._adata.read import as_counts
 from scribe._counts.container import Counts
 from scribe._model.names import nearest
@@ -38,8 +39,14 @@ _MODEL_OPTIONS = (
     "unconstrained",
     "positive_transform",
     "priors",
+    "mixture_params",
+    "dataset_params",
+    "dataset_mixing",
+    "auto_downgrade_single_dataset_hierarchy",
 )
 
+
+_LEVEL_KEYS = ("n_components", "annotation_key", "dataset_key")
 
 _NOT_OF_THE_ENGINE = ("inference_method", "enable_x64")
 
@@ -58,8 +65,9 @@ def seed_of(rng: Rng, options: Mapping[str, Any], *, earlier: ScribeSVIResults |
     return as_seed(options["seed"] if rng is None else rng)
 
 
-def _spec(model: str | Family | None, options: Mapping[str, Any]) -> ModelSpec:
-    return resolve_spec(model, **{name: options[name] for name in _MODEL_OPTIONS})
+def _spec(model: str | Family | None, options: Mapping[str, Any], known: Covariates) -> ModelSpec:
+    chosen = {name: options[name] for name in _MODEL_OPTIONS}
+    return resolve_spec(model, **chosen, components=known.components, datasets=known.datasets)
 
 
 def _guide(value: str | Guide, earlier: ScribeSVIResults | None) -> Guide:
@@ -117,7 +125,12 @@ def _check_size(counts: Counts) -> None:
 
 
 def _same_spec(
-    earlier: ScribeSVIResults, counts: Counts, model: str | Family | None, *, options: Mapping[str, Any]
+    earlier: ScribeSVIResults,
+    counts: Counts,
+    model: str | Family | None,
+    *,
+    options: Mapping[str, Any],
+    known: Covariates,
 ) -> ModelSpec:
     """Specification of a fit to be continued, after checking that it is one of this model and these data."""
     if (earlier.n_cells, earlier.n_genes) != (counts.n_cells, counts.n_genes):
@@ -131,9 +144,9 @@ def _same_spec(
         msg = "resume= continues a fit of the same genes in the same order, but the names of genes differ."
         raise ValueError(msg)
     defaults = complete({})
-    if model is None and all(options[name] == defaults[name] for name in _MODEL_OPTIONS):
+    if model is None and all(options[name] == defaults[name] for name in (*_MODEL_OPTIONS, *_LEVEL_KEYS)):
         return earlier.spec
-    if _spec(model, options).to_json() != earlier.spec.to_json():
+    if _spec(model, options, known).to_json() != earlier.spec.to_json():
         msg = "resume= continues a fit of the same model, but the model options differ. Leave them out, or fit anew."
         raise ValueError(msg)
     return earlier.spec
@@ -146,19 +159,25 @@ def fit_counts(
     *,
     seed: int,
     earlier: ScribeSVIResults | None = None,
+    covariates: Covariates | None = None,
     counts_source: Callable[[], Counts] | None = None,
 ) -> ScribeSVIResults:
     """Fit checked counts; ``options`` are complete, ``earlier`` is a fit to continue."""
     _check_size(counts)
+    known = Covariates() if covariates is None else covariates
     engine, guide = _engine(options), _guide(options["guide"], earlier)
-    spec = _spec(model, options) if earlier is None else _same_spec(earlier, counts, model, options=options)
+    if earlier is None:
+        spec, design = _spec(model, options, known), known.design
+    else:
+        spec = _same_spec(earlier, counts, model, options=options, known=known)
+        design = earlier.posterior.design
     with _precision(enable_x64=options["enable_x64"]), jax.default_device(settings.jax_device()):
         start = None
         if earlier is not None:
             start = Fit(earlier.posterior.device_params(), earlier.loss_history, earlier.verdict, earlier.seed)
-        fitted = engine.fit(spec, counts, guide, seed=seed, start=start)
+        fitted = engine.fit(spec, counts, guide, seed=seed, start=start, design=design)
         params = {name: np.asarray(value) for name, value in fitted.params.items()}
-    posterior = Posterior(spec, guide, params, n_genes=counts.n_genes, n_cells=counts.n_cells)
+    posterior = Posterior(spec, guide, params, n_genes=counts.n_genes, n_cells=counts.n_cells, design=design)
     _report(spec, fitted)
     return ScribeSVIResults(
         posterior,
@@ -231,4 +250,5 @@ def fit(
         cells_axis=complete_options["cells_axis"],
         non_integer=complete_options["non_integer"],
     )
-    return fit_counts(read, model, complete_options, seed=seed, earlier=resume)
+    known = read_covariates(counts, complete_options, n_cells=read.n_cells)
+    return fit_counts(read, model, complete_options, seed=seed, earlier=resume, covariates=known)

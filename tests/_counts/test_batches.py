@@ -64,7 +64,7 @@ def test_batches_are_padded_to_one_shape_and_stay_sparse() -> None:
     batches = CellBatches(counts, 6, totals_suffice=False, seed=0)
     shapes = {tuple(x.shape[1:] for x in batches.draw(i, 2).non_zeros) for i in (0, 2, 40, 300)}
     deepest = np.sort(-(-np.diff(counts.indptr) // CHUNK))[-6:].sum()
-    assert shapes == {((deepest, CHUNK), (deepest, 1), (deepest, CHUNK))}
+    assert shapes == {((deepest, CHUNK), (deepest, 1), (deepest, CHUNK), (deepest, CHUNK))}
     assert deepest * CHUNK < 6 * counts.n_genes / 2
     assert CellBatches(counts, 6, totals_suffice=True, seed=0).draw(0, 1).non_zeros is None
 

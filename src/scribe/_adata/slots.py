@@ -1,50 +1,35 @@
-"""What a fit writes into an AnnData and how it is read back: the only file that knows the names of the slots."""
+"""Where results are in an AnnData: the only file that knows the names of the slots."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import pandas as pd
 from anndata import AnnData, ImplicitModificationWarning
 
-from scribe._adata.source import counts_reader
 from scribe._adata.uns import clean_uns
-from scribe._counts.container import Counts
 from scribe._model.names import nearest
-from scribe._model.spec import CAPTURE_SITES, ModelSpec
-from scribe._posterior.posterior import Posterior, Summary
-from scribe._posterior.results import ScribeSVIResults
-from scribe._types import AnyArray
-from scribe.engines import Verdict
-from scribe.guides import from_json as guide_from_json
-from scribe.priors import LATENT_SUFFIX, latent_name
 
 __all__ = [
     "SCHEMA_VERSION",
     "Slots",
     "check_target",
     "read_derived",
-    "read_fit",
     "refuse_taken",
     "remove_derived",
+    "remove_fit",
     "require",
     "write_derived",
-    "write_fit",
     "write_slots",
 ]
 
 SCHEMA_VERSION = 1
 
 _log = logging.getLogger("scribe")
-_AXIS_SLOT = {"gene": "varm", "cell": "obsm"}
 
 
 @dataclass(frozen=True)
@@ -76,6 +61,26 @@ class Slots:
     def total(self) -> str:
         """``.obs``: total count of the cell in the genes that were fitted."""
         return self.of("total")
+
+    @property
+    def dataset(self) -> str:
+        """``.obs``: dataset of the cell."""
+        return self.of("dataset")
+
+    @property
+    def component(self) -> str:
+        """``.obs``: most probable component of the cell."""
+        return self.of("component")
+
+    @property
+    def responsibilities(self) -> str:
+        """``.obsm``: posterior probability of every component."""
+        return self.of("responsibilities")
+
+    @property
+    def logits(self) -> str:
+        """``.obsm``: log prior odds of every component, from annotations."""
+        return self.of("annotation_logits")
 
     @property
     def denoised(self) -> str:
@@ -131,105 +136,7 @@ def _holder(adata: AnnData, attribute: str) -> Any:
     return holders[attribute]()
 
 
-def _versions() -> dict[str, str]:
-    out = {}
-    for package in ("scribe-bayes", "jax", "numpyro", "anndata"):
-        try:
-            out[package] = version(package)
-        except PackageNotFoundError:
-            out[package] = "unknown"
-    return out
-
-
-def _site_arrays(posterior: Posterior) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
-    """Arrays of the guide, one slot per latent: attribute -> name -> array, and where each column is from."""
-    placed: dict[str, dict[str, Any]] = {"varm": {}, "obsm": {}, "uns": {}}
-    layout: dict[str, dict[str, Any]] = {}
-    for latent in posterior.spec.latents:
-        names = [name for name in posterior.params if name.startswith(latent.name)]
-        arrays = [np.asarray(posterior.params[name]) for name in names]
-        attribute = _AXIS_SLOT[latent.axes[0]] if latent.axes else "uns"
-        slot = latent.name.removesuffix(LATENT_SUFFIX)
-        placed[attribute][slot] = np.stack(arrays, axis=-1)
-        layout[slot] = {"slot": attribute, "columns": [name.removeprefix(latent.name) for name in names]}
-    return placed, layout
-
-
-def _gene_table(counts: Counts, summaries: Mapping[str, Summary], *, index: pd.Index[str]) -> pd.DataFrame:
-    """Posterior summaries per gene, its observed mean, and whether it had any counts."""
-    columns: dict[str, Any] = {}
-    for name, summary in summaries.items():
-        # there may be as many cells as genes, so the shape alone does not tell
-        if summary.mean.shape == (counts.n_genes,) and name not in CAPTURE_SITES:
-            columns[f"{name}_mean"], columns[f"{name}_sd"] = summary.mean, summary.sd
-    columns["observed_mean"] = counts.gene_totals / max(counts.n_cells, 1)
-    status = np.where(counts.gene_totals > 0, "ok", "all zero")
-    columns["status"] = pd.Categorical(status, categories=["ok", "all zero"])
-    return pd.DataFrame(columns, index=index)
-
-
-def write_fit(
-    adata: AnnData,
-    results: ScribeSVIResults,
-    counts: Counts,
-    *,
-    key: str,
-    layer: str | None,
-    options: Mapping[str, Any],
-) -> None:
-    """Write a fit into the slots of ``key``, replacing all slots an earlier fit under that key had."""
-    check_target(adata, copy=False, key_added=key)
-    slots = Slots(key)
-    summaries = results.get_summaries()
-    placed, layout = _site_arrays(results.posterior)
-    new: dict[str, dict[str, Any]] = {
-        "varm": {slots.params: _gene_table(counts, summaries, index=adata.var_names)},
-        "obs": {slots.total: counts.totals},
-        "obsm": {},
-    }
-    for attribute in ("varm", "obsm"):
-        new[attribute] |= {slots.of(site): array for site, array in placed[attribute].items()}
-    capture = summaries.get("p_capture")
-    if capture is not None:
-        new["obs"] |= {slots.capture: capture.mean, slots.capture_sd: capture.sd}
-    scalars = {}
-    for name, summary in summaries.items():
-        if summary.mean.ndim == 0:
-            scalars[f"{name}_mean"], scalars[f"{name}_sd"] = float(summary.mean), float(summary.sd)
-    config = {
-        "spec": json.loads(results.spec.to_json()),
-        "guide": results.posterior.guide.to_json(),
-        "layout": layout,
-        "layer": layer,
-        "non_integer": options.get("non_integer", "warn"),
-        "options": {name: repr(value) for name, value in options.items()},
-        "slots": {attribute: sorted(names) for attribute, names in new.items()},
-    }
-    record = {
-        "schema_version": SCHEMA_VERSION,
-        "config": json.dumps(config),
-        "sites": placed["uns"],
-        "scalars": scalars,
-        "loss": np.asarray(results.loss_history),
-        "convergence": asdict(results.verdict),
-        "seed": results.seed,
-        "versions": _versions(),
-        "data": {
-            "source": counts.source,
-            "n_cells": counts.n_cells,
-            "n_genes": counts.n_genes,
-            "var_names_sha256": hashlib.sha256("\n".join(map(str, adata.var_names)).encode()).hexdigest(),
-            "integer": counts.integer,
-            "capture": results.capture_identified,
-            "mean_capture": 1.0 if capture is None else float(np.mean(capture.mean)),
-        },
-    }
-    clean = clean_uns(record, f"uns[{key!r}]")
-    _remove(adata, key)
-    write_slots(adata, {**new, "uns": {key: clean}})
-
-
-def _remove(adata: AnnData, key: str) -> None:
+def remove_fit(adata: AnnData, key: str) -> None:
     """Delete every slot that an earlier fit under this key wrote, and what was computed from it."""
     for name in [name for name, record in adata.uns.items() if _derived_from(record) == key]:
         _delete(adata, json.loads(adata.uns[name]["slots"]))
@@ -332,58 +239,3 @@ def require(adata: AnnData, key: str) -> Mapping[str, Any]:
     hint = nearest(key, fits) or (f" Fits found: {', '.join(map(repr, fits))}." if fits else "")
     msg = f"No fit under adata.uns[{key!r}].{hint} Run scribe.tl.fit(adata, key_added={key!r}) first."
     raise KeyError(msg)
-
-
-def read_fit(adata: AnnData, *, key: str = "scribe") -> ScribeSVIResults:
-    """Rebuild the results of a fit from its slots; genes and cells are those ``adata`` has now."""
-    record = require(adata, key)
-    config = json.loads(record["config"])
-    spec = ModelSpec.from_json(json.dumps(config["spec"]))
-    posterior = Posterior(
-        spec,
-        guide_from_json(config["guide"]),
-        _read_params(adata, key, config["layout"]),
-        n_genes=adata.n_vars,
-        n_cells=adata.n_obs,
-    )
-    convergence = {name: _scalar(value) for name, value in record["convergence"].items()}
-    return ScribeSVIResults(
-        posterior,
-        np.asarray(record["loss"]),
-        Verdict(**convergence),
-        seed=int(record["seed"]),
-        gene_names=np.asarray(adata.var_names, object),
-        cell_names=np.asarray(adata.obs_names, object),
-        counts_source=counts_reader(
-            adata,
-            config["layer"],
-            non_integer=config.get("non_integer", "warn"),
-            totals=adata.obs.get(Slots(key).total),
-            all_genes=adata.n_vars == int(record["data"]["n_genes"]),
-        ),
-    )
-
-
-def _scalar(value: Any) -> Any:
-    """Python scalar of what a file format may give back as a NumPy one."""
-    return value.item() if isinstance(value, (np.generic, np.ndarray)) else value
-
-
-def _read_params(adata: AnnData, key: str, layout: Mapping[str, Any]) -> dict[str, AnyArray]:
-    params = {}
-    for site, place in layout.items():
-        if place["slot"] == "uns":
-            stacked = np.asarray(adata.uns[key]["sites"][site])
-        else:
-            holder = adata.varm if place["slot"] == "varm" else adata.obsm
-            name = Slots(key).of(site)
-            if name not in holder:
-                msg = (
-                    f"adata.{place['slot']}[{name!r}] is missing, so the fit {key!r} cannot be rebuilt. Restore it or "
-                    f"run scribe.tl.fit(adata, key_added={key!r}) again."
-                )
-                raise KeyError(msg)
-            stacked = np.asarray(holder[name])
-        for column, suffix in enumerate(place["columns"]):
-            params[latent_name(site) + suffix] = stacked[..., column]
-    return params

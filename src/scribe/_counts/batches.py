@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from scribe._counts.container import Counts
-from scribe._counts.data import CHUNK, Cells, CountData, NonZeros, Ragged, ragged
+from scribe._counts.data import CHUNK, Cells, CountData, NonZeros, Ragged, ragged_cells
+from scribe._counts.design import Design
 from scribe._types import AnyArray, Array
 
 __all__ = ["CellBatch", "CellBatches"]
@@ -39,24 +40,38 @@ class CellBatches:
         Whether batches leave out the non-zeros.
     seed
         Seed of the draws.
+    design
+        Covariates of the cells.
     """
 
-    def __init__(self, counts: Counts, batch_size: int, *, totals_suffice: bool, seed: int) -> None:
+    def __init__(
+        self, counts: Counts, batch_size: int, *, totals_suffice: bool, seed: int, design: Design | None = None
+    ) -> None:
         self._totals = counts.totals
         self._size = batch_size
         self._seed = seed
         self._order = np.random.default_rng(seed).permutation(counts.n_cells)
+        self._design = Design() if design is None else design
         self._rows: Ragged | None = None
         self._n_rows = 0
         if not totals_suffice:
-            self._rows = ragged(counts.indptr, counts.indices, counts.data)
+            self._rows = ragged_cells(counts)
+            self._no_pair = len(counts.pairs().n)
             rows_per_cell = np.diff(self._rows.start)
             self._n_rows = max(int(np.sort(rows_per_cell)[-batch_size:].sum()), 1)
 
     @classmethod
-    def of(cls, counts: Counts, batch_size: int | None, *, totals_suffice: bool, seed: int) -> CellBatches:
+    def of(
+        cls,
+        counts: Counts,
+        batch_size: int | None,
+        *,
+        totals_suffice: bool,
+        seed: int,
+        design: Design | None = None,
+    ) -> CellBatches:
         """Build for a batch size that was checked to be below the number of cells."""
-        return cls(counts, int(batch_size or counts.n_cells), totals_suffice=totals_suffice, seed=seed)
+        return cls(counts, int(batch_size or counts.n_cells), totals_suffice=totals_suffice, seed=seed, design=design)
 
     def draw(self, first: int, n: int) -> CellBatch:
         """Batches number ``first`` to ``first + n - 1``, stacked along a leading axis."""
@@ -85,13 +100,16 @@ class CellBatches:
             jnp.asarray(self._totals[index], dtype),
             jnp.ones(index.shape, dtype),
             jnp.asarray(index.astype(np.int32)),
+            None if self._design.dataset is None else jnp.asarray(self._design.dataset[index], jnp.int32),
+            None if self._design.logits is None else jnp.asarray(self._design.logits[index], dtype),
         )
         scale = jnp.full((len(chosen),), len(self._totals) / self._size, dtype)
         if self._rows is None:
             return CellBatch(cells, None, scale)
         parts = [self._non_zeros(self._rows, cells_of_batch) for cells_of_batch in chosen]
-        gene, cell, value = (np.stack(arrays) for arrays in zip(*parts, strict=True))
-        return CellBatch(cells, NonZeros(jnp.asarray(gene), jnp.asarray(cell), jnp.asarray(value, dtype)), scale)
+        gene, cell, value, pair = (np.stack(arrays) for arrays in zip(*parts, strict=True))
+        non_zeros = NonZeros(jnp.asarray(gene), jnp.asarray(cell), jnp.asarray(value, dtype), jnp.asarray(pair))
+        return CellBatch(cells, non_zeros, scale)
 
     def _non_zeros(self, rows: Ragged, chosen: AnyArray) -> tuple[AnyArray, ...]:
         """Rows of the chosen cells, padded to the size of the largest possible batch."""
@@ -100,6 +118,9 @@ class CellBatches:
         gene = np.zeros((self._n_rows, CHUNK), np.int32)
         value = np.zeros((self._n_rows, CHUNK), np.float32)
         cell = np.full((self._n_rows, 1), len(chosen) - 1, np.int32)
+        pair = np.full((self._n_rows, CHUNK), self._no_pair, np.int32)
         gene[: len(where)], value[: len(where)] = rows.ids[where], rows.values[where]
+        if rows.pair is not None:
+            pair[: len(where)] = rows.pair[where]
         cell[: len(where), 0] = np.repeat(np.arange(len(chosen)), n)
-        return gene, cell, value
+        return gene, cell, value, pair

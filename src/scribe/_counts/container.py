@@ -291,6 +291,26 @@ class Counts:
             cell_names=cell_names,
         )
 
+    def spread(self, dataset: NDArray[np.integer], n_datasets: int) -> Counts:
+        """Return the same counts with a column for every gene of every dataset, those of the first dataset first.
+
+        Sums over the columns are then sums over genes and datasets at once.
+
+        Parameters
+        ----------
+        dataset
+            Number of the dataset of each cell, shape (n_cells,).
+        n_datasets
+            Number of datasets.
+        """
+        of_entry = np.repeat(dataset.astype(np.int32), np.diff(self.indptr))
+        return replace(
+            self,
+            indices=_read_only(self.indices + self.n_genes * of_entry),
+            n_genes=self.n_genes * n_datasets,
+            gene_names=None,
+        )
+
     def to_csr(self) -> Any:
         """Return a `scipy.sparse.csr_matrix` that shares the values; they are read-only."""
         matrix = sp.csr_matrix((self.data, self.indices, self.indptr), shape=self.shape, copy=False)

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from scribe._counts.container import Counts
+from scribe._counts.design import Design
+from scribe._counts.summaries import sort_keys
 from scribe._types import AnyArray, Array, FloatArray, IntArray
 
 __all__ = [
@@ -21,6 +23,7 @@ __all__ = [
     "padded_length",
     "pairs_on_device",
     "ragged",
+    "ragged_cells",
 ]
 
 CHUNK = 32
@@ -43,12 +46,15 @@ class Cells(NamedTuple):
     """The cells (or groups of cells with equal totals) a sum runs over.
 
     ``totals`` (cells,) are summed counts, ``weight`` (cells,) the number of cells an entry stands for, ``rows``
-    (cells,) its row in per-cell parameters. Groups are padded with ones of negligible weight.
+    (cells,) its row in per-cell parameters. Groups are padded with ones of negligible weight. ``dataset`` (cells,) and
+    ``logits`` (cells, components) are those of `Design`, where the model reads them.
     """
 
     totals: Array
     weight: Array
     rows: Array
+    dataset: Array | None = None
+    logits: Array | None = None
 
 
 class NonZeros(NamedTuple):
@@ -56,12 +62,14 @@ class NonZeros(NamedTuple):
 
     ``value`` is (rows, CHUNK). All entries of a row share either their gene, ``gene`` (rows, 1), or their cell,
     ``cell`` (rows, 1), the other id being (rows, CHUNK): one gather and one scatter per row instead of per entry. Rows
-    are sorted by the shared id.
+    are sorted by the shared id. ``pair`` (rows, CHUNK) is the position of an entry among the pairs of the data, where
+    rows share their cell; padding points to a pair that occurs in no cell.
     """
 
     gene: Array
     cell: Array
     value: Array
+    pair: Array | None = None
 
 
 class CountData(NamedTuple):
@@ -88,6 +96,7 @@ class Ragged(NamedTuple):
     ids: IntArray
     values: FloatArray
     start: IntArray
+    pair: IntArray | None = None
 
 
 def padded_length(n: int) -> int:
@@ -118,31 +127,53 @@ def ragged(indptr: IntArray, ids: IntArray, values: FloatArray) -> Ragged:
     return Ragged(owner, out_ids.reshape(-1, CHUNK), out_values.reshape(-1, CHUNK), start)
 
 
+def ragged_cells(counts: Counts) -> Ragged:
+    """Cut the rows of a matrix, with the position of every entry among the pairs."""
+    cut = ragged(counts.indptr, counts.indices, counts.data)
+    pairs = counts.pairs()
+    sought = sort_keys(cut.ids.ravel(), cut.values.ravel())
+    position = np.searchsorted(sort_keys(pairs.gene, pairs.count), sought)
+    position = np.where(cut.values.ravel() > 0, position, len(pairs.n)).astype(np.int32)
+    return cut._replace(pair=position.reshape(-1, CHUNK))
+
+
 def pairs_on_device(counts: Counts) -> Pairs:
     """Put the histogram of pairs of gene and count on the device, padded with pairs that occur in no cell."""
     pairs = counts.pairs()
     dtype = jnp.zeros(()).dtype
-    length = padded_length(len(pairs.n))
+    length = padded_length(len(pairs.n) + 1)
     gene = _pad(pairs.gene, length, counts.n_genes - 1)
     return Pairs(
         jnp.asarray(gene), jnp.asarray(_pad(pairs.count, length), dtype), jnp.asarray(_pad(pairs.n, length), dtype)
     )
 
 
-def full_data(counts: Counts, *, totals_suffice: bool, group: bool = False) -> CountData:
+def full_data(
+    counts: Counts,
+    *,
+    totals_suffice: bool,
+    group: bool = False,
+    by_cell: bool = False,
+    design: Design | None = None,
+) -> CountData:
     """Put a whole data set on the device, in JAX's current floating type.
 
     Parameters
     ----------
     counts
-        The counts.
+        The counts; with datasets, spread over them (`Counts.spread`).
     totals_suffice
         Whether the model needs nothing of a cell but its total; the non-zeros then stay on the host.
     group
         Whether cells with equal totals are held once, with their number as weight. Valid where the total is all that
         the model knows of a cell and per-cell posteriors may be shared.
+    by_cell
+        Whether rows of non-zeros share their cell rather than their gene, for sums that are kept cell by cell.
+    design
+        Covariates of the cells.
     """
     dtype = jnp.zeros(()).dtype
+    known = Design() if design is None else design
     if group:
         groups = counts.groups()
         length = padded_length(len(groups.totals))
@@ -151,12 +182,31 @@ def full_data(counts: Counts, *, totals_suffice: bool, group: bool = False) -> C
         totals, weight = counts.totals, np.ones(counts.n_cells)
     non_zeros = None
     if not totals_suffice:
-        column = counts.by_gene
-        cut = ragged(column.indptr, column.cells, column.data)
-        length = padded_length(len(cut.owner))
-        gene = _pad(cut.owner[:, None], length, counts.n_genes - 1)
-        values = jnp.asarray(_pad(cut.values, length), dtype)
-        non_zeros = NonZeros(jnp.asarray(gene), jnp.asarray(_pad(cut.ids, length)), values)
+        non_zeros = _non_zeros_by_cell(counts) if by_cell else _non_zeros_by_gene(counts)
     rows = np.arange(len(totals), dtype=np.int32)
-    cells = Cells(jnp.asarray(totals, dtype), jnp.asarray(weight, dtype), jnp.asarray(rows))
+    cells = Cells(
+        jnp.asarray(totals, dtype),
+        jnp.asarray(weight, dtype),
+        jnp.asarray(rows),
+        None if known.dataset is None else jnp.asarray(known.dataset, jnp.int32),
+        None if known.logits is None else jnp.asarray(known.logits, dtype),
+    )
     return CountData(pairs_on_device(counts), cells, non_zeros, jnp.ones((), dtype))
+
+
+def _non_zeros_by_gene(counts: Counts) -> NonZeros:
+    column = counts.by_gene
+    cut = ragged(column.indptr, column.cells, column.data)
+    length = padded_length(len(cut.owner))
+    gene = _pad(cut.owner[:, None], length, counts.n_genes - 1)
+    values = jnp.asarray(_pad(cut.values, length), jnp.zeros(()).dtype)
+    return NonZeros(jnp.asarray(gene), jnp.asarray(_pad(cut.ids, length)), values)
+
+
+def _non_zeros_by_cell(counts: Counts) -> NonZeros:
+    cut = ragged_cells(counts)
+    length = padded_length(len(cut.owner))
+    cell = _pad(cut.owner[:, None], length, counts.n_cells - 1)
+    values = jnp.asarray(_pad(cut.values, length), jnp.zeros(()).dtype)
+    pair = None if cut.pair is None else jnp.asarray(_pad(cut.pair, length, len(counts.pairs().n)))
+    return NonZeros(jnp.asarray(_pad(cut.ids, length)), jnp.asarray(cell), values, pair)

@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from scribe._counts.data import Cells, CountData, NonZeros
+from scribe._counts.levels import map_components, map_datasets, n_levels, single_dataset, spread
 from scribe._types import Array, FloatArray, Natural
 
 __all__ = [
@@ -32,7 +33,9 @@ __all__ = [
     "expand",
     "log_likelihood",
     "log_likelihood_by_cell",
+    "log_likelihood_by_component",
     "log_likelihood_by_gene",
+    "log_likelihood_of_mixture",
     "take_genes",
 ]
 
@@ -49,8 +52,8 @@ class ElementwisePmf(Protocol):
     def correction(self, u: Array, natural: Natural, offset: Array) -> Array:
         """``cell_term`` at ``u`` less that at zero; zero at ``u = 0``."""
 
-    def cell_sum(self, natural: Natural, offset: Array, cells: Cells) -> Array | None:
-        """Closed form of the weighted sum of ``cell_term``, or None."""
+    def cell_totals(self, natural: Natural, offset: Array, totals: Array) -> Array | None:
+        """Closed form of the sum of ``cell_term`` over the genes of every cell, or None."""
 
 
 def expand(natural: Natural, ndim: int) -> dict[str, Array]:
@@ -225,47 +228,130 @@ def log_likelihood(family: ElementwisePmf, natural: Natural, offset: Array, data
     family
         The count distribution.
     natural
-        Natural parameters, (genes,) or ().
+        Natural parameters, (genes,) or (), or as in `scribe._counts.levels` with datasets and one component.
     offset
         Log capture of every cell in ``data.cells``, (cells,).
     data
         The counts. In a minibatch the cell terms are scaled up; the gene terms are those of the whole data set.
     """
-    pairs = data.pairs
-    genes = block_sum(pairs.n * family.gene_term(pairs.value, take_genes(natural, pairs.gene)))
-    cells = family.cell_sum(natural, offset, data.cells)
-    if cells is None:
-        zeros = _sum_over_cells(functools.partial(_zeros, family, natural), offset, data.cells.weight)
-        cells = zeros + _sum_of_corrections(family, natural, offset, _require(data.non_zeros))
+    natural = _of_one_component(natural)
+    flat, pairs = spread(natural), data.pairs
+    genes = block_sum(pairs.n * family.gene_term(pairs.value, take_genes(flat, pairs.gene)))
+    terms = _cell_totals(family, natural, offset, data.cells)
+    if terms is None:
+        cells = jnp.sum(_sum_of_zeros(functools.partial(_zeros, family), natural, offset, data.cells))
+        cells = cells + _sum_of_corrections(family, flat, offset, _require(data.non_zeros))
+    else:
+        cells = jnp.sum(data.cells.weight * terms)
     return genes + data.scale * cells
+
+
+def _of_one_component(natural: Natural) -> Natural:
+    if all(value.ndim < 3 for value in natural.values()):
+        return natural
+    one = {name: value[0] if value.ndim == 3 else value for name, value in natural.items()}
+    return one if n_levels(natural, 1) > 1 else single_dataset(one)
+
+
+def _cell_totals(family: ElementwisePmf, natural: Natural, offset: Array, cells: Cells) -> Array | None:
+    """Cell terms of every cell where its total suffices for them, (cells,), else None."""
+    if cells.dataset is None or all(value.ndim < 2 for value in natural.values()):
+        return family.cell_totals(natural, offset, cells.totals)
+    per_dataset = map_datasets(lambda one, _: family.cell_totals(one, offset, cells.totals), natural)
+    return None if per_dataset is None else _pick(per_dataset, cells.dataset)
+
+
+def _pick(per_dataset: Array, dataset: Array) -> Array:
+    """Of (datasets, cells), for every cell what belongs to its dataset."""
+    return jnp.take_along_axis(per_dataset, dataset[None], axis=0)[0]
+
+
+def _sum_of_zeros(term: Callable[[Natural, Array], Array], natural: Natural, offset: Array, cells: Cells) -> Array:
+    """Weighted sum of ``term(natural, offsets)`` over cells, or, with datasets, one sum for each, stacked."""
+    if cells.dataset is None or all(value.ndim < 2 for value in natural.values()):
+        return _sum_over_cells(functools.partial(term, natural), offset, cells.weight)
+    dataset = cells.dataset
+
+    def one(here: Natural, number: Array) -> Array:
+        weight = jnp.where(dataset == number, cells.weight, 0.0)
+        return _sum_over_cells(functools.partial(term, here), offset, weight)
+
+    result = map_datasets(one, natural)
+    assert result is not None
+    return result
 
 
 def log_likelihood_by_gene(
     family: ElementwisePmf, natural: Natural, offset: Array, data: CountData, *, n_genes: int
 ) -> Array:
-    """Log-likelihood of every gene, (genes,), summed over cells."""
-    pairs = data.pairs
-    pair_terms = pairs.n * family.gene_term(pairs.value, take_genes(natural, pairs.gene))
-    genes = jax.ops.segment_sum(pair_terms, pairs.gene, n_genes, indices_are_sorted=True)
-    non_zeros = _require(data.non_zeros)
-    zeros = _sum_over_cells(functools.partial(_zeros_by_gene, family, natural), offset, data.cells.weight)
-    terms = _corrections(family, natural, offset, non_zeros)
-    return genes + jnp.broadcast_to(zeros, (n_genes,)) + _scatter(terms, non_zeros.gene, n_genes)
+    """Log-likelihood of every gene, (genes,), summed over cells, which count as much as they weigh."""
+    natural = _of_one_component(natural)
+    flat, non_zeros = spread(natural), _require(data.non_zeros)
+    zeros = _sum_of_zeros(functools.partial(_zeros_by_gene, family), natural, offset, data.cells)
+    n_columns = n_genes * (zeros.shape[0] if zeros.ndim == 2 else 1)
+    terms = _gene_terms(family, flat, data) + _corrections(family, flat, offset, non_zeros)
+    weight = data.cells.weight.at[non_zeros.cell].get(mode="promise_in_bounds")
+    columns = _scatter(weight * terms, non_zeros.gene, n_columns)
+    if zeros.ndim == 2:
+        return jnp.sum(columns.reshape(-1, n_genes) + zeros, axis=0)
+    return columns + jnp.broadcast_to(zeros, (n_genes,))
 
 
 def log_likelihood_by_cell(family: ElementwisePmf, natural: Natural, offset: Array, data: CountData) -> Array:
     """Log-likelihood of every cell, (cells,), summed over genes."""
-    non_zeros = _require(data.non_zeros)
-    at = functools.partial(_zeros, family, natural)
-    # The sum over cells is linear in their weights: its gradient holds every cell's term.
-    zeros = jax.grad(lambda weight: _sum_over_cells(at, offset, weight))(jnp.ones_like(offset))
-    here = take_genes(natural, non_zeros.gene)
-    gene_terms = jnp.where(non_zeros.value > 0, family.gene_term(non_zeros.value, here), 0.0)
-    terms = _corrections(family, natural, offset, non_zeros) + gene_terms
+    natural = _of_one_component(natural)
+    flat, non_zeros = spread(natural), _require(data.non_zeros)
+    terms, of_cell = _gene_terms(family, flat, data), _cell_totals(family, natural, offset, data.cells)
+    if of_cell is None:
+        terms = terms + _corrections(family, flat, offset, non_zeros)
+        of_cell = _zeros_by_cell(family, natural, offset, data.cells)
     if non_zeros.cell.shape[1] == 1:
-        return zeros + _scatter(terms, non_zeros.cell, offset.shape[0])
+        return of_cell + _scatter(terms, non_zeros.cell, offset.shape[0])
     lanes = _scatter(terms, _lanes(non_zeros), offset.shape[0] * _LANES)
-    return zeros + jnp.sum(lanes.reshape(-1, _LANES), axis=1)
+    return of_cell + jnp.sum(lanes.reshape(-1, _LANES), axis=1)
+
+
+def _gene_terms(family: ElementwisePmf, flat: Natural, data: CountData) -> Array:
+    """``gene_term`` of every non-zero, (rows, CHUNK); computed once per pair where the data say which it is."""
+    pairs, non_zeros = data.pairs, _require(data.non_zeros)
+    if non_zeros.pair is not None:
+        table = family.gene_term(pairs.value, take_genes(flat, pairs.gene))
+        return table.at[non_zeros.pair].get(mode="promise_in_bounds")
+    terms = family.gene_term(non_zeros.value, take_genes(flat, non_zeros.gene))
+    return jnp.where(non_zeros.value > 0, terms, 0.0)
+
+
+def _zeros_by_cell(family: ElementwisePmf, natural: Natural, offset: Array, cells: Cells) -> Array:
+    """``cell_term`` of zero counts summed over genes, (cells,)."""
+
+    # the sum over cells is linear in their weights: its gradient holds every cell's term
+    def weighted(weight: Array) -> Array:
+        return jnp.sum(_sum_of_zeros(functools.partial(_zeros, family), natural, offset, cells._replace(weight=weight)))
+
+    return jax.grad(weighted)(jnp.ones_like(offset))
+
+
+def log_likelihood_by_component(family: ElementwisePmf, natural: Natural, offset: Array, data: CountData) -> Array:
+    """Log-likelihood of every cell in every component, (cells, components), in nats."""
+
+    def one(here: Natural) -> Array:
+        at = here if n_levels(natural, 1) > 1 else single_dataset(here)
+        return log_likelihood_by_cell(family, at, offset, data)
+
+    return map_components(one, natural).T
+
+
+def log_likelihood_of_mixture(
+    family: ElementwisePmf, natural: Natural, offset: Array, log_weights: Array, data: CountData
+) -> Array:
+    r"""Log-likelihood of all counts where every cell comes from one component, a scalar.
+
+    .. math:: \sum_c \log \sum_k w_{ck} \prod_g P(u_{cg} \mid \theta_{kg}, x_c)
+
+    ``log_weights`` is (cells, components).
+    """
+    joint = log_likelihood_by_component(family, natural, offset, data) + log_weights
+    return data.scale * block_sum(data.cells.weight * jax.nn.logsumexp(joint, axis=1))
 
 
 def _scatter(terms: Array, ids: Array, n: int) -> Array:

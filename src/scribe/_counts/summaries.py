@@ -28,6 +28,7 @@ __all__ = [
     "log_factorial_sum",
     "pair_histogram",
     "row_sums",
+    "sort_keys",
 ]
 
 BLOCK = 2**22
@@ -219,10 +220,10 @@ def pair_histogram(
         small = (count < SMALL) & (count == np.rint(count))
         slots = gene[small].astype(np.int64) * SMALL + count[small].astype(np.int64)
         table += np.bincount(slots, minlength=table.size)
-        large.add(_encode(gene[~small], count[~small]))
+        large.add(sort_keys(gene[~small], count[~small]))
     slots = np.flatnonzero(table)
     large_keys, large_n = large.result()
-    keys = np.concatenate([_encode(slots // SMALL, (slots % SMALL).astype(np.float32)), large_keys])
+    keys = np.concatenate([sort_keys(slots // SMALL, (slots % SMALL).astype(np.float32)), large_keys])
     order = np.argsort(keys, kind="stable")
     gene, count = _decode(keys[order])
     return PairHistogram(gene, count, np.concatenate([table[slots], large_n])[order].astype(np.float64))
@@ -255,7 +256,8 @@ class _KeyCounter:
         return keys, n
 
 
-def _encode(gene: NDArray[np.integer], count: NDArray[np.float32]) -> NDArray[np.int64]:
+def sort_keys(gene: NDArray[np.integer], count: NDArray[np.float32]) -> NDArray[np.int64]:
+    """One integer per pair of gene and positive count; they sort by gene, then by count."""
     return (gene.astype(np.int64) << COUNT_BITS) | count.view(np.int32)
 
 

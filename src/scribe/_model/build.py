@@ -11,14 +11,17 @@ import numpyro
 import numpyro.distributions as dist
 from numpyro import handlers
 
-from scribe._counts.data import CountData
-from scribe._counts.likelihood import expand, log_likelihood
+from scribe._counts.container import Counts
+from scribe._counts.data import CountData, full_data
+from scribe._counts.design import Design
+from scribe._counts.levels import at_cells
+from scribe._counts.likelihood import log_likelihood, log_likelihood_of_mixture
 from scribe._model.spec import ModelSpec
 from scribe._types import Array, Key, Natural
 from scribe.families import Family
 from scribe.priors import CellContext, Draw, Latent, Law
 
-__all__ = ["CountMatrix", "Model", "build", "plates"]
+__all__ = ["CountMatrix", "Model", "build", "columns_for", "data_for", "plates"]
 
 Model = Callable[[CountData], None]
 """A numpyro model of a data set."""
@@ -34,23 +37,59 @@ class CountMatrix(dist.Distribution):
 
     support = dist.constraints.independent(dist.constraints.nonnegative, 2)
 
-    def __init__(self, family: Family, natural: Natural, offset: Array, *, data: CountData) -> None:
+    def __init__(
+        self, family: Family, natural: Natural, offset: Array, *, data: CountData, log_weights: Array | None = None
+    ) -> None:
         self.family, self.natural, self.offset, self.data = family, natural, offset, data
+        self.log_weights = log_weights
         n_genes = max((v.shape[-1] for v in natural.values() if v.ndim), default=1)
         super().__init__((), (offset.shape[0], n_genes), validate_args=False)
 
     def log_prob(self, value: Array) -> Array:
         """Log-likelihood, a scalar."""
         if value.shape[-1] == 1:
-            return log_likelihood(self.family, self.natural, self.offset, self.data)
-        return jnp.sum(self.family.log_pmf(value, expand(self.natural, 2), self.offset[:, None]))
+            if self.log_weights is None:
+                return log_likelihood(self.family, self.natural, self.offset, self.data)
+            return log_likelihood_of_mixture(self.family, self.natural, self.offset, self.log_weights, self.data)
+        if self.log_weights is None:
+            return jnp.sum(self._dense(value, None))
+        n = self.log_weights.shape[1]
+        joint = jax.vmap(lambda k: jnp.sum(self._dense(value, jnp.full(value.shape[0], k)), axis=1))(jnp.arange(n))
+        return jnp.sum(jax.nn.logsumexp(joint.T + self.log_weights, axis=1))
+
+    def _dense(self, value: Array, component: Array | None) -> Array:
+        natural = at_cells(self.natural, component, self.data.cells.dataset)
+        return self.family.log_pmf(value, natural, self.offset[:, None])
 
     def sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
         """Simulate the matrix; leading axes of ``sample_shape`` are independent repetitions."""
         if not sample_shape:
-            return self.family.sample(key, expand(self.natural, 2), self.offset[:, None])
+            key_component, key_counts = jax.random.split(key)
+            component = None if self.log_weights is None else jax.random.categorical(key_component, self.log_weights)
+            natural = at_cells(self.natural, component, self.data.cells.dataset)
+            return self.family.sample(key_counts, natural, self.offset[:, None])
         keys = jax.random.split(key, sample_shape[0])
         return jax.vmap(lambda k: self.sample(k, sample_shape[1:]))(keys)
+
+
+def data_for(
+    spec: ModelSpec, counts: Counts, design: Design | None, *, totals_suffice: bool, group: bool = False
+) -> CountData:
+    """Data on the device, in the form in which the likelihood of a model reads them."""
+    return full_data(
+        columns_for(spec, counts, design),
+        totals_suffice=totals_suffice,
+        group=group,
+        by_cell="component" in spec.levels,
+        design=design,
+    )
+
+
+def columns_for(spec: ModelSpec, counts: Counts, design: Design | None) -> Counts:
+    """Counts with a column per gene, or per gene and dataset where genes have parameters of their own in each."""
+    if spec.n_datasets == 1 or design is None or design.dataset is None:
+        return counts
+    return counts.spread(design.dataset, spec.n_datasets)
 
 
 @contextlib.contextmanager
@@ -91,7 +130,9 @@ def build(spec: ModelSpec, *, n_genes: int) -> Model:
             numpyro.deterministic(site.name, site.link.value(values[site.name]))
         natural = spec.natural(spec.working(values))
         offset = spec.offset(values, data.cells.totals.shape[0])
-        matrix = CountMatrix(spec.family, natural, offset, data=data)
+        cells = data.cells
+        log_weights = spec.log_weights(values, cells.dataset, cells.logits, n_cells=cells.totals.shape[0])
+        matrix = CountMatrix(spec.family, natural, offset, data=data, log_weights=log_weights)
         numpyro.sample("counts", matrix, obs=data.cells.totals[:, None])
 
     return model

@@ -22,8 +22,10 @@ from scipy.optimize import minimize_scalar
 from scipy.special import gammaln
 
 from scribe._counts.container import Counts
-from scribe._model.spec import ModelSpec
-from scribe._types import AnyArray, Array, FloatArray
+from scribe._counts.design import Design
+from scribe._model.clusters import components_at_start
+from scribe._model.spec import LEVELS_AND_GENES, MIXING, ModelSpec, Site
+from scribe._types import AnyArray, Array, FloatArray, IntArray
 from scribe.priors import CaptureAnchor
 
 __all__ = ["Start", "start", "start_values"]
@@ -55,14 +57,36 @@ class Start(NamedTuple):
     moves: dict[str, AnyArray]
 
 
-def start(spec: ModelSpec, counts: Counts) -> Start:
-    """Start of a fit, from one pass over the non-zeros."""
+def start(spec: ModelSpec, counts: Counts, design: Design | None = None, *, seed: int = 0) -> Start:
+    """Start of a fit, from a few passes over the non-zeros.
+
+    ``seed`` is that of the clusters from which the components of a mixture start.
+    """
+    known = Design() if design is None else design
     capture = _capture(spec, counts)
-    natural = _natural(spec, counts, capture)
+    dataset = known.datasets(counts.n_cells)
+    component = _components(spec, counts, known, seed=seed)
+    natural = _natural(spec, counts, capture, component=component, dataset=dataset)
+    natural["log_mixing"] = _log_mixing(spec, component, dataset)
     dtype = jnp.zeros(()).dtype
     on_device = {name: jnp.asarray(np.asarray(value, dtype)) for name, value in natural.items()}
     values, moves = jax.device_get(_values_and_moves(spec, on_device, jnp.asarray(np.log(capture).astype(dtype))))
     return Start(values, moves)
+
+
+def _components(spec: ModelSpec, counts: Counts, design: Design, *, seed: int) -> IntArray:
+    """Component from which every cell starts."""
+    if "component" not in spec.levels:
+        return np.zeros(counts.n_cells, np.int32)
+    return components_at_start(counts, spec.lengths["component"], design.logits, seed=seed)
+
+
+def _log_mixing(spec: ModelSpec, component: IntArray, dataset: IntArray) -> FloatArray:
+    """Log share of every component among the cells, (datasets, components), with one cell added to each."""
+    n_components, n_datasets = spec.lengths.get("component", 1), spec.lengths.get("dataset", 1)
+    cells = np.bincount(dataset * n_components + component, minlength=n_datasets * n_components) + 1.0
+    table = cells.reshape(n_datasets, n_components)
+    return np.asarray(np.log(table / table.sum(axis=1, keepdims=True)))
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -74,7 +98,15 @@ def _values_and_moves(
         moved = {"log_mean": natural["log_mean"] + scale, "log_odds": natural["log_odds"] - scale + odds}
         working = spec.coordinates.from_natural(spec.family.from_moments(moved["log_mean"], moved["log_odds"]))
         working.update({p.name: jnp.full_like(moved["log_mean"], p.start) for p in spec.family.params})
-        values = {site.name: site.link.from_working(working[site.name]) for site in spec.sites if site.name in working}
+        values = {
+            site.name: site.link.from_working(_on_axes(site, working[site.name]))
+            for site in spec.sites
+            if site.name in working
+        }
+        if MIXING.name in spec.priors:
+            per_dataset = natural["log_mixing"]
+            own = "dataset" in spec.site(MIXING.name).axes
+            values[MIXING.name] = per_dataset if own else jnp.mean(per_dataset, axis=0)
         if spec.capture_site is not None:
             values[spec.capture_site] = _capture_start(spec, log_capture - scale)
         return values
@@ -87,23 +119,53 @@ def _values_and_moves(
     return at(none), moves
 
 
-def start_values(spec: ModelSpec, counts: Counts) -> dict[str, AnyArray]:
+def _on_axes(site: Site, value: Array) -> Array:
+    """Value over the axes of a site: its mean over levels and genes that the site does not tell apart."""
+    if value.ndim < 3:
+        return value
+    return jnp.mean(value, axis=tuple(i for i, axis in enumerate(LEVELS_AND_GENES) if axis not in site.axes))
+
+
+def start_values(spec: ModelSpec, counts: Counts, design: Design | None = None) -> dict[str, AnyArray]:
     """Starting value of every site on the real line."""
-    return start(spec, counts).values
+    return start(spec, counts, design).values
 
 
-def _natural(spec: ModelSpec, counts: Counts, capture: FloatArray) -> dict[str, FloatArray]:
-    """Log mean and log odds by moments."""
+def _natural(
+    spec: ModelSpec, counts: Counts, capture: FloatArray, *, component: IntArray, dataset: IntArray
+) -> dict[str, FloatArray]:
+    """Log mean and log odds by moments: (genes,) and scalars, or (components, datasets, genes or 1) with levels."""
+    if not spec.levels:
+        return _moments(spec, counts, capture, prior_mean=1.0, prior_exposure=0.5)
+    exposure = float(capture.mean())
+    overall = (counts.gene_totals + 0.5) / (capture.sum() + 0.5)
+    shape = spec.lengths.get("component", 1), spec.lengths.get("dataset", 1)
+    leaves = []
+    for k, d in np.ndindex(*shape):
+        cells = np.flatnonzero((component == k) & (dataset == d))
+        # as if one more cell had been seen, of the mean of all
+        here = counts.subset(cells=cells)
+        leaves.append(_moments(spec, here, capture[cells], prior_mean=overall, prior_exposure=exposure))
+    stacked = {name: np.stack([np.atleast_1d(leaf[name]) for leaf in leaves]) for name in leaves[0]}
+    return {name: value.reshape(*shape, -1) for name, value in stacked.items()}
+
+
+def _moments(
+    spec: ModelSpec, counts: Counts, capture: FloatArray, *, prior_mean: FloatArray | float, prior_exposure: float
+) -> dict[str, FloatArray]:
+    """Log mean and log odds of some cells, as if ``prior_exposure`` more of capture had shown ``prior_mean``."""
     moments = counts.moments(capture)
     exposure, exposure2 = capture.sum(), np.square(capture).sum()
-    mean = (moments.total + 0.5) / (exposure + 0.5)
+    mean = (moments.total + prior_exposure * prior_mean) / (exposure + prior_exposure)
     if "gene" in spec.natural_axes.get("log_odds", ("gene",)):
         excess = moments.square - 2 * mean * moments.weighted + mean**2 * exposure2 - mean * exposure
         ratio = np.maximum(excess, 0) / np.maximum(mean**2 * exposure2, 1e-12)
         log_size = np.log(np.clip(1 / np.maximum(ratio, 1 / _SIZE_RANGE[1]), *_SIZE_RANGE))
         log_odds = log_size - np.log(mean)
-    else:
+    elif counts.nnz:
         log_odds = _shared_log_odds(counts, mean, capture)
+    else:
+        log_odds = np.zeros(())
     return {"log_mean": np.log(mean), "log_odds": log_odds}
 
 
@@ -127,7 +189,7 @@ def _shared_log_odds(counts: Counts, mean: FloatArray, capture: FloatArray) -> F
 
 
 def _capture_start(spec: ModelSpec, log_capture: Array) -> Array:
-    site = next(s for s in spec.sites if s.name == spec.capture_site)
+    site = spec.site(str(spec.capture_site))
     if site.name == "eta_capture":
         return site.link.inverse(-log_capture)
     logit = log_capture - jnp.log(-jnp.expm1(log_capture))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, TypedDict
 
 from scribe._model.names import nearest
 
-__all__ = ["FitOptions", "ModelOptions", "Option", "complete", "options_table"]
+__all__ = ["FitOptions", "LevelOptions", "ModelOptions", "Option", "complete", "options_table"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,45 @@ class ModelOptions(TypedDict, total=False):
     ]
 
 
-class FitOptions(ModelOptions, total=False):
+class LevelOptions(TypedDict, total=False):
+    """Flat keywords of mixtures and of several datasets."""
+
+    n_components: Annotated[int | None, Option(None, "mixture", "Number of components of a mixture, 2 or more.")]
+    mixture_params: Annotated[
+        str | Sequence[str],
+        Option(
+            "all",
+            "mixture",
+            "Parameters that differ between components: names, or 'all', 'biological', 'mean', 'prob', 'gate'.",
+        ),
+    ]
+    annotation_key: Annotated[
+        str | Sequence[str] | None, Option(None, "mixture", "Column(s) of obs with labels of components.")
+    ]
+    annotation_confidence: Annotated[
+        float, Option(3.0, "mixture", "Log prior odds of a cell's label; 0 ignores it, 3 favours it 20 times.")
+    ]
+    annotation_component_order: Annotated[
+        Sequence[str] | None, Option(None, "mixture", "Labels in the order of the components; None sorts them.")
+    ]
+    annotation_min_cells: Annotated[
+        int | None, Option(None, "mixture", "Labels of fewer cells are treated as missing.")
+    ]
+    dataset_key: Annotated[str | None, Option(None, "dataset", "Column of obs that tells datasets apart.")]
+    n_datasets: Annotated[int | None, Option(None, "dataset", "Number of datasets, as a check of dataset_key.")]
+    dataset_params: Annotated[
+        str | Sequence[str] | None,
+        Option(None, "dataset", "Parameters that differ between datasets, in the manner of mixture_params."),
+    ]
+    dataset_mixing: Annotated[
+        bool | None, Option(None, "dataset", "Weights of components per dataset; None: wherever there are both.")
+    ]
+    auto_downgrade_single_dataset_hierarchy: Annotated[
+        bool, Option(True, "dataset", "With one dataset only, warn and fit without dataset levels; else raise.")
+    ]
+
+
+class FitOptions(ModelOptions, LevelOptions, total=False):
     """Flat keywords of `scribe.fit` and `scribe.tl.fit`."""
 
     guide: Annotated[Any, Option("mean_field", "guide", "Variational family, by name or as an object.")]

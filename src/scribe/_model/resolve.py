@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from scribe import coordinates as coordinate_systems
 from scribe._dist.links import LINKS
+from scribe._model.levels import resolve_levels
 from scribe._model.names import DESCRIPTIVE, nearest, resolve_family, site_of
-from scribe._model.spec import CAPTURE_SITES, ModelSpec
+from scribe._model.options import LevelOptions, options_table
+from scribe._model.spec import CAPTURE_SITES, MIXING, ModelSpec
 from scribe.coordinates import Coordinates
 from scribe.families import Family, Param
-from scribe.priors import CaptureAnchor, LogNormal, Prior, TransformedNormal, organism
+from scribe.priors import CaptureAnchor, Dirichlet, LogNormal, Prior, TransformedNormal, organism
 
 __all__ = ["resolve_spec"]
 
@@ -27,30 +31,42 @@ def resolve_spec(
     unconstrained: bool = False,
     positive_transform: str | Mapping[str, str] | None = None,
     priors: Mapping[str, Any] | None = None,
+    components: tuple[str, ...] = (),
+    datasets: tuple[str, ...] = (),
+    **options: Any,
 ) -> ModelSpec:
-    """Specification for names, flags and hyperparameters; every inconsistency is an error that names the fix."""
+    """Specification for names, flags and hyperparameters; every inconsistency is an error that names the fix.
+
+    ``components`` and ``datasets`` are the labels of levels, ``options`` those of `resolve_levels`.
+    """
     family = resolve_family(model, variable_capture=variable_capture, zero_inflation=zero_inflation)
     base = family.layers[0]
     if isinstance(parameterization, Coordinates):
         coordinates = coordinate_systems.find(parameterization.name, family=base)
     else:
         coordinates = coordinate_systems.find(parameterization, family=base)
-    given = _by_site(priors or {}, family)
+    level_options = {name: option.default for name, option in options_table(LevelOptions).items()} | options
+    levels = resolve_levels(coordinates.sampled, family.params, level_options, components=components, datasets=datasets)
+    given = _by_site({k: v for k, v in (priors or {}).items() if k != "annotation_logits"}, family)
     anchor = _anchor(given, family)
     capture = "eta_capture" if anchor is not None else coordinates.capture
     params = [*coordinates.sampled, *family.params]
     if family.captured:
         params.append(CAPTURE_SITES[capture])
+    if "component" in levels:
+        params.append(MIXING)
     _refuse_derived(given, params, family=family, coordinates=coordinates)
     transforms = _transforms(positive_transform, params, unconstrained=unconstrained)
     chosen: dict[str, Prior] = {}
     for param in params:
         if param.name == "eta_capture" and anchor is not None:
             chosen[param.name] = anchor
+        elif param is MIXING:
+            chosen[param.name] = _mixing(given.get(param.name), n_components=len(components))
         else:
             link = None if not unconstrained else transforms.get(param.name, "sigmoid")
             chosen[param.name] = _prior(param, given.get(param.name), link)
-    return ModelSpec(family, coordinates, chosen)
+    return ModelSpec(family, coordinates, chosen, levels)
 
 
 def _by_site(priors: Mapping[str, Any], family: Family) -> dict[str, Any]:
@@ -102,6 +118,9 @@ def _refuse_derived(given: dict[str, Any], params: list[Param], *, family: Famil
                 f"priors[{name!r}] does not apply: with parameterization={coordinates.name!r} and these priors capture "
                 f"is sampled as {site!r}. Give the prior under that name."
             )
+            raise ValueError(msg)
+        if name == MIXING.name:
+            msg = "priors['mixing'] needs a mixture: pass n_components or annotation_key."
             raise ValueError(msg)
         if name == "gate":
             msg = f"priors['gate'] needs zero_inflation=True; this model is {family.name}."
@@ -162,6 +181,19 @@ def _prior(param: Param, value: Any, link: str | None) -> Prior:
     make = type(param.prior)
     a, b = _pair(param.name, value, "(loc, scale)" if make is LogNormal else "(a, b)")
     return make(a, b)  # type: ignore[call-arg]  # every default prior takes two numbers
+
+
+def _mixing(value: Any, *, n_components: int) -> Prior:
+    """Dirichlet prior of the weights of components, from one concentration or one for each."""
+    if value is None:
+        return MIXING.prior
+    if isinstance(value, Dirichlet):
+        return value
+    concentrations = np.asarray(value, float)
+    if concentrations.shape not in ((), (n_components,)):
+        msg = f"priors['mixing'] must be one number or one for each of {n_components} components, got {value!r}."
+        raise ValueError(msg)
+    return Dirichlet(tuple(concentrations.tolist()) if concentrations.ndim else float(concentrations))
 
 
 def _pair(name: str, value: Any, meaning: str) -> tuple[float, float]:

@@ -19,7 +19,7 @@ from scribe.coordinates import Coordinates
 from scribe.families import Family, Param, from_layers
 from scribe.priors import Beta, BetaPrime, CaptureAnchor, Dirichlet, Latent, Law, LogNormal, Prior
 
-__all__ = ["CAPTURE_SITES", "LEVEL_AXES", "MIXING", "Levels", "ModelSpec", "Site"]
+__all__ = ["CAPTURE_SITES", "LEVELS_AND_GENES", "LEVEL_AXES", "MIXING", "Levels", "ModelSpec", "Site"]
 
 _FLAT_ODDS = BetaPrime(1.0, 1.0)
 
@@ -45,6 +45,9 @@ _Arrays = Mapping[str, Array]
 
 LEVEL_AXES = ("component", "dataset")
 """Axes of a model beside genes and cells, in the order in which arrays have them."""
+
+LEVELS_AND_GENES = (*LEVEL_AXES, "gene")
+"""Axes of the natural parameters of a model with levels."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,10 @@ class ModelSpec:
         """All sampled parameters with their priors, in sampling order."""
         return tuple(Site(p, self.priors[p.name], self._axes(p)) for p in self.params)
 
+    def site(self, name: str) -> Site:
+        """A site by name."""
+        return next(site for site in self.sites if site.name == name)
+
     def _axes(self, param: Param) -> tuple[str, ...]:
         """Axes of levels, then those of the parameter itself, then what its prior adds."""
         own = (*param.axes, *(axis for axis in self.priors[param.name].adds if axis not in param.axes))
@@ -175,7 +182,27 @@ class ModelSpec:
     @property
     def totals_suffice(self) -> bool:
         """Whether the likelihood needs of every cell no more than its total."""
-        return self.family.summarises(self.natural_axes)
+        return "component" not in self.levels and self.family.summarises(self.natural_axes)
+
+    @property
+    def n_datasets(self) -> int:
+        """Number of datasets whose genes have parameters of their own; 1 where none have."""
+        return self.lengths["dataset"] if any("dataset" in axes for axes in self.natural_axes.values()) else 1
+
+    def log_weights(
+        self, values: Mapping[str, Array], dataset: Array | None, logits: Array | None, *, n_cells: int
+    ) -> Array | None:
+        """Log prior probability of every component in every cell, (cells, components); None without components.
+
+        ``dataset`` (cells,) and ``logits`` (cells, components) are those of `scribe._counts.design.Design`.
+        """
+        if "component" not in self.levels:
+            return None
+        weights = jax.nn.log_softmax(values[MIXING.name])
+        if weights.ndim == 2:
+            weights = weights[_required(dataset)]
+        weights = jnp.broadcast_to(weights, (n_cells, weights.shape[-1]))
+        return weights if logits is None else jax.nn.log_softmax(weights + logits)
 
     @functools.cached_property
     def natural_axes(self) -> dict[str, tuple[str, ...]]:
@@ -199,19 +226,16 @@ class ModelSpec:
         lengths = {**self.lengths, **_DUMMY}
         working = {s.name: jnp.zeros(tuple(lengths[axis] for axis in s.axes)) for s in self.sites}
         found = jax.eval_shape(lambda: quantities(working))
-        full = (*self.level_axes, "gene")
         return {
-            name: tuple(axis for axis, n in zip(full[-value.ndim :], value.shape, strict=True) if n > 1)
-            if value.ndim
-            else ()
+            name: tuple(axis for axis, n in zip(LEVELS_AND_GENES[3 - value.ndim :], value.shape, strict=True) if n > 1)
             for name, value in found.items()
         }
 
     def natural(self, working: Mapping[str, Array]) -> dict[str, Array]:
         """Natural parameters from the sampled ones, all on the working scale.
 
-        Where the model has levels, arrays have the axes of all levels and of genes, of length 1 where nothing varies.
-        Numbers without any axis stay scalars.
+        Where the model has levels, arrays are (components, datasets, genes), of length 1 where nothing varies: see
+        `scribe._counts.levels`. Numbers without any axis stay scalars.
         """
         aligned = {site.name: self._aligned(site, working[site.name]) for site in self.sites if site.name in working}
         added = {p.natural: aligned[p.name] for p in self.family.params}
@@ -220,8 +244,8 @@ class ModelSpec:
     def _aligned(self, site: Site, value: Array) -> Array:
         if not self.levels or not site.axes or "cell" in site.axes:
             return value
-        full = (*self.level_axes, "gene")
-        return value.reshape([value.shape[site.axes.index(axis)] if axis in site.axes else 1 for axis in full])
+        lengths = dict(zip(site.axes, value.shape, strict=True))
+        return value.reshape([lengths.get(axis, 1) for axis in LEVELS_AND_GENES])
 
     def offset(self, values: Mapping[str, Array], n_cells: int) -> Array:
         """Log capture of every cell from values on the real line."""
@@ -261,8 +285,7 @@ class ModelSpec:
         if not self.levels or value.ndim == 0:
             return value
         mine = self.readable_axes[name]
-        full = (*self.level_axes, "gene")
-        return value.reshape([n for axis, n in zip(full, value.shape, strict=True) if axis in mine])
+        return value.reshape([n for axis, n in zip(LEVELS_AND_GENES, value.shape, strict=True) if axis in mine])
 
     def to_json(self) -> str:
         """One JSON string from which `from_json` rebuilds the specification."""
@@ -289,3 +312,10 @@ class ModelSpec:
     def with_priors(self, priors: Mapping[str, Prior]) -> ModelSpec:
         """Return the same model with some priors replaced."""
         return replace(self, priors={**self.priors, **priors})
+
+
+def _required(dataset: Array | None) -> Array:
+    if dataset is None:
+        msg = "This model has datasets, but the cells do not say to which they belong."
+        raise ValueError(msg)
+    return dataset

@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from scribe._counts.container import Counts
-from scribe._counts.likelihood import expand
-from scribe._posterior.posterior import Parameters, Posterior
+from scribe._posterior.parameters import Parameters, responsibilities
+from scribe._posterior.posterior import Posterior
 from scribe._posterior.simulate import LARGE_MEAN, Elements, in_pieces, invert
 from scribe._types import AnyArray, Array, FloatArray, IntArray, Key, Natural
 from scribe.families import Family, Thinned
@@ -80,45 +80,64 @@ def denoise_blocks(
         draws = jax.vmap(posterior.parameters)(posterior.draws(key_parameters, n_draws))
     else:
         draws = centre
+    if "component" in posterior.spec.levels:
+        centre, draws = (_with_responsibilities(posterior, counts, stacked) for stacked in (centre, draws))
     elements = _BLOCK_ELEMENTS * 4 if method == "sample" and not with_sd else _BLOCK_ELEMENTS
     size = max(elements // max(counts.n_genes, 1), 1)
     for first in range(0, counts.n_cells, size):
         cells = slice(first, min(first + size, counts.n_cells))
         u = jnp.asarray(counts.rows(cells), draws.offset.dtype)
         at_cells = functools.partial(_at, cells=cells)
+        key_block = jax.random.fold_in(key_counts, first)
         value: Any = None
         sd: Any = None
         if method == "mean" or with_sd:
             value, sd = _moments(posterior.spec.family, u, at_cells(draws))
         if method == "mode":
-            value = _mode(posterior.spec.family, u, at_cells(centre))
+            value = _mode(posterior.spec.family, u, _decided(at_cells(centre), None))
         elif method == "sample":
-            value = _sample(posterior.spec.family, u, at_cells(draws), jax.random.fold_in(key_counts, first))
+            value = _sample(posterior.spec.family, u, _decided(at_cells(draws), key_block), key_block)
         yield DenoisedBlock(cells, np.asarray(value), np.asarray(sd) if with_sd else None)
 
 
+def _with_responsibilities(posterior: Posterior, counts: Counts, stacked: Parameters) -> Parameters:
+    """Replace the prior weights of components by their posterior probabilities, draw by draw."""
+    data, n = posterior.data(counts), stacked.offset.shape[0]
+    gamma = [responsibilities(posterior.spec.family, _draw(stacked, i), data) for i in range(n)]
+    return stacked._replace(log_weights=jnp.log(jnp.stack(gamma)))
+
+
 def _at(stacked: Parameters, *, cells: slice) -> Parameters:
-    return Parameters(stacked.natural, stacked.offset[:, cells])
+    return stacked.map_cells(lambda value: value[:, cells])
 
 
-def _thinned(family: Family, u: Array, parameters: Parameters) -> Thinned:
-    return family.denoise(u, expand(parameters.natural, 2), parameters.offset[:, None])
+def _decided(stacked: Parameters, key: Key | None) -> Parameters:
+    """First draw, every cell in one component: the most probable, or with a key a random one."""
+    first = _draw(stacked, 0)
+    logits = first.log_weights
+    if logits is None:
+        return first
+    component = jnp.argmax(logits, axis=-1) if key is None else jax.random.categorical(key, logits)
+    return first._replace(component=component)
 
 
-def _first(stacked: Parameters) -> Parameters:
-    first: Parameters = jax.tree.map(lambda x: x[0], stacked)
-    return first
+def _thinned(family: Family, u: Array, parameters: Parameters, component: Array | None = None) -> Thinned:
+    return family.denoise(u, parameters.wide(component), parameters.offset[:, None])
+
+
+def _draw(stacked: Parameters, number: int) -> Parameters:
+    draw: Parameters = jax.tree.map(lambda x: x[number], stacked)
+    return draw
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _mode(family: Family, u: Array, stacked: Parameters) -> Array:
-    return jnp.broadcast_to(_thinned(family, u, _first(stacked)).mode(), u.shape)
+def _mode(family: Family, u: Array, parameters: Parameters) -> Array:
+    return jnp.broadcast_to(_thinned(family, u, parameters).mode(), u.shape)
 
 
-def _sample(family: Family, u: Array, stacked: Parameters, key: Key) -> FloatArray:
+def _sample(family: Family, u: Array, parameters: Parameters, key: Key) -> FloatArray:
     """One draw of every count before capture, as in `scribe._posterior.simulate`: most have nothing to invert."""
     key_zero, key_large = jax.random.split(key)
-    parameters = _first(stacked)
     uniform, nothing_unseen, is_large = (np.asarray(x) for x in _unseen(family, u, parameters, key_zero))
     out = np.array(u)
     elements = Elements(parameters, u.shape[1])
@@ -159,6 +178,21 @@ def _draw_at(family: Family, key: Key, u: Array, natural: Natural, x: Array) -> 
     return family.denoise(u, natural, x).sample(key)
 
 
+def _moments_of_draw(family: Family, u: Array, parameters: Parameters) -> tuple[Array, Array]:
+    """Mean less the observed count, so that squares do not cancel, and variance, over the components of a cell."""
+    if parameters.n_components == 1:
+        moments = _thinned(family, u, parameters).moments()
+        return moments.mean - u, moments.variance
+    mean, square, within = jnp.zeros_like(u), jnp.zeros_like(u), jnp.zeros_like(u)
+    weights = jnp.exp(jnp.zeros(()) if parameters.log_weights is None else parameters.log_weights)
+    for k in range(parameters.n_components):
+        moments = _thinned(family, u, parameters, jnp.full(u.shape[0], k)).moments()
+        difference, share = moments.mean - u, weights[:, k, None]
+        mean, square = mean + share * difference, square + share * jnp.square(difference)
+        within = within + share * moments.variance
+    return mean, within + jnp.maximum(square - jnp.square(mean), 0.0)
+
+
 @functools.partial(jax.jit, static_argnums=0)
 def _moments(family: Family, u: Array, stacked: Parameters) -> tuple[Array, Array]:
     """Mean and standard deviation, (cells, genes), over the draws stacked along the first axis."""
@@ -167,10 +201,8 @@ def _moments(family: Family, u: Array, stacked: Parameters) -> tuple[Array, Arra
         carry: tuple[Array, Array, Array], parameters: Parameters
     ) -> tuple[tuple[Array, Array, Array], None]:
         mean, square, variance = carry
-        moments = _thinned(family, u, parameters).moments()
-        # relative to the observed count, so that squares do not cancel
-        difference = moments.mean - u
-        return (mean + difference, square + jnp.square(difference), variance + moments.variance), None
+        difference, within = _moments_of_draw(family, u, parameters)
+        return (mean + difference, square + jnp.square(difference), variance + within), None
 
     n = stacked.offset.shape[0]
     zero = jnp.zeros_like(u)

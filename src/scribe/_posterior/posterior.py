@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import jax
@@ -12,20 +12,18 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 
+from scribe._counts.container import Counts
+from scribe._counts.data import CountData
+from scribe._counts.design import Design
 from scribe._dist.pushed import PushedNormal
+from scribe._model.build import data_for
 from scribe._model.spec import ModelSpec, Site
+from scribe._posterior.parameters import Parameters, responsibilities
 from scribe._types import AnyArray, Array, FloatArray, IntArray, Key
 from scribe.guides import Guide
 from scribe.priors import latent_name
 
-__all__ = ["Parameters", "Posterior", "Summary"]
-
-
-class Parameters(NamedTuple):
-    """What a likelihood needs: natural parameters per gene and the log capture of every cell (cells,)."""
-
-    natural: dict[str, Array]
-    offset: Array
+__all__ = ["Posterior", "Summary"]
 
 
 class Summary(NamedTuple):
@@ -46,9 +44,11 @@ class Posterior:
     guide
         The variational family.
     params
-        Its arrays, on the host; those of per-gene sites start with the gene axis, those of per-cell sites with cells.
+        Its arrays, on the host; those of a latent start with its axes.
     n_genes, n_cells
         Lengths of the two axes.
+    design
+        Covariates of the cells.
     """
 
     spec: ModelSpec
@@ -56,6 +56,7 @@ class Posterior:
     params: Mapping[str, AnyArray]
     n_genes: int
     n_cells: int
+    design: Design = field(default_factory=Design)
 
     def axes_of(self, name: str) -> tuple[str, ...]:
         """Axes of the latent a trainable array belongs to."""
@@ -66,14 +67,16 @@ class Posterior:
         index = {"gene": genes, "cell": cells}
         params = {}
         for name, value in self.params.items():
-            axes = self.axes_of(name)
-            chosen = index[axes[0]] if axes else None
-            params[name] = value if chosen is None else value[chosen]
+            for position, axis in enumerate(self.axes_of(name)):
+                chosen = index.get(axis)
+                value = value if chosen is None else np.take(value, chosen, axis=position)  # noqa: PLW2901
+            params[name] = value
         return replace(
             self,
             params=params,
             n_genes=self.n_genes if genes is None else len(genes),
             n_cells=self.n_cells if cells is None else len(cells),
+            design=self.design if cells is None else self.design.subset(cells),
         )
 
     def device_params(self) -> dict[str, Array]:
@@ -97,8 +100,22 @@ class Posterior:
             yield {name: draw[0] for name, draw in draws.items()}
 
     def parameters(self, values: Mapping[str, Array]) -> Parameters:
-        """Natural parameters and offsets from one value of every site on the real line."""
-        return Parameters(self.spec.natural(self.spec.working(values)), self.spec.offset(values, self.n_cells))
+        """Natural parameters and what is known of cells from one value of every site on the real line."""
+        dataset, logits = (None if x is None else jnp.asarray(x) for x in (self.design.dataset, self.design.logits))
+        return Parameters(
+            self.spec.natural(self.spec.working(values)),
+            self.spec.offset(values, self.n_cells),
+            dataset,
+            self.spec.log_weights(values, dataset, logits, n_cells=self.n_cells),
+        )
+
+    def data(self, counts: Counts) -> CountData:
+        """Counts of the same cells and genes on the device, with all their non-zeros."""
+        return data_for(self.spec, counts, self.design, totals_suffice=False)
+
+    def responsibilities(self, counts: Counts, parameters: Parameters) -> Array:
+        """Posterior probability of every component in every cell at given parameters, (cells, components)."""
+        return responsibilities(self.spec.family, parameters, self.data(counts))
 
     def readable(self, values: Mapping[str, Array]) -> dict[str, Array]:
         """Named quantities from values with any number of leading draw axes."""
@@ -140,9 +157,9 @@ class Posterior:
             part = self.subset(genes=genes, cells=cells)
             values = part.readable(part.draws(jax.random.fold_in(key, number), n_draws))
             for name, draws in values.items():
-                if draws.ndim > 1 or number == 0:
+                if number == 0 or {"gene", "cell"} & set(self.spec.readable_axes[name]):
                     parts.setdefault(name, []).append(np.quantile(np.asarray(draws), q, axis=0))
-        return {name: np.concatenate(p, axis=-1) if p[0].ndim > 1 else p[0] for name, p in parts.items()}
+        return {name: np.concatenate(p, axis=-1) if len(p) > 1 else p[0] for name, p in parts.items()}
 
 
 def _pushed(site: Site, normal: dist.Normal) -> dist.Distribution:

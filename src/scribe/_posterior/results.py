@@ -17,7 +17,8 @@ from scribe._model.spec import ModelSpec
 from scribe._posterior.denoise import DenoisedBlock, Method, denoise_blocks
 from scribe._posterior.indexing import Selector, index_of
 from scribe._posterior.loglik import pointwise
-from scribe._posterior.posterior import Parameters, Posterior, Summary
+from scribe._posterior.parameters import Parameters
+from scribe._posterior.posterior import Posterior, Summary
 from scribe._posterior.simulate import Sparse, simulate_blocks
 from scribe._rng import as_key
 from scribe._settings import settings
@@ -247,7 +248,7 @@ class ScribeSVIResults:
         if not biological:
             return parameters
         closed = {n: jnp.full_like(v, -jnp.inf) if n == "gate_logit" else v for n, v in parameters.natural.items()}
-        return Parameters(closed, jnp.zeros_like(parameters.offset))
+        return parameters._replace(natural=closed, offset=jnp.zeros_like(parameters.offset))
 
     def simulate(
         self, n_samples: int = 100, *, rng: Rng = None, biological: bool = False, at_map: bool = False
@@ -275,6 +276,8 @@ class ScribeSVIResults:
         for number in range(n_samples):
             parameters = fixed if at_map else next(draws)
             key = jax.random.fold_in(key_counts, number)
+            if parameters.log_weights is not None:
+                parameters = parameters._replace(component=jax.random.categorical(key, parameters.log_weights))
             yield simulate_blocks(self.spec.family, parameters, key, n_genes=self.n_genes)
 
     def _check_size(self, n_arrays: int, *, remedy: str) -> None:
@@ -355,7 +358,8 @@ class ScribeSVIResults:
             draws = self._parameter_draws(self._key(rng), n_samples, biological=False)
         else:
             draws = iter([self._parameters(self.posterior.centre(), biological=False)])
-        return pointwise(self.spec.family, self.counts(counts), draws, by=return_by)
+        data = self.posterior.data(self.counts(counts))
+        return pointwise(self.spec.family, data, draws, by=return_by, n_genes=self.n_genes)
 
     def denoise_blocks(
         self,

@@ -9,6 +9,7 @@ family's own sampler.
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -16,8 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from scribe._counts.likelihood import expand
-from scribe._posterior.posterior import Parameters
+from scribe._counts.levels import n_levels
+from scribe._posterior.parameters import Parameters
 from scribe._types import AnyArray, Array, FloatArray, IntArray, Key, Natural
 from scribe.families import Family
 
@@ -49,10 +50,8 @@ def simulate_blocks(family: Family, parameters: Parameters, key: Key, *, n_genes
     n_cells = parameters.offset.shape[0]
     size = block_size(n_genes)
     for first in range(0, n_cells, size):
-        offset = parameters.offset[first : first + size]
-        block = simulate(
-            family, Parameters(parameters.natural, offset), jax.random.fold_in(key, first), n_genes=n_genes
-        )
+        here = parameters.map_cells(operator.itemgetter(slice(first, first + size)))
+        block = simulate(family, here, jax.random.fold_in(key, first), n_genes=n_genes)
         yield block._replace(cell=block.cell + first)
 
 
@@ -91,21 +90,30 @@ class Elements:
     def __init__(self, parameters: Parameters, n_genes: int) -> None:
         self._names = tuple(parameters.natural)
         self._offset = np.asarray(parameters.offset)
-        self._natural = [np.broadcast_to(np.asarray(v), (n_genes,)) for v in parameters.natural.values()]
+        shape = (n_levels(parameters.natural, 0), n_levels(parameters.natural, 1), n_genes)
+        self._natural = [np.broadcast_to(np.asarray(v), shape) for v in parameters.natural.values()]
+        n_cells = len(self._offset)
+        self._level = [_codes(shape[0], parameters.component, n_cells), _codes(shape[1], parameters.dataset, n_cells)]
 
     def at(self, cell: IntArray, gene: IntArray) -> tuple[FloatArray, ...]:
         """Offset and natural parameters of some elements."""
-        return (self._offset[cell], *(value[gene] for value in self._natural))
+        component, dataset = (codes[cell] for codes in self._level)
+        return (self._offset[cell], *(value[component, dataset, gene] for value in self._natural))
 
     def natural(self, values: tuple[Array, ...]) -> Natural:
         """Natural parameters by name from what follows the offset in `at`."""
         return dict(zip(self._names, values, strict=True))
 
 
+def _codes(n: int, codes: Array | None, n_cells: int) -> IntArray:
+    """Level of every cell; the only one where parameters do not differ between levels."""
+    return np.zeros(n_cells, np.int32) if codes is None or n == 1 else np.asarray(codes)
+
+
 @functools.partial(jax.jit, static_argnums=0, static_argnames="n_genes")
 def _positive(family: Family, parameters: Parameters, key: Key, *, n_genes: int) -> tuple[Array, Array, Array]:
     """A uniform per element, its probability of zero, and whether its mean is large."""
-    wide, x = expand(parameters.natural, 2), parameters.offset[:, None]
+    wide, x = parameters.wide(), parameters.offset[:, None]
     p_zero = jnp.exp(family.cell_term(jnp.zeros((1, 1), x.dtype), wide, x))
     shape = (x.shape[0], n_genes)
     is_large = jnp.broadcast_to(family.moments(wide, x).mean > LARGE_MEAN, shape)

@@ -13,7 +13,7 @@ import numpy as np
 from scribe import coordinates as coordinate_systems
 from scribe._model.names import DESCRIPTIVE, nearest, site_of
 from scribe._model.spec import CAPTURE_SITES, ModelSpec, Site
-from scribe._posterior.posterior import Parameters
+from scribe._posterior.parameters import Parameters
 from scribe._types import Array, Key
 from scribe.coordinates import Coordinates
 from scribe.families import Param

@@ -15,7 +15,7 @@ from scribe._model.names import site_of
 from scribe._model.options import ModelOptions, complete
 from scribe._model.resolve import resolve_spec
 from scribe._model.spec import ModelSpec
-from scribe._posterior.posterior import Parameters
+from scribe._posterior.parameters import Parameters
 from scribe._posterior.simulate import Sparse, simulate_blocks
 from scribe._rng import as_seed
 from scribe._types import Rng

@@ -43,12 +43,14 @@ class Snapshot(NamedTuple):
 def fingerprint(problem: Problem, *, seed: int, batch_size: int | None, earlier: Fit | None) -> dict[str, Any]:
     """What must agree for a checkpoint to continue a fit."""
     counts = problem.counts
+    design = () if problem.design is None else (problem.design.dataset, problem.design.logits)
     record = {
         "model": problem.spec.to_json(),
         "guide": problem.guide.to_json(),
         "optimizer": repr(problem.optimizer),
         "batch_size": batch_size if problem.batches is not None else None,
         "counts": _digest((counts.indptr, counts.indices, counts.data)),
+        "design": _digest(x for x in design if x is not None),
         "seed": seed,
         "shapes": {name: list(value.shape) for name, value in problem.start.items()},
         "dtype": str(jnp.zeros(()).dtype),

@@ -9,8 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from scribe._counts.data import full_data
-from scribe._counts.likelihood import log_likelihood_by_cell, log_likelihood_by_gene
+from scribe._counts.likelihood import (
+    log_likelihood_by_cell,
+    log_likelihood_by_component,
+    log_likelihood_by_gene,
+)
+from scribe._model.build import data_for
 from scribe._types import Array, IntArray, Key, Params
 from scribe.engines.problem import Problem
 from scribe.priors import LATENT_SUFFIX
@@ -66,9 +70,14 @@ def _likelihood(problem: Problem, params: Params, key: Key) -> list[_Place]:
     values = problem.spec.values({name: value[0] for name, value in draw.items()})
     natural: Mapping[str, Array] = problem.spec.natural(problem.spec.working(values))
     offset = problem.spec.offset(values, counts.n_cells)
-    places = [_Place(f"parameter {name!r}", "gene", _bad(x), x.size) for name, x in natural.items() if x.ndim]
+    places = [
+        _Place(f"parameter {name!r}", "gene", _bad_genes(x), x.shape[-1]) for name, x in natural.items() if x.ndim
+    ]
     places.append(_Place("capture", "cell", _bad(offset), offset.size))
-    data = full_data(counts, totals_suffice=False)
+    data = data_for(problem.spec, counts, problem.design, totals_suffice=False)
+    if "component" in problem.spec.levels:
+        by_component = log_likelihood_by_component(family, natural, offset, data)
+        return [*places, _Place("likelihood", "cell", _bad(jnp.sum(by_component, axis=1)), counts.n_cells)]
     by_gene = log_likelihood_by_gene(family, natural, offset, data, n_genes=counts.n_genes)
     by_cell = log_likelihood_by_cell(family, natural, offset, data)
     return [
@@ -80,6 +89,12 @@ def _likelihood(problem: Problem, params: Params, key: Key) -> list[_Place]:
 
 def _bad(array: Array) -> IntArray:
     return np.flatnonzero(~np.asarray(jnp.isfinite(array)))
+
+
+def _bad_genes(array: Array) -> IntArray:
+    """Genes with a value that is not finite at any level."""
+    finite = np.asarray(jnp.isfinite(array)).reshape(-1, array.shape[-1])
+    return np.flatnonzero(~finite.all(axis=0))
 
 
 def _describe(problem: Problem, place: _Place) -> str:

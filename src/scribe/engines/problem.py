@@ -15,8 +15,9 @@ from numpyro.infer import Trace_ELBO
 
 from scribe._counts.batches import CellBatches
 from scribe._counts.container import Counts
-from scribe._counts.data import CountData, full_data
-from scribe._model.build import build
+from scribe._counts.data import CountData
+from scribe._counts.design import Design
+from scribe._model.build import build, columns_for, data_for
 from scribe._model.initial import start as start_of
 from scribe._model.spec import ModelSpec
 from scribe._types import Array, FloatArray, IntArray, Key, Params
@@ -103,6 +104,7 @@ class Problem:
     moves: Params
     compiled: _Compiled
     chunk: int
+    design: Design | None = None
 
     def initial_state(self) -> State:
         """State before the first step."""
@@ -313,21 +315,25 @@ def make_problem(
     batch_size: int | None = None,
     stable_update: bool = True,
     seed: int = 0,
+    design: Design | None = None,
 ) -> Problem:
     """Put the data on the device, find the starting values and the compiled steps."""
     batched = batch_size is not None and batch_size < counts.n_cells
     many_equal = len(counts.groups().totals) < _GROUP_BELOW * counts.n_cells
-    group = spec.totals_suffice and spec.family.captured and not batched and many_equal
-    data = full_data(counts, totals_suffice=spec.totals_suffice or batched, group=group)
-    batches = CellBatches.of(counts, batch_size, totals_suffice=spec.totals_suffice, seed=seed) if batched else None
+    group = spec.totals_suffice and spec.family.captured and not batched and many_equal and not spec.levels
+    data = data_for(spec, counts, design, totals_suffice=spec.totals_suffice or batched, group=group)
+    batches = None
+    if batched:
+        columns = columns_for(spec, counts, design)
+        batches = CellBatches.of(columns, batch_size, totals_suffice=spec.totals_suffice, seed=seed, design=design)
     groups = counts.groups().index if group else None
     first = None if groups is None else _first_of_groups(groups, data.cells.totals.size)
-    start, moves = start_of(spec, counts)
+    start, moves = start_of(spec, counts, design, seed=seed)
     if first is not None and spec.capture_site is not None:
         start[spec.capture_site] = start[spec.capture_site][first]
         moves[spec.capture_site] = moves[spec.capture_site][first]
     example = _example(data, batches, 0)
-    lengths = {"gene": counts.n_genes, "cell": counts.n_cells if first is None else len(first)}
+    lengths = {**spec.lengths, "gene": counts.n_genes, "cell": counts.n_cells if first is None else len(first)}
     params = guide.init(spec.latents, spec.start(start), lengths=lengths)
     kind = _Kind(
         spec,
@@ -353,6 +359,7 @@ def make_problem(
         {} if batched else {latent_name(name) + LOC: jnp.asarray(move) for name, move in moves.items()},
         _compile(kind),
         _CHUNK if batches is None else _batch_chunk(example),
+        design,
     )
 
 

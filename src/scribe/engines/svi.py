@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from scribe._counts.container import Counts
+from scribe._counts.design import Design
 from scribe._model.spec import ModelSpec
 from scribe._progress import progress
 from scribe._types import FloatArray, Key
@@ -75,8 +76,17 @@ class SVI:
             msg = f"batch_size must be a whole number of at least 1, or None for all cells; got {self.batch_size!r}."
             raise ValueError(msg)
 
-    def fit(self, spec: ModelSpec, counts: Counts, guide: Guide, *, seed: int, start: Fit | None = None) -> Fit:
-        """Fit ``spec`` to ``counts``; ``start`` continues an earlier fit of the same model and data."""
+    def fit(
+        self,
+        spec: ModelSpec,
+        counts: Counts,
+        guide: Guide,
+        *,
+        seed: int,
+        start: Fit | None = None,
+        design: Design | None = None,
+    ) -> Fit:
+        """Fit ``spec`` to ``counts`` of cells with the covariates ``design``; ``start`` continues an earlier fit."""
         problem = make_problem(
             spec,
             counts,
@@ -85,6 +95,7 @@ class SVI:
             batch_size=self.batch_size,
             stable_update=self.stable_update,
             seed=seed,
+            design=design,
         )
         if start is not None:
             problem = replace(problem, start=problem.from_cells(start.params))

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from scribe._counts.data import Cells
 from scribe._types import Array, Key, Natural
 from scribe.priors import Prior
 
@@ -137,15 +136,15 @@ class Family(ABC):
         """``cell_term`` at ``u`` less that at zero: what a non-zero costs. Zero at ``u = 0``."""
         return self.cell_term(u, natural, offset) - self.cell_term(jnp.zeros_like(u), natural, offset)
 
-    def cell_sum(self, natural: Natural, offset: Array, cells: Cells) -> Array | None:
-        """Return the closed form of the sum of ``cell_term`` over genes and cells, or None where there is none.
+    def cell_totals(self, natural: Natural, offset: Array, totals: Array) -> Array | None:
+        """Return the sum of ``cell_term`` over genes from the totals of cells, (cells,), or None without closed form.
 
-        ``natural`` holds (genes,) arrays and scalars, ``offset`` (cells,).
+        ``natural`` holds (genes,) arrays and scalars, ``offset`` and ``totals`` (cells,).
         """
         return None
 
     def summarises(self, natural_axes: Mapping[str, tuple[str, ...]]) -> bool:
-        """Whether ``cell_sum`` is available when the natural parameters run over the given axes."""
+        """Whether ``cell_totals`` is available when the natural parameters run over the given axes."""
         return False
 
     @abstractmethod
@@ -178,7 +177,7 @@ class Modifier(Family):
     """A family around another one: everything that it does not redefine is that of ``base``.
 
     A modifier that changes the probabilities redefines ``cell_term``, ``correction`` and ``log_pmf``, and leaves
-    ``cell_sum`` at None.
+    ``cell_totals`` at None.
     """
 
     base: Family

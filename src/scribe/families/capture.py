@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from scribe._counts.data import Cells
 from scribe._types import Array, Key, Natural
 from scribe.families._base import Family, Modifier, Moments, Thinned
 
@@ -46,9 +45,9 @@ class WithCapture(Modifier):
         """As the base."""
         return self.base.summarises(natural_axes)
 
-    def cell_sum(self, natural: Natural, offset: Array, cells: Cells) -> Array | None:
-        """That of the base."""
-        return self.base.cell_sum(natural, offset, cells)
+    def cell_totals(self, natural: Natural, offset: Array, totals: Array) -> Array | None:
+        """Those of the base."""
+        return self.base.cell_totals(natural, offset, totals)
 
     def sample(self, key: Key, natural: Natural, offset: Array) -> Array:
         """That of the base."""

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-from scribe._counts.data import Cells
 from scribe._dist.special import log_binomial, nb_log_pmf
 from scribe._types import Array, Key, Natural
 from scribe.families._base import Family, Moments, Thinned
@@ -119,14 +118,13 @@ class NegativeBinomial(Family):
         """Totals suffice where the odds are shared by all genes."""
         return "gene" not in natural_axes["log_odds"]
 
-    def cell_sum(self, natural: Natural, offset: Array, cells: Cells) -> Array | None:
-        """Sum of the cell terms from the totals, where the odds are shared."""
+    def cell_totals(self, natural: Natural, offset: Array, totals: Array) -> Array | None:
+        """Sums of the cell terms from the totals, where the odds are shared."""
         if natural["log_odds"].ndim > 0:
             return None
         logit = offset - natural["log_odds"]
         size = jnp.sum(_size(natural))
-        terms = cells.totals * jax.nn.softplus(-logit) + size * jax.nn.softplus(logit)
-        return -jnp.sum(cells.weight * terms)
+        return -totals * jax.nn.softplus(-logit) - size * jax.nn.softplus(logit)
 
     def sample(self, key: Key, natural: Natural, offset: Array) -> Array:
         """Gamma-Poisson draw."""

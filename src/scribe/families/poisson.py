@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.special import gammaln, xlogy
 
-from scribe._counts.data import Cells
 from scribe._types import Array, Key, Natural
 from scribe.families._base import Family, Moments, Thinned
 
@@ -71,10 +70,9 @@ class Poisson(Family):
         """Totals always suffice."""
         return True
 
-    def cell_sum(self, natural: Natural, offset: Array, cells: Cells) -> Array | None:
-        """Sum of the cell terms from the totals."""
-        total_mean = jnp.sum(jnp.exp(natural["log_mean"]))
-        return jnp.sum(cells.weight * (cells.totals * offset - total_mean * jnp.exp(offset)))
+    def cell_totals(self, natural: Natural, offset: Array, totals: Array) -> Array | None:
+        """Sums of the cell terms from the totals."""
+        return totals * offset - jnp.sum(jnp.exp(natural["log_mean"])) * jnp.exp(offset)
 
     def sample(self, key: Key, natural: Natural, offset: Array) -> Array:
         """Poisson draw, as floats."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pandas as pd
 from anndata import AnnData
 
-from scribe._adata.slots import Slots, read_fit, require
+from scribe._adata.fits import read_fit
+from scribe._adata.slots import Slots, require
 from scribe._posterior.results import ScribeSVIResults
 
 __all__ = ["params", "results"]

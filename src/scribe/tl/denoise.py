@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from scribe._adata.slots import Slots, check_target, read_fit, refuse_taken, write_derived
+from scribe._adata.fits import read_fit
+from scribe._adata.slots import Slots, check_target, refuse_taken, write_derived
 from scribe._posterior.denoise import METHODS, Method
 from scribe._posterior.results import ScribeSVIResults
 from scribe._progress import progress

@@ -6,8 +6,10 @@ from typing import Unpack
 
 from anndata import AnnData
 
+from scribe._adata.design import read_covariates
+from scribe._adata.fits import read_fit, write_fit
 from scribe._adata.read import as_counts
-from scribe._adata.slots import check_target, read_fit, require, write_fit
+from scribe._adata.slots import check_target, require
 from scribe._adata.source import counts_to_continue
 from scribe._fit import fit_counts, seed_of
 from scribe._model.options import FitOptions, complete
@@ -100,7 +102,8 @@ def fit(
     else:
         record = require(adata, key_added)
         counts, layer, options["non_integer"] = counts_to_continue(adata, record, earlier.counts, layer=layer)
-    results = fit_counts(counts, model, complete_options, seed=seed, earlier=earlier)
+    known = read_covariates(adata, complete_options, n_cells=counts.n_cells)
+    results = fit_counts(counts, model, complete_options, seed=seed, earlier=earlier, covariates=known)
     target = adata.copy() if copy else adata
     write_fit(target, results, counts, key=key_added, layer=layer, options=options)
     return target if copy else None

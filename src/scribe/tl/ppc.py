@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from scribe._adata.slots import Slots, check_target, read_fit, write_derived
+from scribe._adata.fits import read_fit
+from scribe._adata.slots import Slots, check_target, write_derived
 from scribe._counts.container import Counts
 from scribe._posterior.indexing import index_of
 from scribe._progress import Progress, progress

@@ -1,0 +1,178 @@
+"""What a model may know of cells beside their counts, out of the columns of an AnnData."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from scribe._counts.design import Design
+from scribe._model.names import nearest
+from scribe._types import FloatArray, IntArray
+
+__all__ = ["Covariates", "read_covariates"]
+
+
+@dataclass(frozen=True)
+class Covariates:
+    """Covariates of the cells and the labels of their levels, empty where the model has none."""
+
+    design: Design = field(default_factory=Design)
+    components: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = ()
+
+
+def read_covariates(data: object, options: Mapping[str, Any], *, n_cells: int) -> Covariates:
+    """Annotations and datasets of cells as the options ask for them.
+
+    Parameters
+    ----------
+    data
+        What the counts were read from; columns are read from an AnnData alone.
+    options
+        Complete options of a fit.
+    n_cells
+        Number of cells.
+    """
+    components, logits = _components(data, options, n_cells=n_cells)
+    datasets, dataset = _datasets(data, options)
+    if len(components) < 2:
+        components, logits = (), None
+    return Covariates(Design(dataset, logits), components, datasets)
+
+
+def _column(data: object, key: str, *, keyword: str) -> pd.Series:
+    if not isinstance(data, AnnData):
+        msg = (
+            f"{keyword}={key!r} names a column of adata.obs, but the counts are {type(data).__name__}: pass an AnnData."
+        )
+        raise TypeError(msg)
+    if key not in data.obs:
+        allowed = list(map(str, data.obs.columns))
+        msg = (
+            f"{keyword}={key!r} is not a column of adata.obs.{nearest(str(key), allowed)} It has: {', '.join(allowed)}."
+        )
+        raise KeyError(msg)
+    return data.obs[key]
+
+
+def _components(data: object, options: Mapping[str, Any], *, n_cells: int) -> tuple[tuple[str, ...], FloatArray | None]:
+    """Labels of the components, and the log prior odds of every cell."""
+    n, given = options["n_components"], (options["priors"] or {}).get("annotation_logits")
+    if n is not None and (isinstance(n, bool) or int(n) != n or n < 2):
+        msg = f"n_components must be a whole number of at least 2, or None for a model without mixture; got {n!r}."
+        raise ValueError(msg)
+    _refuse_idle_annotation(options)
+    if given is not None:
+        return _given_logits(np.asarray(given, np.float64), options, n_cells=n_cells)
+    if options["annotation_key"] is None:
+        return tuple(str(k) for k in range(n or 0)), None
+    labels = _labels(data, options)
+    order = _order(labels, options)
+    extra = () if n is None else tuple(f"unlabelled {k}" for k in range(1, n - len(order) + 1))
+    if n is not None and n < len(order):
+        msg = (
+            f"n_components={n} is fewer than the {len(order)} labels of annotation_key={options['annotation_key']!r}: "
+            f"{', '.join(order)}. Leave n_components out, or raise annotation_min_cells to drop rare labels."
+        )
+        raise ValueError(msg)
+    if len(order) + len(extra) < 2:
+        msg = (
+            f"annotation_key={options['annotation_key']!r} has {len(order)} label(s), so there is nothing to tell "
+            "apart: fitting one component. Pass n_components=2 or more for a mixture."
+        )
+        warnings.warn(msg, UserWarning, stacklevel=5)
+        return (), None
+    codes = pd.Categorical(labels, categories=list(order)).codes
+    logits = np.zeros((n_cells, len(order) + len(extra)))
+    known = codes >= 0
+    logits[np.flatnonzero(known), codes[known]] = float(options["annotation_confidence"])
+    return (*order, *extra), logits if np.any(logits) else None
+
+
+def _refuse_idle_annotation(options: Mapping[str, Any]) -> None:
+    if options["annotation_confidence"] < 0:
+        msg = f"annotation_confidence must not be negative, got {options['annotation_confidence']!r}; 0 ignores labels."
+        raise ValueError(msg)
+    idle = [n for n in ("annotation_component_order", "annotation_min_cells") if options[n] is not None]
+    if idle and options["annotation_key"] is None:
+        msg = f"{idle[0]} says how to read labels, but annotation_key names no column of adata.obs: pass it as well."
+        raise ValueError(msg)
+
+
+def _given_logits(
+    logits: FloatArray, options: Mapping[str, Any], *, n_cells: int
+) -> tuple[tuple[str, ...], FloatArray | None]:
+    n = options["n_components"]
+    if options["annotation_key"] is not None:
+        msg = "annotation_key and priors['annotation_logits'] both set the prior odds of the components: keep one."
+        raise ValueError(msg)
+    if logits.ndim != 2 or len(logits) != n_cells or logits.shape[1] != (n or logits.shape[1]) or logits.shape[1] < 2:
+        shape = f"({n_cells:,}, {n or 'components'})"
+        msg = f"priors['annotation_logits'] must be finite numbers of shape {shape}, got {logits.shape}."
+        raise ValueError(msg)
+    if not np.isfinite(logits).all():
+        msg = "priors['annotation_logits'] has values that are not finite; use large numbers for near certainty."
+        raise ValueError(msg)
+    return tuple(str(k) for k in range(logits.shape[1])), logits
+
+
+def _labels(data: object, options: Mapping[str, Any]) -> pd.Series:
+    """Label of every cell, missing where it has none; labels of several columns are joined."""
+    keys = options["annotation_key"]
+    columns = [_column(data, key, keyword="annotation_key") for key in ([keys] if isinstance(keys, str) else keys)]
+    missing = np.any([column.isna().to_numpy() for column in columns], axis=0)
+    joined = columns[0].astype(str)
+    for column in columns[1:]:
+        joined = joined + "__" + column.astype(str)
+    labels = joined.where(~missing, None)
+    if options["annotation_min_cells"] is not None:
+        n = labels.value_counts()
+        labels = labels.where(labels.isin(n.index[n >= options["annotation_min_cells"]]), None)
+    return labels
+
+
+def _order(labels: pd.Series, options: Mapping[str, Any]) -> tuple[str, ...]:
+    found = sorted(labels.dropna().unique())
+    order: Sequence[str] | None = options["annotation_component_order"]
+    if order is None:
+        return tuple(found)
+    missing, unknown = sorted(set(found) - set(order)), sorted(set(order) - set(found))
+    if missing or unknown or len(set(order)) < len(order):
+        msg = (
+            f"annotation_component_order must name every label once; missing {missing}, not found {unknown}. "
+            f"Labels: {found}."
+        )
+        raise ValueError(msg)
+    return tuple(order)
+
+
+def _datasets(data: object, options: Mapping[str, Any]) -> tuple[tuple[str, ...], IntArray | None]:
+    """Labels of the datasets, and the number of every cell's."""
+    key, n = options["dataset_key"], options["n_datasets"]
+    if key is None:
+        idle = [name for name in ("n_datasets", "dataset_params", "dataset_mixing") if options[name] is not None]
+        if idle:
+            msg = (
+                f"{idle[0]}={options[idle[0]]!r} needs dataset_key, the column of adata.obs that tells datasets apart."
+            )
+            raise ValueError(msg)
+        return (), None
+    column = _column(data, key, keyword="dataset_key")
+    if column.isna().any():
+        msg = (
+            f"dataset_key={key!r} is missing in {int(column.isna().sum()):,} cells: every cell must belong to a "
+            f"dataset. Leave these out, adata[adata.obs[{key!r}].notna()]."
+        )
+        raise ValueError(msg)
+    codes = pd.Categorical(column.astype(str))
+    labels = tuple(map(str, codes.categories))
+    if n is not None and n != len(labels):
+        msg = f"n_datasets={n}, but adata.obs[{key!r}] has {len(labels)}: {', '.join(labels)}. Leave n_datasets out."
+        raise ValueError(msg)
+    return labels, np.asarray(codes.codes, np.int32)

@@ -1,0 +1,231 @@
+"""A fit in the slots of an AnnData: how it is written, and how the results are rebuilt from it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from scribe._adata.slots import SCHEMA_VERSION, Slots, check_target, remove_fit, require, write_slots
+from scribe._adata.source import counts_reader
+from scribe._adata.uns import clean_uns
+from scribe._counts.container import Counts
+from scribe._counts.design import Design
+from scribe._model.spec import ModelSpec
+from scribe._posterior.assign import assign
+from scribe._posterior.posterior import Posterior, Summary
+from scribe._posterior.results import ScribeSVIResults
+from scribe._types import AnyArray
+from scribe.engines import Verdict
+from scribe.guides import from_json as guide_from_json
+from scribe.priors import LATENT_SUFFIX, latent_name
+
+__all__ = ["read_fit", "write_fit"]
+
+_AXIS_SLOT = {"gene": "varm", "cell": "obsm"}
+
+
+def _versions() -> dict[str, str]:
+    out = {}
+    for package in ("scribe-bayes", "jax", "numpyro", "anndata"):
+        try:
+            out[package] = version(package)
+        except PackageNotFoundError:
+            out[package] = "unknown"
+    return out
+
+
+def _site_arrays(posterior: Posterior) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
+    """Arrays of the guide, one slot per latent: attribute -> name -> array, and where each column is from."""
+    placed: dict[str, dict[str, Any]] = {"varm": {}, "obsm": {}, "uns": {}}
+    layout: dict[str, dict[str, Any]] = {}
+    for latent in posterior.spec.latents:
+        names = [name for name in posterior.params if name.startswith(latent.name)]
+        arrays = [np.asarray(posterior.params[name]) for name in names]
+        aligned = next((axis for axis in latent.axes if axis in _AXIS_SLOT), None)
+        slot, attribute = latent.name.removesuffix(LATENT_SUFFIX), "uns" if aligned is None else _AXIS_SLOT[aligned]
+        stacked = np.stack(arrays, axis=-1)
+        # genes or cells come first in a slot that is subset with them
+        placed[attribute][slot] = stacked if aligned is None else np.moveaxis(stacked, latent.axes.index(aligned), 0)
+        layout[slot] = {"slot": attribute, "columns": [name.removeprefix(latent.name) for name in names]}
+    return placed, layout
+
+
+def _gene_table(
+    counts: Counts, summaries: Mapping[str, Summary], spec: ModelSpec, *, index: pd.Index[str]
+) -> pd.DataFrame:
+    """Posterior summaries per gene and level, its observed mean, and whether it had any counts."""
+    columns: dict[str, Any] = {}
+    for name, summary in summaries.items():
+        axes = spec.readable_axes[name]
+        if "gene" in axes:
+            for level, label in _labels(spec, axes):
+                columns[f"{name}_mean{label}"], columns[f"{name}_sd{label}"] = summary.mean[level], summary.sd[level]
+    columns["observed_mean"] = counts.gene_totals / max(counts.n_cells, 1)
+    status = np.where(counts.gene_totals > 0, "ok", "all zero")
+    columns["status"] = pd.Categorical(status, categories=["ok", "all zero"])
+    return pd.DataFrame(columns, index=index)
+
+
+def _labels(spec: ModelSpec, axes: tuple[str, ...]) -> Iterator[tuple[tuple[int, ...], str]]:
+    """Every combination of the levels that a quantity runs over, with what its name is followed by."""
+    levels = [spec.levels[axis].labels for axis in axes if axis in spec.levels]
+    for level in np.ndindex(*(len(labels) for labels in levels)):
+        names = [labels[i] for labels, i in zip(levels, level, strict=True)]
+        # no reader of h5ad takes a slash in the name of a column
+        yield level, f"[{', '.join(names)}]".replace("/", "|") if names else ""
+
+
+def _level_slots(results: ScribeSVIResults, counts: Counts, slots: Slots) -> dict[str, dict[str, Any]]:
+    """Dataset and component of every cell, with the probabilities of all components."""
+    spec, design = results.spec, results.posterior.design
+    obs: dict[str, Any] = {}
+    obsm: dict[str, Any] = {}
+    if design.dataset is not None:
+        obs[slots.dataset] = pd.Categorical.from_codes(design.dataset, list(spec.levels["dataset"].labels))
+    if "component" in spec.levels:
+        found = assign(results.posterior, counts)
+        obs[slots.component] = pd.Categorical.from_codes(found.component, list(spec.levels["component"].labels))
+        obsm[slots.responsibilities] = found.probabilities.astype(np.float32)
+    if design.logits is not None:
+        obsm[slots.logits] = design.logits
+    return {"obs": obs, "obsm": obsm}
+
+
+def _read_design(adata: AnnData, slots: Slots, spec: ModelSpec) -> Design:
+    dataset = None
+    if "dataset" in spec.levels:
+        if slots.dataset not in adata.obs:
+            msg = f"adata.obs[{slots.dataset!r}] is missing, so the fit {slots.key!r} cannot be rebuilt: restore it."
+            raise KeyError(msg)
+        labels = list(spec.levels["dataset"].labels)
+        dataset = np.asarray(pd.Categorical(adata.obs[slots.dataset], categories=labels).codes, np.int32)
+    logits = np.asarray(adata.obsm[slots.logits]) if slots.logits in adata.obsm else None
+    return Design(dataset, logits)
+
+
+def write_fit(
+    adata: AnnData,
+    results: ScribeSVIResults,
+    counts: Counts,
+    *,
+    key: str,
+    layer: str | None,
+    options: Mapping[str, Any],
+) -> None:
+    """Write a fit into the slots of ``key``, replacing all slots an earlier fit under that key had."""
+    check_target(adata, copy=False, key_added=key)
+    slots = Slots(key)
+    summaries = results.get_summaries()
+    placed, layout = _site_arrays(results.posterior)
+    new: dict[str, dict[str, Any]] = {
+        "varm": {slots.params: _gene_table(counts, summaries, results.spec, index=adata.var_names)},
+        "obs": {slots.total: counts.totals},
+        "obsm": {},
+    }
+    for attribute in ("varm", "obsm"):
+        new[attribute] |= {slots.of(site): array for site, array in placed[attribute].items()}
+    for attribute, named in _level_slots(results, counts, slots).items():
+        new[attribute] |= named
+    capture = summaries.get("p_capture")
+    if capture is not None:
+        new["obs"] |= {slots.capture: capture.mean, slots.capture_sd: capture.sd}
+    scalars = {}
+    for name, summary in summaries.items():
+        if not {"gene", "cell"} & set(results.spec.readable_axes[name]):
+            scalars[f"{name}_mean"], scalars[f"{name}_sd"] = summary.mean, summary.sd
+    config = {
+        "spec": json.loads(results.spec.to_json()),
+        "guide": results.posterior.guide.to_json(),
+        "layout": layout,
+        "layer": layer,
+        "non_integer": options.get("non_integer", "warn"),
+        "options": {name: repr(value) for name, value in options.items()},
+        "slots": {attribute: sorted(names) for attribute, names in new.items()},
+    }
+    record = {
+        "schema_version": SCHEMA_VERSION,
+        "config": json.dumps(config),
+        "sites": placed["uns"],
+        "scalars": scalars,
+        "loss": np.asarray(results.loss_history),
+        "convergence": asdict(results.verdict),
+        "seed": results.seed,
+        "versions": _versions(),
+        "data": {
+            "source": counts.source,
+            "n_cells": counts.n_cells,
+            "n_genes": counts.n_genes,
+            "var_names_sha256": hashlib.sha256("\n".join(map(str, adata.var_names)).encode()).hexdigest(),
+            "integer": counts.integer,
+            "capture": results.capture_identified,
+            "mean_capture": 1.0 if capture is None else float(np.mean(capture.mean)),
+        },
+    }
+    clean = clean_uns(record, f"uns[{key!r}]")
+    remove_fit(adata, key)
+    write_slots(adata, {**new, "uns": {key: clean}})
+
+
+def read_fit(adata: AnnData, *, key: str = "scribe") -> ScribeSVIResults:
+    """Rebuild the results of a fit from its slots; genes and cells are those ``adata`` has now."""
+    record = require(adata, key)
+    config = json.loads(record["config"])
+    spec = ModelSpec.from_json(json.dumps(config["spec"]))
+    posterior = Posterior(
+        spec,
+        guide_from_json(config["guide"]),
+        _read_params(adata, key, config["layout"], spec),
+        n_genes=adata.n_vars,
+        n_cells=adata.n_obs,
+        design=_read_design(adata, Slots(key), spec),
+    )
+    convergence = {name: _scalar(value) for name, value in record["convergence"].items()}
+    return ScribeSVIResults(
+        posterior,
+        np.asarray(record["loss"]),
+        Verdict(**convergence),
+        seed=int(record["seed"]),
+        gene_names=np.asarray(adata.var_names, object),
+        cell_names=np.asarray(adata.obs_names, object),
+        counts_source=counts_reader(
+            adata,
+            config["layer"],
+            non_integer=config.get("non_integer", "warn"),
+            totals=adata.obs.get(Slots(key).total),
+            all_genes=adata.n_vars == int(record["data"]["n_genes"]),
+        ),
+    )
+
+
+def _scalar(value: Any) -> Any:
+    """Python scalar of what a file format may give back as a NumPy one."""
+    return value.item() if isinstance(value, (np.generic, np.ndarray)) else value
+
+
+def _read_params(adata: AnnData, key: str, layout: Mapping[str, Any], spec: ModelSpec) -> dict[str, AnyArray]:
+    params, axes = {}, {latent.name: latent.axes for latent in spec.latents}
+    for site, place in layout.items():
+        if place["slot"] == "uns":
+            stacked = np.asarray(adata.uns[key]["sites"][site])
+        else:
+            holder = adata.varm if place["slot"] == "varm" else adata.obsm
+            name = Slots(key).of(site)
+            if name not in holder:
+                msg = (
+                    f"adata.{place['slot']}[{name!r}] is missing, so the fit {key!r} cannot be rebuilt. Restore it or "
+                    f"run scribe.tl.fit(adata, key_added={key!r}) again."
+                )
+                raise KeyError(msg)
+            mine = axes[latent_name(site)]
+            stacked = np.moveaxis(np.asarray(holder[name]), 0, [a in _AXIS_SLOT for a in mine].index(True))
+        for column, suffix in enumerate(place["columns"]):
+            params[latent_name(site) + suffix] = stacked[..., column]
+    return params

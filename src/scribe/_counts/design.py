@@ -1,0 +1,39 @@
+"""What a model may know of cells beside their counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from scribe._types import FloatArray, IntArray
+
+__all__ = ["Design"]
+
+
+@dataclass(frozen=True, eq=False)
+class Design:
+    """Covariates of cells.
+
+    Parameters
+    ----------
+    dataset
+        Number of the dataset of every cell, (cells,); None where the model has no datasets.
+    logits
+        Log prior odds of the components in every cell that come on top of their weights, (cells, components); None
+        where nothing is known beforehand.
+    """
+
+    dataset: IntArray | None = None
+    logits: FloatArray | None = None
+
+    def subset(self, cells: IntArray | slice) -> Design:
+        """The covariates of some cells."""
+        return Design(
+            None if self.dataset is None else self.dataset[cells],
+            None if self.logits is None else self.logits[cells],
+        )
+
+    def datasets(self, n_cells: int) -> IntArray:
+        """Number of the dataset of every cell, all zero where there are none."""
+        return np.zeros(n_cells, np.int32) if self.dataset is None else self.dataset

@@ -1,0 +1,93 @@
+"""Natural parameters of models with components and datasets.
+
+Their arrays have three axes, (components, datasets, genes), of length 1 along what they do not vary with; numbers that
+vary with nothing are scalars. Without components and datasets arrays are (genes,) or scalars.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from scribe._types import Array, Natural
+
+__all__ = ["at_cells", "map_components", "map_datasets", "n_levels", "single_dataset", "spread"]
+
+
+def n_levels(natural: Natural, axis: int) -> int:
+    """Number of components (axis 0) or datasets (axis 1) that parameters tell apart."""
+    return max((value.shape[axis] for value in natural.values() if value.ndim == 3), default=1)
+
+
+def map_components(function: Callable[[Natural], Array], natural: Natural) -> Array:
+    """Apply a function to the parameters of every component in turn, (components, ...).
+
+    What it needs for the gradient is computed anew for every component rather than kept.
+    """
+    mapped = {name: value for name, value in natural.items() if value.ndim == 3 and value.shape[0] > 1}
+    fixed = {name: value[0] if value.ndim == 3 else value for name, value in natural.items() if name not in mapped}
+    result: Array = jax.lax.map(jax.checkpoint(lambda one: function(_merged(natural, fixed, one))), mapped)
+    return result
+
+
+def _merged(names: Natural, first: Natural, second: Natural) -> Natural:
+    """Union in the order of ``names``."""
+    return {name: first[name] if name in first else second[name] for name in names}
+
+
+def single_dataset(natural: Natural) -> dict[str, Array]:
+    """Parameters (datasets, genes) of a model whose genes are the same in all datasets, as (genes,) or scalars."""
+    return {name: _scalar_if_shared(value[0]) if value.ndim == 2 else value for name, value in natural.items()}
+
+
+def _scalar_if_shared(value: Array) -> Array:
+    return value[0] if value.shape == (1,) else value
+
+
+def map_datasets(function: Callable[[Natural, Array], Array | None], natural: Natural) -> Array | None:
+    """Apply a function to the parameters of every dataset and its number, (datasets, ...).
+
+    ``natural`` holds (datasets, genes) arrays; the function sees (genes,) or scalars. None where it returns None.
+    """
+    n = max(value.shape[0] for value in natural.values() if value.ndim == 2)
+    mapped = {name: value for name, value in natural.items() if value.ndim == 2 and value.shape[0] > 1}
+    fixed = {name: value[0] if value.ndim == 2 else value for name, value in natural.items() if name not in mapped}
+
+    def one(some: Natural, number: Array) -> Array | None:
+        merged = _merged(natural, fixed, some)
+        return function({name: _scalar_if_shared(v) if v.ndim else v for name, v in merged.items()}, number)
+
+    result: Array | None = jax.vmap(one)(mapped, jnp.arange(n))
+    return result
+
+
+def spread(natural: Natural) -> dict[str, Array]:
+    """Parameters (datasets, genes) as one row over the genes of all datasets, as `Counts.spread` has them."""
+    arrays = [value for value in natural.values() if value.ndim == 2]
+    if not arrays:
+        return dict(natural)
+    shape = (max(value.shape[0] for value in arrays), max(value.shape[1] for value in arrays))
+    return {name: jnp.broadcast_to(v, shape).ravel() if v.ndim == 2 else v for name, v in natural.items()}
+
+
+def at_cells(natural: Natural, component: Array | None, dataset: Array | None) -> dict[str, Array]:
+    """Parameters of every cell, (cells or 1, genes or 1) and scalars.
+
+    Parameters
+    ----------
+    natural
+        Natural parameters.
+    component, dataset
+        Component and dataset of every cell, (cells,); None where the model has no such levels.
+    """
+
+    def pick(value: Array) -> Array:
+        if value.ndim < 2:
+            return value[None] if value.ndim else value
+        k = jnp.zeros((1,), jnp.int32) if component is None or value.shape[0] == 1 else component
+        d = jnp.zeros((1,), jnp.int32) if dataset is None or value.shape[1] == 1 else dataset
+        return value[k, d]
+
+    return {name: pick(value) for name, value in natural.items()}

@@ -1,0 +1,153 @@
+"""Components and datasets in the sparse engine: against sums over dense matrices, cell by cell and leaf by leaf."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.scipy.special import logsumexp
+
+from scribe._counts.batches import CellBatches
+from scribe._counts.container import Counts
+from scribe._counts.data import full_data
+from scribe._counts.design import Design
+from scribe._counts.levels import at_cells, spread
+from scribe._counts.likelihood import (
+    log_likelihood,
+    log_likelihood_by_cell,
+    log_likelihood_by_component,
+    log_likelihood_by_gene,
+    log_likelihood_of_mixture,
+)
+from scribe._posterior.parameters import Parameters, by_gene, responsibilities
+from scribe.families import from_layers
+
+pytestmark = pytest.mark.loose_promotion
+
+K, D, C, G = 3, 2, 230, 7
+FAMILIES = {"nb": ("nb",), "zinb": ("nb", "zero_inflated"), "poisson": ("poisson",)}
+SHAPES = {"genes": (K, D, G), "levels": (K, D, 1), "components": (K, 1, G), "datasets": (1, D, G), "shared": ()}
+
+
+def parameters(layers, odds: str, *, mean: str = "genes"):
+    rng = np.random.default_rng(3)
+    natural = {"log_mean": rng.normal(0.5, 1.0, SHAPES[mean]), "log_odds": rng.normal(0.0, 0.7, SHAPES[odds])}
+    if layers[0] == "poisson":
+        del natural["log_odds"]
+    if "zero_inflated" in layers:
+        natural["gate_logit"] = rng.normal(-2, 1, SHAPES["components"])
+    return {name: jnp.asarray(value) for name, value in natural.items()}
+
+
+@functools.cache
+def cells():
+    rng = np.random.default_rng(0)
+    matrix = rng.poisson(rng.gamma(0.7, 2.0, (C, G))) + (np.arange(C)[:, None] % G == np.arange(G))
+    weights = rng.dirichlet(np.ones(K), C)
+    return Counts.from_matrix(matrix), rng.integers(0, D, C), np.log(weights), rng.uniform(-3.0, 0.0, C)
+
+
+@pytest.fixture(autouse=True)
+def double():
+    with jax.enable_x64(True):
+        yield
+
+
+CASES = [
+    (f, odds)
+    for f, layers in FAMILIES.items()
+    for odds in (SHAPES if layers[0] == "nb" else ["shared"])
+    if not (f == "zinb" and odds in ("components", "levels"))
+]
+
+
+@pytest.mark.parametrize(("name", "odds"), CASES)
+def test_mixture_of_datasets_is_the_dense_sum(name, odds) -> None:
+    counts, dataset, log_weights, offset = cells()
+    family, natural = from_layers(FAMILIES[name]), parameters(FAMILIES[name], odds)
+    data = full_data(
+        counts.spread(dataset, D), totals_suffice=False, by_cell=True, design=Design(dataset.astype(np.int32))
+    )
+    u, x, w = jnp.asarray(counts.rows(slice(None)), float), jnp.asarray(offset), jnp.asarray(log_weights)
+
+    def dense(natural, x):
+        at = [at_cells(natural, jnp.full(C, k), jnp.asarray(dataset)) for k in range(K)]
+        return jnp.stack([jnp.sum(family.log_pmf(u, one, x[:, None]), axis=1) for one in at], axis=1)
+
+    def engine(natural, x):
+        return log_likelihood_by_component(family, natural, x, data)
+
+    np.testing.assert_allclose(jax.jit(engine)(natural, x), dense(natural, x), rtol=1e-8)
+    expected = jax.value_and_grad(lambda *a: jnp.sum(logsumexp(dense(*a) + w, axis=1)), argnums=(0, 1))(natural, x)
+    found = jax.jit(jax.value_and_grad(lambda n, x: log_likelihood_of_mixture(family, n, x, w, data), argnums=(0, 1)))(
+        natural, x
+    )
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-7, atol=1e-7)
+
+
+@pytest.mark.parametrize(("name", "odds"), CASES)
+@pytest.mark.parametrize("by_cell", [True, False])
+def test_datasets_are_sums_over_their_cells(name, odds, by_cell) -> None:
+    """Total, by gene and by cell, in either layout, and from totals alone where they suffice."""
+    counts, dataset, _, offset = cells()
+    family = from_layers(FAMILIES[name])
+    natural = {n: v[:1] if v.ndim else v for n, v in parameters(FAMILIES[name], odds).items()}
+    data = full_data(
+        counts.spread(dataset, D), totals_suffice=False, by_cell=by_cell, design=Design(dataset.astype(np.int32))
+    )
+    x = jnp.asarray(offset)
+    at = at_cells(natural, None, jnp.asarray(dataset))
+    dense = np.asarray(family.log_pmf(jnp.asarray(counts.rows(slice(None)), float), at, x[:, None]))
+    np.testing.assert_allclose(log_likelihood(family, natural, x, data), dense.sum(), rtol=1e-8)
+    np.testing.assert_allclose(log_likelihood_by_cell(family, natural, x, data), dense.sum(1), rtol=1e-8)
+    found = log_likelihood_by_gene(family, natural, x, data, n_genes=G)
+    np.testing.assert_allclose(found, dense.sum(0), rtol=1e-8)
+    axes = {n: () if not v.ndim or v.shape[-1] == 1 else ("gene",) for n, v in natural.items()}
+    if family.summarises(axes):
+        totals = full_data(counts.spread(dataset, D), totals_suffice=True, design=Design(dataset.astype(np.int32)))
+        np.testing.assert_allclose(log_likelihood(family, natural, x, totals), dense.sum(), rtol=1e-8)
+
+
+def test_parameters_common_to_all_datasets_need_no_spreading() -> None:
+    counts, _, log_weights, offset = cells()
+    family = from_layers(("nb",))
+    natural = parameters(("nb",), "components", mean="components")
+    data, x = full_data(counts, totals_suffice=False, by_cell=True), jnp.asarray(offset)
+    u = jnp.asarray(counts.rows(slice(None)), float)
+    one = [jnp.sum(family.log_pmf(u, at_cells(natural, jnp.full(C, k), None), x[:, None]), 1) for k in range(K)]
+    expected = jnp.sum(logsumexp(jnp.stack(one, 1) + log_weights, axis=1))
+    found = log_likelihood_of_mixture(family, natural, x, jnp.asarray(log_weights), data)
+    np.testing.assert_allclose(found, expected, rtol=1e-8)
+    gamma = responsibilities(family, Parameters(natural, x, None, jnp.asarray(log_weights)), data)
+    np.testing.assert_allclose(gamma, jax.nn.softmax(jnp.stack(one, 1) + log_weights, axis=1), atol=1e-9)
+    pmf = jnp.stack([family.log_pmf(u, at_cells(natural, jnp.full(C, k), None), x[:, None]) for k in range(K)], 1)
+    genes = by_gene(family, G, Parameters(natural, x, None, jnp.asarray(log_weights)), data)
+    np.testing.assert_allclose(genes, jnp.sum(gamma[:, :, None] * pmf, axis=(0, 1)), rtol=1e-8)
+
+
+def test_minibatches_average_to_the_whole() -> None:
+    counts, dataset, log_weights, offset = cells()
+    family, natural, x = from_layers(("nb",)), parameters(("nb",), "genes"), jnp.asarray(offset)
+    design, columns = Design(dataset.astype(np.int32), log_weights), counts.spread(dataset, D)
+    whole = full_data(columns, totals_suffice=False, by_cell=True, design=design)
+    batches = CellBatches(columns, 10, totals_suffice=False, seed=0, design=design)
+
+    def value(data):
+        return log_likelihood_of_mixture(family, natural, x[data.cells.rows], data.cells.logits, data)
+
+    drawn = batches.disjoint(0, C // 10)
+    parts = jax.vmap(lambda one: value(one.join(whole)))(drawn)
+    np.testing.assert_allclose(np.mean(parts), value(whole), rtol=1e-8)
+
+
+def test_shapes_of_levels() -> None:
+    natural = parameters(("nb",), "levels")
+    flat = spread({name: value[0] for name, value in natural.items()})
+    assert {name: value.shape for name, value in flat.items()} == {"log_mean": (D * G,), "log_odds": (D * G,)}
+    np.testing.assert_array_equal(flat["log_odds"][:G], natural["log_odds"][0, 0, 0])
+    at = at_cells(natural, jnp.array([0, 2]), jnp.array([1, 0]))
+    np.testing.assert_array_equal(at["log_mean"], natural["log_mean"][jnp.array([0, 2]), jnp.array([1, 0])])

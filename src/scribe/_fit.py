@@ -16,7 +16,7 @@ from scribe._adata.design import Covariates, read_covariates
 from scribe._adata.read import as_counts
 from scribe._counts.container import Counts
 from scribe._model.names import nearest
-from scribe._model.options import FitOptions, complete, options_table
+from scribe._model.options import FitOptions, ModelOptions, complete, options_table
 from scribe._model.resolve import resolve_spec
 from scribe._model.spec import ModelSpec
 from scribe._posterior.posterior import Posterior
@@ -32,19 +32,7 @@ __all__ = ["ConvergenceWarning", "fit", "fit_counts", "seed_of"]
 
 _log = logging.getLogger("scribe")
 
-_MODEL_OPTIONS = (
-    "variable_capture",
-    "zero_inflation",
-    "parameterization",
-    "unconstrained",
-    "positive_transform",
-    "priors",
-    "mixture_params",
-    "dataset_params",
-    "dataset_mixing",
-    "auto_downgrade_single_dataset_hierarchy",
-)
-
+_MODEL_OPTIONS = tuple(options_table(ModelOptions))
 
 _LEVEL_KEYS = ("n_components", "annotation_key", "dataset_key")
 

@@ -26,6 +26,17 @@ SEEDS = {
     "restore_best": False,
     "enable_x64": None,
     "cells_axis": 0,
+    "n_components": None,
+    "mixture_params": "all",
+    "annotation_key": None,
+    "annotation_confidence": 3.0,
+    "annotation_component_order": None,
+    "annotation_min_cells": None,
+    "dataset_key": None,
+    "n_datasets": None,
+    "dataset_params": None,
+    "dataset_mixing": None,
+    "auto_downgrade_single_dataset_hierarchy": True,
 }
 """Keywords of the user's documents that are in scope, with their documented defaults."""
 
@@ -35,7 +46,7 @@ TABLE = options_table()
 @pytest.mark.parametrize("name", TABLE)
 def test_every_keyword_is_documented(name: str) -> None:
     option = TABLE[name]
-    assert option.group in {"model", "guide", "inference", "data"}
+    assert option.group in {"model", "mixture", "dataset", "guide", "inference", "data"}
     assert option.doc[0].isupper()
     assert option.doc.endswith(".")
     assert len(option.doc) > 10
@@ -61,9 +72,9 @@ def test_defaults_have_the_declared_type(name: str) -> None:
 
 
 def test_options_of_the_model_are_those_of_its_resolution() -> None:
-    parameters = inspect.signature(resolve_spec).parameters.values()
-    keywords = {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
-    assert {name: option.default for name, option in options_table(ModelOptions).items()} == keywords
+    last = list(inspect.signature(resolve_spec, eval_str=True).parameters.values())[-1]
+    assert last.kind is inspect.Parameter.VAR_KEYWORD
+    assert typing.get_args(last.annotation) == (ModelOptions,)
 
 
 @pytest.mark.parametrize("name", SEEDS)
@@ -97,10 +108,9 @@ def test_the_two_aliases_of_the_interface() -> None:
 @pytest.mark.parametrize(
     ("typed", "message"),
     [
-        ("n_step", r"fit\(\) got an unknown keyword 'n_step'\. Did you mean 'n_steps'\? All keywords: batch_size"),
+        ("n_step", r"fit\(\) got an unknown keyword 'n_step'\. Did you mean 'n_steps'\?$"),
         ("coordinate", r"unknown keyword 'coordinate'\. Did you mean 'coordinates'\?"),
         ("variable_captur", r"Did you mean 'variable_capture'\?"),
-        ("guide_rank", r"unknown keyword 'guide_rank'"),
         ("qqq", r"unknown keyword 'qqq'\. All keywords: "),
     ],
 )

@@ -7,11 +7,14 @@ vary with nothing are scalars. Without components and datasets arrays are (genes
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 
 from scribe._types import Array, Natural
+
+Result = TypeVar("Result")
 
 __all__ = ["at_cells", "map_components", "map_datasets", "n_levels", "single_dataset", "spread"]
 
@@ -46,20 +49,20 @@ def _scalar_if_shared(value: Array) -> Array:
     return value[0] if value.shape == (1,) else value
 
 
-def map_datasets(function: Callable[[Natural, Array], Array | None], natural: Natural) -> Array | None:
-    """Apply a function to the parameters of every dataset and its number, (datasets, ...).
+def map_datasets(function: Callable[[Natural, Array], Result], natural: Natural) -> Result:
+    """Apply a function to the parameters of every dataset and its number; arrays it returns are stacked.
 
-    ``natural`` holds (datasets, genes) arrays; the function sees (genes,) or scalars. None where it returns None.
+    ``natural`` holds (datasets, genes) arrays; the function sees (genes,) or scalars.
     """
     n = max(value.shape[0] for value in natural.values() if value.ndim == 2)
     mapped = {name: value for name, value in natural.items() if value.ndim == 2 and value.shape[0] > 1}
     fixed = {name: value[0] if value.ndim == 2 else value for name, value in natural.items() if name not in mapped}
 
-    def one(some: Natural, number: Array) -> Array | None:
+    def one(some: Natural, number: Array) -> Result:
         merged = _merged(natural, fixed, some)
         return function({name: _scalar_if_shared(v) if v.ndim else v for name, v in merged.items()}, number)
 
-    result: Array | None = jax.vmap(one)(mapped, jnp.arange(n))
+    result: Result = jax.vmap(one)(mapped, jnp.arange(n))
     return result
 
 

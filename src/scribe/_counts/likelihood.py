@@ -276,9 +276,7 @@ def _sum_of_zeros(term: Callable[[Natural, Array], Array], natural: Natural, off
         weight = jnp.where(dataset == number, cells.weight, 0.0)
         return _sum_over_cells(functools.partial(term, here), offset, weight)
 
-    result = map_datasets(one, natural)
-    assert result is not None
-    return result
+    return map_datasets(one, natural)
 
 
 def log_likelihood_by_gene(

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from scribe._model.names import nearest, site_of
 from scribe._model.spec import MIXING, Levels
@@ -13,22 +12,24 @@ from scribe.families import Param
 __all__ = ["named_params", "resolve_levels"]
 
 
-def named_params(
-    asked: str | Sequence[str], coordinates: Sequence[Param], added: Sequence[Param], *, keyword: str
-) -> tuple[str, ...]:
+Sampled = tuple[Sequence[Param], Sequence[Param]]
+"""Parameters of the coordinates and those of modifiers."""
+
+
+def named_params(asked: str | Sequence[str], sampled: Sampled, *, keyword: str) -> tuple[str, ...]:
     """Names of parameters from their names or shorthands.
 
     Parameters
     ----------
     asked
         Names, or one of the shorthands: ``"all"`` parameters of genes, the ``"biological"`` ones of the coordinates,
-        the ``"mean"`` (that of genes which carries their level of expression), ``"prob"`` (the other one), ``"gate"``.
-    coordinates, added
-        Parameters of the coordinates and of modifiers.
+        the ``"mean"`` (that of genes which carries their level of expression), ``"prob"`` (the others), ``"gate"``.
+    sampled
+        The parameters there are.
     keyword
         Keyword they were given under, for messages.
     """
-    shorthands = _shorthands(coordinates, added)
+    shorthands = _shorthands(sampled)
     names: list[str] = []
     for name in [asked] if isinstance(asked, str) else asked:
         if name in shorthands:
@@ -36,18 +37,18 @@ def named_params(
             continue
         site = site_of(name)
         if site not in shorthands["all"]:
-            known = [*shorthands["all"], *(k for k, v in shorthands.items() if v)]
-            msg = f"{keyword} has {name!r}.{nearest(name, known)} Choose from: {', '.join(dict.fromkeys(known))}."
+            known = list(dict.fromkeys([*shorthands["all"], *(k for k, v in shorthands.items() if v)]))
+            msg = f"{keyword} has {name!r}.{nearest(name, known)} Choose from: {', '.join(known)}."
             raise ValueError(msg)
-        names.append(site)
+        names.append(str(site))
     if not names and isinstance(asked, str):
         msg = f"{keyword}={asked!r} names nothing: this model samples {', '.join(shorthands['all'])}."
         raise ValueError(msg)
     return tuple(dict.fromkeys(names))
 
 
-def _shorthands(coordinates: Sequence[Param], added: Sequence[Param]) -> dict[str, list[str]]:
-    biological, others = [p.name for p in coordinates], [p.name for p in added]
+def _shorthands(sampled: Sampled) -> dict[str, list[str]]:
+    biological, others = ([param.name for param in params] for params in sampled)
     # where expression itself is not sampled, the size carries it
     mean = "mu" if "mu" in biological else "r"
     return {
@@ -60,60 +61,63 @@ def _shorthands(coordinates: Sequence[Param], added: Sequence[Param]) -> dict[st
 
 
 def resolve_levels(
-    coordinates: Sequence[Param],
-    added: Sequence[Param],
-    options: Mapping[str, Any],
+    sampled: Sampled,
     *,
     components: tuple[str, ...],
     datasets: tuple[str, ...],
+    mixture_params: str | Sequence[str],
+    dataset_params: str | Sequence[str] | None,
+    dataset_mixing: bool | None,
+    downgrade: bool,
 ) -> dict[str, Levels]:
     """Levels of a model.
 
     Parameters
     ----------
-    coordinates, added
-        Parameters of the coordinates and of modifiers.
-    options
-        ``mixture_params``, ``dataset_params``, ``dataset_mixing`` and ``auto_downgrade_single_dataset_hierarchy``.
+    sampled
+        The parameters there are.
     components, datasets
         Labels of the levels; none where the model has no such axis.
+    mixture_params, dataset_params, dataset_mixing
+        The user's keywords.
+    downgrade
+        Whether a single dataset leads to a warning rather than an error.
     """
     levels: dict[str, Levels] = {}
     if components:
-        params = named_params(options["mixture_params"], coordinates, added, keyword="mixture_params")
-        levels["component"] = Levels(components, params)
-    elif options["mixture_params"] != "all":
-        msg = f"mixture_params={options['mixture_params']!r} needs a mixture: pass n_components or annotation_key."
+        levels["component"] = Levels(components, named_params(mixture_params, sampled, keyword="mixture_params"))
+    elif mixture_params != "all":
+        msg = f"mixture_params={mixture_params!r} needs a mixture: pass n_components or annotation_key."
         raise ValueError(msg)
     if len(datasets) == 1:
-        _single_dataset(datasets[0], options)
+        _single_dataset(datasets[0], downgrade=downgrade)
     elif datasets:
-        levels["dataset"] = Levels(datasets, _of_datasets(coordinates, added, options, mixture=bool(components)))
+        params = () if dataset_params is None else named_params(dataset_params, sampled, keyword="dataset_params")
+        params = (*params, *_mixing(asked=dataset_mixing, mixture=bool(components)))
+        levels["dataset"] = Levels(datasets, _required(params))
     return levels
 
 
-def _of_datasets(
-    coordinates: Sequence[Param], added: Sequence[Param], options: Mapping[str, Any], *, mixture: bool
-) -> tuple[str, ...]:
-    asked, mixing = options["dataset_params"], options["dataset_mixing"]
-    params = () if asked is None else named_params(asked, coordinates, added, keyword="dataset_params")
-    if mixing and not mixture:
+def _mixing(*, asked: bool | None, mixture: bool) -> tuple[str, ...]:
+    if asked and not mixture:
         msg = "dataset_mixing=True needs a mixture: pass n_components or annotation_key."
         raise ValueError(msg)
-    if mixture and mixing in (None, True):
-        params = (*params, MIXING.name)
+    return (MIXING.name,) if mixture and asked in (None, True) else ()
+
+
+def _required(params: tuple[str, ...]) -> tuple[str, ...]:
     if not params:
         msg = (
             "dataset_key tells datasets apart, but no parameter differs between them. Name some, for example "
-            'dataset_params="mean", or give them a hierarchical prior, expression_dataset_prior="gaussian".'
+            'dataset_params="mean".'
         )
         raise ValueError(msg)
     return params
 
 
-def _single_dataset(label: str, options: Mapping[str, Any]) -> None:
+def _single_dataset(label: str, *, downgrade: bool) -> None:
     msg = f"dataset_key has one dataset only, {label!r}: nothing can differ between datasets."
-    if not options["auto_downgrade_single_dataset_hierarchy"]:
+    if not downgrade:
         msg += " Leave it out, or pass auto_downgrade_single_dataset_hierarchy=True."
         raise ValueError(msg)
     warnings.warn(f"{msg} Fitting without dataset levels.", UserWarning, stacklevel=6)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypedDict
 
 from scribe._model.names import nearest
 
-__all__ = ["FitOptions", "LevelOptions", "ModelOptions", "Option", "complete", "options_table"]
+__all__ = ["CellOptions", "FitOptions", "ModelOptions", "Option", "complete", "options_table"]
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,6 @@ class ModelOptions(TypedDict, total=False):
         Mapping[str, Any] | None,
         Option(None, "model", "Hyperparameters by parameter name; 'organism' or 'capture_efficiency' anchors capture."),
     ]
-
-
-class LevelOptions(TypedDict, total=False):
-    """Flat keywords of mixtures and of several datasets."""
-
-    n_components: Annotated[int | None, Option(None, "mixture", "Number of components of a mixture, 2 or more.")]
     mixture_params: Annotated[
         str | Sequence[str],
         Option(
@@ -55,6 +49,22 @@ class LevelOptions(TypedDict, total=False):
             "Parameters that differ between components: names, or 'all', 'biological', 'mean', 'prob', 'gate'.",
         ),
     ]
+    dataset_params: Annotated[
+        str | Sequence[str] | None,
+        Option(None, "dataset", "Parameters that differ between datasets, in the manner of mixture_params."),
+    ]
+    dataset_mixing: Annotated[
+        bool | None, Option(None, "dataset", "Weights of components per dataset; None: wherever there are both.")
+    ]
+    auto_downgrade_single_dataset_hierarchy: Annotated[
+        bool, Option(True, "dataset", "With one dataset only, warn and fit without dataset levels; else raise.")
+    ]
+
+
+class CellOptions(TypedDict, total=False):
+    """Flat keywords that say what is known of cells: their number of components, annotations and datasets."""
+
+    n_components: Annotated[int | None, Option(None, "mixture", "Number of components of a mixture, 2 or more.")]
     annotation_key: Annotated[
         str | Sequence[str] | None, Option(None, "mixture", "Column(s) of obs with labels of components.")
     ]
@@ -69,19 +79,9 @@ class LevelOptions(TypedDict, total=False):
     ]
     dataset_key: Annotated[str | None, Option(None, "dataset", "Column of obs that tells datasets apart.")]
     n_datasets: Annotated[int | None, Option(None, "dataset", "Number of datasets, as a check of dataset_key.")]
-    dataset_params: Annotated[
-        str | Sequence[str] | None,
-        Option(None, "dataset", "Parameters that differ between datasets, in the manner of mixture_params."),
-    ]
-    dataset_mixing: Annotated[
-        bool | None, Option(None, "dataset", "Weights of components per dataset; None: wherever there are both.")
-    ]
-    auto_downgrade_single_dataset_hierarchy: Annotated[
-        bool, Option(True, "dataset", "With one dataset only, warn and fit without dataset levels; else raise.")
-    ]
 
 
-class FitOptions(ModelOptions, LevelOptions, total=False):
+class FitOptions(ModelOptions, CellOptions, total=False):
     """Flat keywords of `scribe.fit` and `scribe.tl.fit`."""
 
     guide: Annotated[Any, Option("mean_field", "guide", "Variational family, by name or as an object.")]
@@ -130,8 +130,8 @@ def complete(given: Mapping[str, Any], *, kind: type = FitOptions, verb: str = "
     for name, value in given.items():
         target = aliases.get(name, name)
         if target not in table:
-            hint = nearest(name, [*table, *aliases])
-            msg = f"{verb}() got an unknown keyword {name!r}.{hint} All keywords: {', '.join(sorted(table))}."
+            hint = nearest(name, [*table, *aliases]) or f" All keywords: {', '.join(sorted(table))}."
+            msg = f"{verb}() got an unknown keyword {name!r}.{hint}"
             raise TypeError(msg)
         if target in values:
             msg = f"{target!r} was given twice, also as {table[target].alias!r}: keep one."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from scribe import coordinates as coordinate_systems
 from scribe._dist.links import LINKS
 from scribe._model.levels import resolve_levels
 from scribe._model.names import DESCRIPTIVE, nearest, resolve_family, site_of
-from scribe._model.options import LevelOptions, options_table
+from scribe._model.options import ModelOptions, complete
 from scribe._model.spec import CAPTURE_SITES, MIXING, ModelSpec
 from scribe.coordinates import Coordinates
 from scribe.families import Family, Param
@@ -25,29 +25,32 @@ _POSITIVE_TRANSFORMS = ("softplus", "exp")
 def resolve_spec(
     model: str | Family | None = None,
     *,
-    variable_capture: bool | None = None,
-    zero_inflation: bool | None = None,
-    parameterization: str | Coordinates | None = None,
-    unconstrained: bool = False,
-    positive_transform: str | Mapping[str, str] | None = None,
-    priors: Mapping[str, Any] | None = None,
     components: tuple[str, ...] = (),
     datasets: tuple[str, ...] = (),
-    **options: Any,
+    **options: Unpack[ModelOptions],
 ) -> ModelSpec:
     """Specification for names, flags and hyperparameters; every inconsistency is an error that names the fix.
 
-    ``components`` and ``datasets`` are the labels of levels, ``options`` those of `resolve_levels`.
+    ``components`` and ``datasets`` are the labels of the levels, none where the model has no such axis.
     """
-    family = resolve_family(model, variable_capture=variable_capture, zero_inflation=zero_inflation)
+    asked = complete(options, kind=ModelOptions, verb="resolve_spec")
+    family = resolve_family(model, variable_capture=asked["variable_capture"], zero_inflation=asked["zero_inflation"])
+    parameterization, unconstrained = asked["parameterization"], asked["unconstrained"]
     base = family.layers[0]
     if isinstance(parameterization, Coordinates):
         coordinates = coordinate_systems.find(parameterization.name, family=base)
     else:
         coordinates = coordinate_systems.find(parameterization, family=base)
-    level_options = {name: option.default for name, option in options_table(LevelOptions).items()} | options
-    levels = resolve_levels(coordinates.sampled, family.params, level_options, components=components, datasets=datasets)
-    given = _by_site({k: v for k, v in (priors or {}).items() if k != "annotation_logits"}, family)
+    levels = resolve_levels(
+        (coordinates.sampled, family.params),
+        components=components,
+        datasets=datasets,
+        mixture_params=asked["mixture_params"],
+        dataset_params=asked["dataset_params"],
+        dataset_mixing=asked["dataset_mixing"],
+        downgrade=asked["auto_downgrade_single_dataset_hierarchy"],
+    )
+    given = _by_site({k: v for k, v in (asked["priors"] or {}).items() if k != "annotation_logits"}, family)
     anchor = _anchor(given, family)
     capture = "eta_capture" if anchor is not None else coordinates.capture
     params = [*coordinates.sampled, *family.params]
@@ -56,7 +59,7 @@ def resolve_spec(
     if "component" in levels:
         params.append(MIXING)
     _refuse_derived(given, params, family=family, coordinates=coordinates)
-    transforms = _transforms(positive_transform, params, unconstrained=unconstrained)
+    transforms = _transforms(asked["positive_transform"], params, unconstrained=unconstrained)
     chosen: dict[str, Prior] = {}
     for param in params:
         if param.name == "eta_capture" and anchor is not None:

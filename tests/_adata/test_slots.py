@@ -17,7 +17,7 @@ import pytest
 from scipy import sparse
 
 import scribe
-from scribe._adata import slots
+from scribe._adata import fits, slots
 
 MODELS = [
     ("nbvcp", {}),
@@ -223,7 +223,7 @@ def fail(*args: Any, **kwargs: Any) -> None:
     [
         (scribe.engines.SVI, "fit", fail, "injected"),
         (scribe.ScribeSVIResults, "get_summaries", fail, "injected"),
-        (slots, "_versions", lambda: {"jax": None}, r"uns\['scribe'\].* cannot be stored"),
+        (fits, "_versions", lambda: {"jax": None}, r"uns\['scribe'\].* cannot be stored"),
     ],
 )
 @pytest.mark.parametrize("earlier", [True, False], ids=["refit", "first"])

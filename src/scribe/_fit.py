@@ -15,7 +15,7 @@ from scribe import engines, guides
 from scribe._adata.read import as_counts
 from scribe._counts.container import Counts
 from scribe._model.names import nearest
-from scribe._model.options import FitOptions, complete, options_table
+from scribe._model.options import FitOptions, ModelOptions, complete, options_table
 from scribe._model.resolve import resolve_spec
 from scribe._model.spec import ModelSpec
 from scribe._posterior.posterior import Posterior
@@ -31,15 +31,7 @@ __all__ = ["ConvergenceWarning", "fit", "fit_counts", "seed_of"]
 
 _log = logging.getLogger("scribe")
 
-_MODEL_OPTIONS = (
-    "variable_capture",
-    "zero_inflation",
-    "parameterization",
-    "unconstrained",
-    "positive_transform",
-    "priors",
-)
-
+_MODEL_OPTIONS = tuple(options_table(ModelOptions))
 
 _NOT_OF_THE_ENGINE = ("inference_method", "enable_x64")
 

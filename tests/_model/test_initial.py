@@ -14,6 +14,7 @@ from scribe._counts.data import full_data
 from scribe._counts.likelihood import log_likelihood
 from scribe._model.initial import start, start_values
 from scribe._model.resolve import resolve_spec
+from scribe.priors import DEVIATIONS, TransformedNormal, over
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -103,16 +104,31 @@ def test_start_is_finite_for_empty_cells_and_silent_genes() -> None:
             assert all(np.all(np.isfinite(v)) for v in start.values()), (matrix, model)
 
 
-@pytest.mark.parametrize(("model", "parameterization"), [("nbvcp", c) for c in NB] + [("zinbvcp", "mean_odds")])
-def test_expression_is_traded_for_capture_at_no_cost(model: str, parameterization: str) -> None:
+POPULATIONS = {
+    kind: {"priors": {**ANCHOR["priors"], "p": over("gene", TransformedNormal(0.0, 1.0, "sigmoid"), deviation())}}
+    for kind, deviation in DEVIATIONS.items()
+}
+
+
+@pytest.mark.parametrize(
+    ("model", "parameterization", "options"),
+    [("nbvcp", c, ANCHOR) for c in NB]
+    + [("zinbvcp", "mean_odds", ANCHOR)]
+    + [("nbvcp", "canonical", options) for options in POPULATIONS.values()],
+)
+def test_expression_is_traded_for_capture_at_no_cost(model: str, parameterization: str, options: dict) -> None:
     """Along the second move the log-likelihood stays where it is, and expression changes by what capture does."""
     counts = simulate(captured=True, size="shared").counts
-    spec = resolve_spec(model, parameterization=parameterization, **ANCHOR)
+    spec = resolve_spec(model, parameterization=parameterization, **options)
     values, moves = start(spec, counts)
+    latents = spec.start(values)
     data = full_data(counts, totals_suffice=False)
 
     def density(by: float, which: int) -> tuple[float, Floats, Floats]:
-        moved = {n: jnp.asarray(v + by * moves[n][..., which] if n in moves else v) for n, v in values.items()}
+        assert set(moves) <= set(latents)
+        moved = spec.values(
+            {n: jnp.asarray(v + by * moves[n][..., which] if n in moves else v) for n, v in latents.items()}
+        )
         natural, offset = spec.natural(spec.working(moved)), spec.offset(moved, counts.n_cells)
         return float(log_likelihood(spec.family, natural, offset, data)), natural["log_mean"], offset
 
@@ -124,6 +140,24 @@ def test_expression_is_traded_for_capture_at_no_cost(model: str, parameterizatio
     natural, offset = spec.natural(spec.working(moved_alone)), spec.offset(moved_alone, counts.n_cells)
     alone = float(log_likelihood(spec.family, natural, offset, data))
     assert abs(there - here) < 0.02 * abs(alone - here), "nearly flat, unlike the mean on its own"
+
+
+@pytest.mark.parametrize("kind", POPULATIONS)
+def test_a_population_starts_at_the_shared_odds_and_apart_where_data_tell(kind: str) -> None:
+    """Genes that all have the same odds start close to them; a gene with much smaller ones away from them."""
+    counts = simulate(captured=True, size="shared").counts
+    spec, shared = resolve_spec(**POPULATIONS[kind]), resolve_spec(**ANCHOR)
+    values = start_values(spec, counts)
+    common = float(start_values(shared, counts)["p"])
+    assert np.abs(values["p"] - common).max() < 1.5
+    latents = spec.start(values)
+    assert abs(float(latents["p_loc_unconstrained"]) - common) < 0.3
+    np.testing.assert_allclose(spec.values(latents)["p"], values["p"], rtol=1e-4, atol=1e-4)
+    matrix = counts.rows(slice(None)).copy()
+    gene = int(np.argmax(matrix.mean(axis=0)))
+    matrix[::5, gene] *= 30
+    apart = start_values(spec, Counts.from_matrix(matrix))["p"]
+    assert apart[gene] - np.median(apart) > 2.0
 
 
 def test_moves_without_capture_are_those_of_the_odds() -> None:

@@ -16,6 +16,14 @@ SEEDS = {
     "zero_inflation": None,
     "unconstrained": False,
     "priors": None,
+    "prob_prior": "none",
+    "zero_inflation_prior": "none",
+    "horseshoe_tau0": 1.0,
+    "horseshoe_slab_df": 4,
+    "horseshoe_slab_scale": 2.0,
+    "neg_u": 1.0,
+    "neg_a": 1.0,
+    "neg_tau": 1.0,
     "inference_method": "svi",
     "n_steps": 50_000,
     "batch_size": None,
@@ -75,6 +83,7 @@ def test_options_of_the_model_are_those_of_its_resolution() -> None:
     last = list(inspect.signature(resolve_spec, eval_str=True).parameters.values())[-1]
     assert last.kind is inspect.Parameter.VAR_KEYWORD
     assert typing.get_args(last.annotation) == (ModelOptions,)
+    assert resolve_spec(**complete({}, kind=ModelOptions)) == resolve_spec()
 
 
 @pytest.mark.parametrize("name", SEEDS)
@@ -98,10 +107,12 @@ def test_other_names(name: str) -> None:
         complete({name: value, alias: value})
 
 
-def test_the_two_aliases_of_the_interface() -> None:
+def test_the_aliases_of_the_interface() -> None:
     assert {name: option.alias for name, option in TABLE.items() if option.alias} == {
         "parameterization": "coordinates",
         "inference_method": "engine",
+        "prob_prior": "p_prior",
+        "zero_inflation_prior": "gate_prior",
     }
 
 

@@ -105,9 +105,9 @@ def sampler(shape: tuple[int, ...]) -> Draw:
 
 def test_every_prior_has_a_row() -> None:
     kinds = {row.prior.to_json()["type"] for row in TABLE.values()}
-    # Dirichlet weights are no elementwise parameter: tests/priors/test_dirichlet.py
-    assert kinds == set(priors.ALL) - {"dirichlet"}
-    assert {type(row.prior) for row in TABLE.values()} == set(priors.ALL.values()) - {priors.Dirichlet}
+    # Dirichlet weights and hierarchies are no elementwise parameters: tests/priors
+    assert kinds == set(priors.ALL) - {"dirichlet", "over"}
+    assert {type(row.prior) for row in TABLE.values()} == set(priors.ALL.values()) - {priors.Dirichlet, priors.Over}
     used = {row.prior.transform for row in TABLE.values() if isinstance(row.prior, TransformedNormal)}
     assert used == set(LINKS) - {"softmax"}
 

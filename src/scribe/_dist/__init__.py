@@ -1,6 +1,7 @@
 """Special functions of count models and the numpyro distributions missing upstream."""
 
 from scribe._dist.log_gamma import LogGamma
+from scribe._dist.log_half_cauchy import LogHalfCauchy
 from scribe._dist.logit_beta import LogitBeta
 from scribe._dist.special import (
     deviance_term,
@@ -18,6 +19,7 @@ from scribe._dist.truncated import SoftplusTruncatedNormal
 
 __all__ = [
     "LogGamma",
+    "LogHalfCauchy",
     "LogitBeta",
     "SoftplusTruncatedNormal",
     "deviance_term",

@@ -16,17 +16,16 @@ from scribe._dist._kernels import as_floats, log1pmx_of_log, promote
 from scribe._dist.special import digamma_difference, stirling_error
 from scribe._types import Array, Key
 
-__all__ = ["LogitBeta"]
+__all__ = ["LogitBeta", "excesses"]
 
 
-def _excesses(z: Array, a: Array, b: Array) -> tuple[Array, Array]:
+def excesses(distance: Array, a: Array, b: Array) -> tuple[Array, Array]:
     r"""Relative excess of :math:`p` over :math:`a/(a+b)` and of :math:`1-p` over :math:`b/(a+b)`.
 
-    Both are written with :math:`e^{-|d|}`, :math:`d = z - \log(a/b)`, so that neither cancels near the centre nor
-    overflows in the tails.
+    Both are written with :math:`e^{-|d|}`, where d is the distance :math:`z - \log(a/b)`, so that neither cancels near
+    the centre nor overflows in the tails.
     """
     centre, complement = a / (a + b), b / (a + b)
-    distance = z - jnp.log(a / b)
     above = distance >= 0.0
     magnitude = jnp.where(above, distance, -distance)
     shrink = jnp.exp(-magnitude)
@@ -37,7 +36,7 @@ def _excesses(z: Array, a: Array, b: Array) -> tuple[Array, Array]:
 
 @jax.custom_jvp
 def _log_density(z: Array, a: Array, b: Array) -> Array:
-    excess, shortfall = _excesses(z, a, b)
+    excess, shortfall = excesses(z - jnp.log(a / b), a, b)
     deviance = a * log1pmx_of_log(excess, jax.nn.log_sigmoid(z) + jnp.log1p(b / a))
     deviance = deviance + b * log1pmx_of_log(shortfall, jax.nn.log_sigmoid(-z) + jnp.log1p(a / b))
     remainder = stirling_error(a + b) - stirling_error(a) - stirling_error(b)
@@ -47,7 +46,7 @@ def _log_density(z: Array, a: Array, b: Array) -> Array:
 @_log_density.defjvp
 def _log_density_jvp(primals: tuple[Array, Array, Array], tangents: tuple[Array, Array, Array]) -> tuple[Array, Array]:
     z, a, b = primals
-    slope = -a * _excesses(z, a, b)[0] * tangents[0]
+    slope = -a * excesses(z - jnp.log(a / b), a, b)[0] * tangents[0]
     slope = slope + (jax.nn.log_sigmoid(z) + digamma_difference(b, a)) * tangents[1]
     slope = slope + (jax.nn.log_sigmoid(-z) + digamma_difference(a, b)) * tangents[2]
     return _log_density(z, a, b), slope

@@ -26,7 +26,7 @@ from scribe._counts.design import Design
 from scribe._model.clusters import components_at_start
 from scribe._model.spec import LEVELS_AND_GENES, MIXING, ModelSpec, Site
 from scribe._types import AnyArray, Array, FloatArray, IntArray
-from scribe.priors import CaptureAnchor
+from scribe.priors import CaptureAnchor, latent_name
 
 __all__ = ["Start", "start", "start_values"]
 
@@ -48,9 +48,9 @@ def _capture(spec: ModelSpec, counts: Counts) -> FloatArray:
 class Start(NamedTuple):
     """Where a fit starts, and directions in which parameters move together, on the host.
 
-    ``values`` holds the starting value of every site on the real line. ``moves`` holds for every site, (..., moves),
-    how its elements change when the likelihood hardly does: when all odds change at fixed means and, with capture, when
-    expression is traded for capture.
+    ``values`` holds the starting value of every site on the real line. ``moves`` holds for latents, (..., moves),
+    how their elements change when the likelihood hardly does: when all odds change at fixed means and, with capture,
+    when expression is traded for capture.
     """
 
     values: dict[str, AnyArray]
@@ -71,7 +71,7 @@ def start(spec: ModelSpec, counts: Counts, design: Design | None = None, *, seed
     dtype = jnp.zeros(()).dtype
     on_device = {name: jnp.asarray(np.asarray(value, dtype)) for name, value in natural.items()}
     values, moves = jax.device_get(_values_and_moves(spec, on_device, jnp.asarray(np.log(capture).astype(dtype))))
-    return Start(values, moves)
+    return Start(values, {name: move for name, move in moves.items() if np.any(move)})
 
 
 def _components(spec: ModelSpec, counts: Counts, design: Design, *, seed: int) -> IntArray:
@@ -112,10 +112,11 @@ def _values_and_moves(
         return values
 
     none = jnp.zeros(2 if spec.family.captured else 1)
-    moves = jax.jacfwd(at)(none)
+    moves = jax.jacfwd(lambda shift: spec.start(at(shift)))(none)
     if spec.capture_site is not None:
         # hardly bounded where capture is nearly complete and cannot be traded
-        moves[spec.capture_site] = jnp.clip(moves[spec.capture_site], -2.0, 2.0)
+        name = latent_name(spec.capture_site)
+        moves[name] = jnp.clip(moves[name], -2.0, 2.0)
     return at(none), moves
 
 
@@ -157,15 +158,19 @@ def _moments(
     moments = counts.moments(capture)
     exposure, exposure2 = capture.sum(), np.square(capture).sum()
     mean = (moments.total + prior_exposure * prior_mean) / (exposure + prior_exposure)
-    if "gene" in spec.natural_axes.get("log_odds", ("gene",)):
-        excess = moments.square - 2 * mean * moments.weighted + mean**2 * exposure2 - mean * exposure
-        ratio = np.maximum(excess, 0) / np.maximum(mean**2 * exposure2, 1e-12)
+    population = any("gene" in spec.priors[param.name].adds for param in spec.coordinates.sampled)
+    own = "gene" in spec.natural_axes.get("log_odds", ("gene",))
+    shared = counts.nnz > 0 and (population or not own)
+    log_odds = _shared_log_odds(counts, mean, capture) if shared else np.zeros(())
+    if own:
+        total, square = mean * exposure, np.maximum(mean**2 * exposure2, 1e-12)
+        excess = moments.square - 2 * mean * moments.weighted + mean**2 * exposure2 - total
+        ratio = np.maximum(excess, 0) / square
         log_size = np.log(np.clip(1 / np.maximum(ratio, 1 / _SIZE_RANGE[1]), *_SIZE_RANGE))
-        log_odds = log_size - np.log(mean)
-    elif counts.nnz:
-        log_odds = _shared_log_odds(counts, mean, capture)
-    else:
-        log_odds = np.zeros(())
+        # members of a population start apart from it as far as the data tell them apart
+        noise = (2 / square + total / square**2) * np.square(1 + ratio * square / total)
+        weight = ratio**2 / (ratio**2 + noise) if population else 1.0
+        log_odds = log_odds + weight * (log_size - np.log(mean) - log_odds)
     return {"log_mean": np.log(mean), "log_odds": log_odds}
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from scribe._model.names import nearest, site_of
 from scribe._model.spec import MIXING, Levels
 from scribe.families import Param
 
-__all__ = ["named_params", "resolve_levels"]
+__all__ = ["named_params", "resolve_levels", "without_datasets"]
 
 
 Sampled = tuple[Sequence[Param], Sequence[Param]]
@@ -62,13 +63,11 @@ def _shorthands(sampled: Sampled) -> dict[str, list[str]]:
 
 def resolve_levels(
     sampled: Sampled,
+    said: Mapping[str, Any],
     *,
     components: tuple[str, ...],
     datasets: tuple[str, ...],
-    mixture_params: str | Sequence[str],
-    dataset_params: str | Sequence[str] | None,
-    dataset_mixing: bool | None,
-    downgrade: bool,
+    populations: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Levels]:
     """Levels of a model.
 
@@ -76,48 +75,87 @@ def resolve_levels(
     ----------
     sampled
         The parameters there are.
+    said
+        The user's keywords.
     components, datasets
         Labels of the levels; none where the model has no such axis.
-    mixture_params, dataset_params, dataset_mixing
-        The user's keywords.
-    downgrade
-        Whether a single dataset leads to a warning rather than an error.
+    populations
+        Axis -> parameter -> family of the population it is along the axis.
     """
     levels: dict[str, Levels] = {}
     if components:
-        levels["component"] = Levels(components, named_params(mixture_params, sampled, keyword="mixture_params"))
-    elif mixture_params != "all":
-        msg = f"mixture_params={mixture_params!r} needs a mixture: pass n_components or annotation_key."
+        params = named_params(said["mixture_params"], sampled, keyword="mixture_params")
+        _refuse_common(populations["component"], params)
+        levels["component"] = Levels(components, params)
+    elif said["mixture_params"] != "all" or populations["component"]:
+        keyword = "expression_prior" if populations["component"] else "mixture_params"
+        msg = f"{keyword}={said[keyword]!r} needs a mixture: pass n_components (2 or more) or annotation_key."
         raise ValueError(msg)
-    if len(datasets) == 1:
-        _single_dataset(datasets[0], downgrade=downgrade)
-    elif datasets:
-        params = () if dataset_params is None else named_params(dataset_params, sampled, keyword="dataset_params")
-        params = (*params, *_mixing(asked=dataset_mixing, mixture=bool(components)))
-        levels["dataset"] = Levels(datasets, _required(params))
+    if datasets:
+        params = _of_datasets(sampled, said, populations["dataset"], mixture=bool(components))
+        levels["dataset"] = Levels(datasets, params)
+    elif populations["dataset"]:
+        keyword = next(name for name in _DATASET_PRIORS if said[name] != "none")
+        msg = f"{keyword}={said[keyword]!r} needs dataset_key, the column of adata.obs that tells datasets apart."
+        raise ValueError(msg)
     return levels
 
 
-def _mixing(*, asked: bool | None, mixture: bool) -> tuple[str, ...]:
-    if asked and not mixture:
+def _refuse_common(populations: Mapping[str, Any], params: tuple[str, ...]) -> None:
+    for name in populations:
+        if name not in params:
+            msg = (
+                f"expression_prior makes {name} differ between components, but mixture_params has only {list(params)}."
+            )
+            raise ValueError(msg)
+
+
+def _of_datasets(
+    sampled: Sampled, said: Mapping[str, Any], populations: Mapping[str, Any], *, mixture: bool
+) -> tuple[str, ...]:
+    """Parameters that differ between datasets: those named, those that are populations of them, and the weights."""
+    asked, mixing = said["dataset_params"], said["dataset_mixing"]
+    params = () if asked is None else named_params(asked, sampled, keyword="dataset_params")
+    if mixing and not mixture:
         msg = "dataset_mixing=True needs a mixture: pass n_components or annotation_key."
         raise ValueError(msg)
-    return (MIXING.name,) if mixture and asked in (None, True) else ()
-
-
-def _required(params: tuple[str, ...]) -> tuple[str, ...]:
-    if not params:
+    weights = (MIXING.name,) if mixture and mixing in (None, True) else ()
+    found = tuple(dict.fromkeys((*params, *populations, *weights)))
+    if not found:
         msg = (
-            "dataset_key tells datasets apart, but no parameter differs between them. Name some, for example "
-            'dataset_params="mean".'
+            "dataset_key tells datasets apart, but no parameter differs between them. Make one a population, "
+            'expression_dataset_prior="gaussian" with unconstrained=True, or name some, dataset_params="mean".'
         )
         raise ValueError(msg)
-    return params
+    return found
 
 
-def _single_dataset(label: str, *, downgrade: bool) -> None:
+_DATASET_PRIORS = {
+    "expression_dataset_prior": None,
+    "prob_dataset_prior": "prob_prior",
+    "zero_inflation_dataset_prior": "zero_inflation_prior",
+    "overdispersion_dataset_prior": None,
+}
+"""Populations of datasets, and what they become with one dataset: populations of genes, or nothing."""
+
+
+def without_datasets(said: Mapping[str, Any], label: str) -> dict[str, Any]:
+    """The user's keywords with one dataset only, which tells nothing apart: populations of datasets become of genes."""
     msg = f"dataset_key has one dataset only, {label!r}: nothing can differ between datasets."
-    if not downgrade:
+    if not said["auto_downgrade_single_dataset_hierarchy"]:
         msg += " Leave it out, or pass auto_downgrade_single_dataset_hierarchy=True."
         raise ValueError(msg)
-    warnings.warn(f"{msg} Fitting without dataset levels.", UserWarning, stacklevel=6)
+    out, changed = dict(said), []
+    for keyword, instead in _DATASET_PRIORS.items():
+        if said[keyword] == "none":
+            continue
+        moves = instead is not None and said[instead] == "none"
+        genes = keyword != "prob_dataset_prior" or said["prob_dataset_mode"] != "scalar"
+        if moves and genes:
+            out[str(instead)] = said[keyword]
+        changed.append(f"{keyword} " + (f"becomes {instead}" if moves and genes else "is dropped"))
+        out[keyword] = "none"
+    out |= {"dataset_params": None, "dataset_mixing": None}
+    what = f" {', '.join(changed)}." if changed else ""
+    warnings.warn(f"{msg} Fitting without dataset levels.{what}", UserWarning, stacklevel=6)
+    return out

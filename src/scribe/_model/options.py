@@ -12,6 +12,12 @@ from scribe._model.names import nearest
 __all__ = ["CellOptions", "FitOptions", "ModelOptions", "Option", "complete", "options_table"]
 
 
+Family = str | Mapping[str, Any]
+"""A family of populations, by name or as a dict with the name under ``"type"`` and hyperparameters."""
+
+_FAMILIES = "'none', 'gaussian', 'horseshoe' or 'neg'"
+
+
 @dataclass(frozen=True)
 class Option:
     """A flat keyword: its default, the group it is listed under, what it does, and an older name it goes by."""
@@ -59,6 +65,42 @@ class ModelOptions(TypedDict, total=False):
     auto_downgrade_single_dataset_hierarchy: Annotated[
         bool, Option(True, "dataset", "With one dataset only, warn and fit without dataset levels; else raise.")
     ]
+    prob_prior: Annotated[
+        Family, Option("none", "model", f"Population of p or phi across genes: {_FAMILIES}.", "p_prior")
+    ]
+    expression_prior: Annotated[
+        Family, Option("none", "mixture", f"Population of mu or r across components: {_FAMILIES}.", "mu_prior")
+    ]
+    expression_dataset_prior: Annotated[
+        Family, Option("none", "dataset", f"Population of mu or r across datasets: {_FAMILIES}.")
+    ]
+    prob_dataset_prior: Annotated[
+        Family, Option("none", "dataset", f"Population of p or phi across datasets: {_FAMILIES}.")
+    ]
+    prob_dataset_mode: Annotated[
+        str,
+        Option(
+            "gene_specific",
+            "dataset",
+            "p of a dataset: one ('scalar'), one per gene about the gene's own ('gene_specific'), or genes as a "
+            "population within each dataset ('two_level').",
+        ),
+    ]
+    zero_inflation_dataset_prior: Annotated[
+        Family, Option("none", "dataset", f"Population of the gate across datasets: {_FAMILIES}.")
+    ]
+    overdispersion_dataset_prior: Annotated[
+        Family, Option("none", "dataset", f"Population of the overdispersion across datasets: {_FAMILIES}.")
+    ]
+    zero_inflation_prior: Annotated[
+        Family, Option("none", "model", f"Population of the gate across genes: {_FAMILIES}.", "gate_prior")
+    ]
+    horseshoe_tau0: Annotated[float, Option(1.0, "model", "Global scale of horseshoe priors; smaller shrinks more.")]
+    horseshoe_slab_df: Annotated[float, Option(4.0, "model", "Degrees of freedom of the slab of horseshoe priors.")]
+    horseshoe_slab_scale: Annotated[float, Option(2.0, "model", "Scale of the slab, the largest of a horseshoe prior.")]
+    neg_u: Annotated[float, Option(1.0, "model", "Shape of the variances of 'neg' priors; 0.5 peaks like a horseshoe.")]
+    neg_a: Annotated[float, Option(1.0, "model", "Shape of the rates of the variances of 'neg' priors.")]
+    neg_tau: Annotated[float, Option(1.0, "model", "Rate of the rates of the variances; smaller shrinks more.")]
 
 
 class CellOptions(TypedDict, total=False):

@@ -9,9 +9,10 @@ import numpy as np
 
 from scribe import coordinates as coordinate_systems
 from scribe._dist.links import LINKS
-from scribe._model.levels import resolve_levels
+from scribe._model.hierarchies import FLAT, HYPERPARAMETERS, find_population, hierarchy, is_family, over_levels
+from scribe._model.levels import resolve_levels, without_datasets
 from scribe._model.names import DESCRIPTIVE, nearest, resolve_family, site_of
-from scribe._model.options import ModelOptions, complete
+from scribe._model.options import ModelOptions, complete, options_table
 from scribe._model.spec import CAPTURE_SITES, MIXING, ModelSpec
 from scribe.coordinates import Coordinates
 from scribe.families import Family, Param
@@ -33,33 +34,28 @@ def resolve_spec(
 
     ``components`` and ``datasets`` are the labels of the levels, none where the model has no such axis.
     """
-    asked = complete(options, kind=ModelOptions, verb="resolve_spec")
-    family = resolve_family(model, variable_capture=asked["variable_capture"], zero_inflation=asked["zero_inflation"])
-    parameterization, unconstrained = asked["parameterization"], asked["unconstrained"]
-    base = family.layers[0]
-    if isinstance(parameterization, Coordinates):
-        coordinates = coordinate_systems.find(parameterization.name, family=base)
-    else:
-        coordinates = coordinate_systems.find(parameterization, family=base)
-    levels = resolve_levels(
-        (coordinates.sampled, family.params),
-        components=components,
-        datasets=datasets,
-        mixture_params=asked["mixture_params"],
-        dataset_params=asked["dataset_params"],
-        dataset_mixing=asked["dataset_mixing"],
-        downgrade=asked["auto_downgrade_single_dataset_hierarchy"],
-    )
-    given = _by_site({k: v for k, v in (asked["priors"] or {}).items() if k != "annotation_logits"}, family)
+    said = complete(options, kind=ModelOptions, verb="resolve_spec")
+    family = resolve_family(model, variable_capture=said["variable_capture"], zero_inflation=said["zero_inflation"])
+    base, wanted = family.layers[0], said["parameterization"]
+    name = wanted.name if isinstance(wanted, Coordinates) else wanted
+    coordinates = coordinate_systems.find(name, family=base)
+    if len(datasets) == 1:
+        said, datasets = without_datasets(said, datasets[0]), ()
+    given = _by_site({k: v for k, v in (said["priors"] or {}).items() if k != "annotation_logits"}, family)
     anchor = _anchor(given, family)
     capture = "eta_capture" if anchor is not None else coordinates.capture
     params = [*coordinates.sampled, *family.params]
     if family.captured:
         params.append(CAPTURE_SITES[capture])
-    if "component" in levels:
+    if components:
         params.append(MIXING)
     _refuse_derived(given, params, family=family, coordinates=coordinates)
-    transforms = _transforms(asked["positive_transform"], params, unconstrained=unconstrained)
+    asked = _flat(said, given, params, coordinates=coordinates)
+    given |= asked.pop("gene")
+    levels = resolve_levels(
+        (coordinates.sampled, family.params), said, components=components, datasets=datasets, populations=asked
+    )
+    transforms = _transforms(said["positive_transform"], params, unconstrained=said["unconstrained"])
     chosen: dict[str, Prior] = {}
     for param in params:
         if param.name == "eta_capture" and anchor is not None:
@@ -67,9 +63,63 @@ def resolve_spec(
         elif param is MIXING:
             chosen[param.name] = _mixing(given.get(param.name), n_components=len(components))
         else:
-            link = None if not unconstrained else transforms.get(param.name, "sigmoid")
-            chosen[param.name] = _prior(param, given.get(param.name), link)
+            link = None if not said["unconstrained"] else transforms.get(param.name, "sigmoid")
+            prior = _prior(param, given.get(param.name), link, options=said)
+            populations = {axis: asked[axis][param.name] for axis in asked if param.name in asked[axis]}
+            chosen[param.name] = over_levels(param, prior, populations, options=said)
+    _refuse_idle(said, [*given.values(), *(value for named in asked.values() for value in named.values())])
     return ModelSpec(family, coordinates, chosen, levels)
+
+
+def _flat(
+    said: Mapping[str, Any], given: Mapping[str, Any], params: list[Param], *, coordinates: Coordinates
+) -> dict[str, dict[str, Any]]:
+    """Populations that flat keywords ask for: axis -> site -> family."""
+    found: dict[str, dict[str, Any]] = {"gene": {}, "dataset": {}, "component": {}}
+    for keyword, (targets, axis) in FLAT.items():
+        value = said.get(keyword, "none")
+        if value == "none":
+            continue
+        site = next((p.name for p in params if p.name in targets), None)
+        if site is None:
+            msg = f"{keyword}={value!r} needs {_needs(targets, coordinates)}"
+            raise ValueError(msg)
+        if axis == "gene" and site in given:
+            msg = f"{keyword}={value!r} and priors[{site!r}]={given[site]!r} set the same prior: keep one."
+            raise ValueError(msg)
+        if not said["unconstrained"]:
+            msg = f"{keyword}={value!r} needs unconstrained=True: pass that as well."
+            raise ValueError(msg)
+        found[axis][site] = value
+    return found
+
+
+def _needs(targets: tuple[str, ...], coordinates: Coordinates) -> str:
+    """What a model lacks that samples none of some parameters."""
+    if "gate" in targets:
+        return "a gate: pass zero_inflation=True."
+    same_family = [c for c in coordinate_systems.ALL if c.family == coordinates.family]
+    able = [c.name for c in same_family if {p.name for p in c.sampled} & set(targets)]
+    names = " or ".join(targets)
+    if not able:
+        return f"{names}, which the {coordinates.family!r} family does not have: leave it out."
+    return (
+        f"{names} to be sampled, but parameterization={coordinates.name!r} samples "
+        f"{[p.name for p in coordinates.sampled]}. Pass parameterization={' or '.join(map(repr, able))}."
+    )
+
+
+def _refuse_idle(said: Mapping[str, Any], priors: list[Any]) -> None:
+    """Refuse hyperparameters of families of populations that the model does not have."""
+    table = options_table(ModelOptions)
+    used = {value if isinstance(value, str) else value["type"] for value in priors if is_family(value)}
+    for keyword, (family, _) in HYPERPARAMETERS.items():
+        if said[keyword] != table[keyword].default and family not in used:
+            msg = (
+                f"{keyword}={said[keyword]!r} has no effect: no prior of this model is {family!r}. Ask for one, for "
+                f"example prob_prior={family!r}, or leave it out."
+            )
+            raise ValueError(msg)
 
 
 def _by_site(priors: Mapping[str, Any], family: Family) -> dict[str, Any]:
@@ -168,8 +218,16 @@ def _transforms(
     return {**dict.fromkeys(positive, "softplus"), **asked}
 
 
-def _prior(param: Param, value: Any, link: str | None) -> Prior:
+def _prior(param: Param, value: Any, link: str | None, *, options: Mapping[str, Any]) -> Prior:
     """Prior of one parameter: the default, or what the user gave; ``link`` is None in constrained mode."""
+    if is_family(value) and find_population(param, "gene") is not None:
+        if link is None and value != "none":
+            msg = f"The {value!r} prior of {param.name!r} across genes needs unconstrained=True: pass that as well."
+            raise ValueError(msg)
+        population = hierarchy(param, "gene", value, link=str(link), options=options)
+        if population is not None:
+            return population
+        value = None
     if isinstance(value, Prior):
         support = "unit" if value.link == "sigmoid" else "positive"
         if support != param.support:

@@ -132,10 +132,10 @@ class ModelSpec:
         return next(site for site in self.sites if site.name == name)
 
     def _axes(self, param: Param) -> tuple[str, ...]:
-        """Axes of levels, then those of the parameter itself, then what its prior adds."""
-        own = (*param.axes, *(axis for axis in self.priors[param.name].adds if axis not in param.axes))
-        levels = [axis for axis in self.level_axes if param.name in self.levels[axis].params and axis not in own]
-        return (*levels, *own)
+        """Axes of levels it has values at and what its prior adds, levels first, then those of the parameter itself."""
+        levels = {axis for axis in self.level_axes if param.name in self.levels[axis].params}
+        others = {*self.priors[param.name].adds, *levels} - {*param.axes}
+        return (*(axis for axis in LEVELS_AND_GENES if axis in others), *param.axes)
 
     @property
     def level_axes(self) -> tuple[str, ...]:
@@ -163,7 +163,7 @@ class ModelSpec:
         """Parameters on the real line from all latents."""
         return {site.name: site.prior(site.name, site.axes, lambda one, _: latents[one.name]) for site in self.sites}
 
-    def start(self, values: Mapping[str, AnyArray]) -> dict[str, AnyArray]:
+    def start(self, values: Mapping[str, AnyArray | Array]) -> dict[str, Any]:
         """Latents at which the parameters have the given values on the real line."""
         return {k: v for s in self.sites for k, v in s.prior.start(s.name, s.axes, values[s.name]).items()}
 

@@ -25,6 +25,9 @@ from scribe.priors import latent_name
 
 __all__ = ["Posterior", "Summary"]
 
+_DRAWS = 1000
+"""Draws behind the distribution of a parameter that is no latent."""
+
 
 class Summary(NamedTuple):
     """Posterior mean and standard deviation of one quantity."""
@@ -122,10 +125,18 @@ class Posterior:
         return _readable(self.spec, dict(values))
 
     def distributions(self) -> dict[str, dist.Distribution]:
-        """Posterior distribution of every sampled parameter, on its own scale."""
-        params = self.device_params()
+        """Posterior distribution of every sampled parameter, on its own scale.
+
+        Where a parameter is made of several latents, by a horseshoe for example, it is the normal on the real line with
+        the mean and standard deviation of draws.
+        """
+        params, names = self.device_params(), {latent.name for latent in self.spec.latents}
+        made = [site.name for site in self.spec.sites if latent_name(site.name) not in names]
+        draws = self.draws(jax.random.key(0), _DRAWS) if made else {}
+        normals = {name: dist.Normal(draws[name].mean(axis=0), draws[name].std(axis=0)) for name in made}
         return {
-            site.name: _pushed(site, self.guide.marginal(latent_name(site.name), params)) for site in self.spec.sites
+            site.name: _pushed(site, normals.get(site.name) or self.guide.marginal(latent_name(site.name), params))
+            for site in self.spec.sites
         }
 
     def summaries(self, key: Key, *, n_draws: int = 1000, block: int = 50) -> dict[str, Summary]:

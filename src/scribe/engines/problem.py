@@ -331,7 +331,7 @@ def make_problem(
     start, moves = start_of(spec, counts, design, seed=seed)
     if first is not None and spec.capture_site is not None:
         start[spec.capture_site] = start[spec.capture_site][first]
-        moves[spec.capture_site] = moves[spec.capture_site][first]
+        moves[latent_name(spec.capture_site)] = moves[latent_name(spec.capture_site)][first]
     example = _example(data, batches, 0)
     lengths = {**spec.lengths, "gene": counts.n_genes, "cell": counts.n_cells if first is None else len(first)}
     params = guide.init(spec.latents, spec.start(start), lengths=lengths)
@@ -356,7 +356,7 @@ def make_problem(
         first,
         params,
         # the slope along a direction of all cells is too noisy on a few of them
-        {} if batched else {latent_name(name) + LOC: jnp.asarray(move) for name, move in moves.items()},
+        {} if batched else {name + LOC: jnp.asarray(move) for name, move in moves.items()},
         _compile(kind),
         _CHUNK if batches is None else _batch_chunk(example),
         design,

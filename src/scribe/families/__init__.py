@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable, Iterable
 
 from scribe.families._base import Family, Modifier, Moments, Param, Thinned
+from scribe.families.beta_mixed import OVERDISPERSION, BetaMixed, beta_mixed
 from scribe.families.capture import WithCapture, with_capture
 from scribe.families.nb import NegativeBinomial
 from scribe.families.poisson import Poisson
@@ -15,10 +16,14 @@ poisson = Poisson()
 ALL: dict[str, Family] = {"nb": nb, "poisson": poisson}
 """Every base family by name."""
 
-MODIFIERS: dict[str, Callable[[Family], Family]] = {"with_capture": with_capture, "zero_inflated": zero_inflated}
+MODIFIERS: dict[str, Callable[[Family], Family]] = {
+    "with_capture": with_capture,
+    "beta_mixed": beta_mixed,
+    "zero_inflated": zero_inflated,
+}
 """Every modifier by name."""
 
-PARAMS: tuple[Param, ...] = (GATE,)
+PARAMS: tuple[Param, ...] = (GATE, OVERDISPERSION)
 """Every parameter that a modifier may add."""
 
 
@@ -32,6 +37,7 @@ __all__ = [
     "ALL",
     "MODIFIERS",
     "PARAMS",
+    "BetaMixed",
     "Family",
     "Modifier",
     "Moments",
@@ -41,6 +47,7 @@ __all__ = [
     "Thinned",
     "WithCapture",
     "ZeroInflated",
+    "beta_mixed",
     "from_layers",
     "nb",
     "poisson",

@@ -159,6 +159,13 @@ class Family(ABC):
     def denoise(self, u: Array, natural: Natural, offset: Array) -> Thinned:
         """Posterior of the count before thinning, given the observed ``u``."""
 
+    def unobserved(self, u: Array, natural: Natural, offset: Array) -> Thinned:
+        """Posterior of the count before thinning in a cell of the given offset, had one not looked.
+
+        ``u`` gives the shape alone.
+        """
+        return self.denoise(jnp.zeros_like(u), natural, jnp.full_like(offset, -jnp.inf))
+
     def from_moments(self, log_mean: Array, log_odds: Array) -> dict[str, Array]:
         r"""Natural parameters of the base at a given mean and, where the family has one, excess of the variance.
 

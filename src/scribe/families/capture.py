@@ -61,6 +61,10 @@ class WithCapture(Modifier):
         """That of the base."""
         return self.base.denoise(u, natural, offset)
 
+    def unobserved(self, u: Array, natural: Natural, offset: Array) -> Thinned:
+        """That of the base."""
+        return self.base.unobserved(u, natural, offset)
+
     def readable(self, natural: Natural) -> dict[str, Array]:
         """That of the base."""
         return self.base.readable(natural)

@@ -112,11 +112,10 @@ class ZeroInflated(Modifier):
         zero = jnp.zeros_like(u)
         silent = self.base.cell_term(zero, natural, offset)
         gated = jnp.where(u > 0, 0.0, jax.nn.sigmoid(natural["gate_logit"] - silent))
-        nothing_captured = jnp.full_like(offset, -jnp.inf)
         return ZeroInflatedThinned(
             gated,
             seen=self.base.denoise(u, natural, offset),
-            prior=self.base.denoise(zero, natural, nothing_captured),
+            prior=self.base.unobserved(u, natural, offset),
         )
 
     def readable(self, natural: Natural) -> dict[str, Array]:

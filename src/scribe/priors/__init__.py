@@ -4,8 +4,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from scribe.priors._base import LATENT_SUFFIX, CellContext, Draw, Latent, Law, Prior, latent_name
+from scribe.priors._deviation import Deviation
 from scribe.priors.capture import CaptureAnchor, organism
 from scribe.priors.dirichlet import Dirichlet
+from scribe.priors.gaussian import Gaussian
+from scribe.priors.hierarchy import Over, over
+from scribe.priors.horseshoe import Horseshoe
+from scribe.priors.neg import NormalExponentialGamma
 from scribe.priors.simple import Beta, BetaPrime, LogNormal, TransformedNormal
 
 ALL: dict[str, Callable[..., Prior]] = {
@@ -15,30 +20,46 @@ ALL: dict[str, Callable[..., Prior]] = {
     "normal": TransformedNormal,
     "capture_anchor": CaptureAnchor,
     "dirichlet": Dirichlet,
+    "over": Over,
 }
 """Every prior by the type name under which a specification stores it."""
 
+DEVIATIONS: dict[str, Callable[..., Deviation]] = {
+    "gaussian": Gaussian,
+    "horseshoe": Horseshoe,
+    "neg": NormalExponentialGamma,
+}
+"""Every deviation by the name under which users ask for a hierarchy."""
 
-def from_json(record: Mapping[str, Any]) -> Prior:
-    """Rebuild a prior from what its ``to_json`` gave."""
-    return ALL[record["type"]](*record["args"])
+
+def from_json(record: Mapping[str, Any]) -> Any:
+    """Rebuild a prior, or a deviation, from what its ``to_json`` gave."""
+    args = [from_json(arg) if isinstance(arg, Mapping) else arg for arg in record["args"]]
+    return {**ALL, **DEVIATIONS}[record["type"]](*args)
 
 
 __all__ = [
     "ALL",
+    "DEVIATIONS",
     "LATENT_SUFFIX",
     "Beta",
     "BetaPrime",
     "CaptureAnchor",
     "CellContext",
+    "Deviation",
     "Dirichlet",
     "Draw",
+    "Gaussian",
+    "Horseshoe",
     "Latent",
     "Law",
     "LogNormal",
+    "NormalExponentialGamma",
+    "Over",
     "Prior",
     "TransformedNormal",
     "from_json",
     "latent_name",
     "organism",
+    "over",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpyro.distributions as dist
 
@@ -59,7 +59,7 @@ class Prior(ABC):
         """Value of the parameter ``name`` over ``axes``; every latent it depends on is asked of ``draw``."""
 
     @abstractmethod
-    def start(self, name: str, axes: tuple[str, ...], value: AnyArray) -> dict[str, AnyArray]:
+    def start(self, name: str, axes: tuple[str, ...], value: AnyArray | Array) -> dict[str, Any]:
         """Values of the latents at which the parameter ``name`` has the given value on the real line."""
 
     @abstractmethod
@@ -75,7 +75,7 @@ class Base(Prior):
         """One latent, which is the parameter."""
         return draw(Latent(latent_name(name), axes), self.distribution)
 
-    def start(self, name: str, axes: tuple[str, ...], value: AnyArray) -> dict[str, AnyArray]:
+    def start(self, name: str, axes: tuple[str, ...], value: AnyArray | Array) -> dict[str, Any]:
         """The value itself."""
         return {latent_name(name): value}
 

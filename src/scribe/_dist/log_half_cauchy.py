@@ -1,0 +1,48 @@
+"""The logarithm of a half-Cauchy variable."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpyro.distributions as dist
+from jax.typing import ArrayLike
+from numpyro.distributions import constraints
+
+from scribe._dist._kernels import as_floats, promote
+from scribe._types import Array, Key
+
+__all__ = ["LogHalfCauchy"]
+
+
+class LogHalfCauchy(dist.Distribution):
+    r"""Distribution of :math:`z = \log x` with x half-Cauchy: the hyperbolic secant, symmetric about log scale.
+
+    .. math:: \log P(z) = -\log\pi - \log\cosh(z - \log\text{scale})
+
+    Parameters
+    ----------
+    scale
+        Scale of the half-Cauchy variable, its median.
+    """
+
+    arg_constraints: ClassVar = {"scale": constraints.positive}
+    support = constraints.real
+
+    def __init__(self, scale: ArrayLike = 1.0) -> None:
+        (self.scale,) = as_floats(scale)
+        super().__init__(self.scale.shape)
+
+    def sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
+        r"""Draws :math:`\log\lvert N_1\rvert - \log\lvert N_2\rvert`, which is exact in both tails."""
+        normals = jax.random.normal(key, (2, *sample_shape, *self.batch_shape), self.scale.dtype)
+        size = jnp.log(jnp.maximum(jnp.abs(normals), jnp.finfo(normals.dtype).tiny))
+        return jnp.broadcast_to(jnp.log(self.scale), size.shape[1:]) + size[0] - size[1]
+
+    def log_prob(self, value: Array) -> Array:
+        """Log-density."""
+        z, scale = promote(value, self.scale)
+        distance = jnp.abs(z - jnp.log(scale))
+        return math.log(2 / math.pi) - distance - jnp.log1p(jnp.exp(-2.0 * distance))

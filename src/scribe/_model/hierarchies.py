@@ -1,0 +1,192 @@
+"""From what users say of a population (a family, its hyperparameters) to a hierarchical prior."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from scribe._model.names import nearest
+from scribe.families import Param
+from scribe.priors import DEVIATIONS, Gaussian, Over, Prior, TransformedNormal, over
+
+__all__ = [
+    "FLAT",
+    "HYPERPARAMETERS",
+    "PROB_DATASET_MODES",
+    "Population",
+    "find_population",
+    "hierarchy",
+    "is_family",
+    "over_levels",
+]
+
+
+@dataclass(frozen=True)
+class Population:
+    """Where a population of parameters is centred and how far it spreads, on the real line.
+
+    ``loc`` are mean and standard deviation of the location, ``scale`` those of the inverse softplus of a Gaussian
+    population's scale: (-2, 0.5) is a scale of 0.13, 13 percent of a positive parameter.
+    """
+
+    loc: tuple[float, float]
+    scale: tuple[float, float]
+
+
+_ROLES = {"p": "probability", "phi": "probability", "mu": "expression", "r": "expression"}
+"""What a parameter is, where several stand for the same."""
+
+_POPULATIONS: dict[tuple[str, str], Population] = {
+    ("probability", "gene"): Population((0.0, 1.0), (0.0, 0.5)),
+    ("gate", "gene"): Population((-5.0, 1.0), (-2.0, 0.5)),
+    ("bnb_concentration", "gene"): Population((-5.0, 1.0), (0.0, 1.0)),
+    # about a location that has the prior of a model without levels
+    ("expression", "component"): Population((0.0, 3.0), (-2.0, 0.5)),
+    ("expression", "dataset"): Population((0.0, 3.0), (-2.0, 0.5)),
+    ("probability", "dataset"): Population((0.0, 1.0), (0.0, 0.5)),
+    ("gate", "dataset"): Population((-2.0, 1.0), (-2.0, 0.5)),
+    ("bnb_concentration", "dataset"): Population((-5.0, 1.0), (0.0, 1.0)),
+}
+"""Default hyperpriors by the role of a parameter and the axis of the population."""
+
+_EXPRESSION, _PROBABILITY = ("mu", "r"), ("p", "phi")
+
+FLAT: dict[str, tuple[tuple[str, ...], str]] = {
+    "prob_prior": (_PROBABILITY, "gene"),
+    "zero_inflation_prior": (("gate",), "gene"),
+    "overdispersion_prior": (("bnb_concentration",), "gene"),
+    "expression_prior": (_EXPRESSION, "component"),
+    "expression_dataset_prior": (_EXPRESSION, "dataset"),
+    "prob_dataset_prior": (_PROBABILITY, "dataset"),
+    "zero_inflation_dataset_prior": (("gate",), "dataset"),
+    "overdispersion_dataset_prior": (("bnb_concentration",), "dataset"),
+}
+"""Keywords that ask for a population: the parameters of which the sampled one is meant, and the axis."""
+
+PROB_DATASET_MODES = ("scalar", "gene_specific", "two_level")
+
+HYPERPARAMETERS: dict[str, tuple[str, str]] = {
+    "horseshoe_tau0": ("horseshoe", "tau0"),
+    "horseshoe_slab_df": ("horseshoe", "slab_df"),
+    "horseshoe_slab_scale": ("horseshoe", "slab_scale"),
+    "neg_u": ("neg", "u"),
+    "neg_a": ("neg", "a"),
+    "neg_tau": ("neg", "tau"),
+}
+"""Keywords that set a hyperparameter of a family for every population of the model."""
+
+
+def over_levels(param: Param, prior: Prior, populations: Mapping[str, Any], *, options: Mapping[str, Any]) -> Prior:
+    """Make a parameter a population along datasets or components.
+
+    The location of the population has the prior of the parameter without levels, so that genes, datasets and
+    components nest.
+
+    Parameters
+    ----------
+    param
+        The parameter.
+    prior
+        Its prior without levels.
+    populations
+        Axis -> family.
+    options
+        The flat keywords of the model.
+    """
+    for axis in ("dataset", "component"):
+        if axis not in populations:
+            continue
+        value = populations[axis]
+        if axis == "dataset" and param.name in _PROBABILITY and options["prob_dataset_mode"] != "scalar":
+            genes = hierarchy(param, "gene", "gaussian", link=prior.link, options=options, base=prior)
+            if options["prob_dataset_mode"] == "two_level":
+                return _two_level(param, prior, value, options=options)
+            prior = prior if "gene" in prior.adds or genes is None else genes
+        population = hierarchy(param, axis, value, link=prior.link, options=options, base=prior)
+        prior = prior if population is None else population
+    return prior
+
+
+def _two_level(param: Param, prior: Prior, value: Any, *, options: Mapping[str, Any]) -> Prior:
+    """Genes as a population within each dataset, whose locations are a population of datasets."""
+    if prior.adds:
+        msg = "prob_dataset_mode='two_level' makes genes a population within every dataset: leave prob_prior out."
+        raise ValueError(msg)
+    datasets = hierarchy(param, "dataset", value, link=prior.link, options=options, base=prior)
+    population = _POPULATIONS["probability", "gene"]
+    return over("gene", prior if datasets is None else datasets, Gaussian(*population.scale, per=("dataset",)))
+
+
+def find_population(param: Param, axis: str) -> Population | None:
+    """Hyperpriors of a parameter along an axis; None where it has no population there."""
+    return _POPULATIONS.get((_ROLES.get(param.name, param.name), axis))
+
+
+def is_family(value: Any) -> bool:
+    """Whether a value asks for a population: the name of a family, or a dict with one under ``"type"``."""
+    return isinstance(value, str) or (isinstance(value, Mapping) and "type" in value)
+
+
+def hierarchy(
+    param: Param,
+    axis: str,
+    value: Any,
+    *,
+    link: str,
+    options: Mapping[str, Any],
+    base: Prior | None = None,
+) -> Over | None:
+    """Prior of a parameter that is a population along an axis; None for the family ``"none"``.
+
+    Parameters
+    ----------
+    param
+        The parameter, which must have a population along ``axis``.
+    axis
+        ``"gene"``, ``"component"`` or ``"dataset"``.
+    value
+        ``"none"``, ``"gaussian"``, ``"horseshoe"`` or ``"neg"``, or a dict with the family under ``"type"`` and its
+        hyperparameters; ``"loc"`` (mean, sd) is the hyperprior of the location, ``"scale"`` that of a Gaussian scale.
+    link
+        Name of the link of the parameter.
+    options
+        The flat keywords of the model, for `HYPERPARAMETERS`.
+    base
+        Prior of the location where it is not a normal.
+    """
+    population = find_population(param, axis)
+    given = {"type": value} if isinstance(value, str) else dict(value)
+    kind = given.pop("type", None)
+    if kind == "none" and not given:
+        return None
+    if population is None or kind not in DEVIATIONS:
+        allowed = ["none", *DEVIATIONS]
+        hint = f"{nearest(str(kind), allowed)} Choose one of: {', '.join(map(repr, allowed))}."
+        msg = f"The prior of {param.name!r} has the family {kind!r}.{hint}"
+        raise ValueError(msg)
+    loc = _pair(param, "loc", given.pop("loc", population.loc))
+    if base is None:
+        base = TransformedNormal(*loc, link)
+    if DEVIATIONS[kind] is Gaussian:
+        hyper = dict(zip(("loc", "scale"), _pair(param, "scale", given.pop("scale", population.scale)), strict=True))
+        known = ["scale"]
+    else:
+        known = [f.name for f in fields(DEVIATIONS[kind])]  # type: ignore[arg-type]  # every deviation is a dataclass
+        flat = {name: options[keyword] for keyword, (family, name) in HYPERPARAMETERS.items() if family == kind}
+        hyper = {name: float(given.pop(name, flat[name])) for name in known}
+    if given:
+        hint = nearest(next(iter(given)), known)
+        msg = (
+            f"The {kind} prior of {param.name!r} has no hyperparameter {next(iter(given))!r}.{hint} It has: "
+            f"{', '.join(map(repr, [*known, 'loc']))}."
+        )
+        raise ValueError(msg)
+    return over(axis, base, DEVIATIONS[kind](**hyper))
+
+
+def _pair(param: Param, name: str, value: Any) -> tuple[float, float]:
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        msg = f"{name!r} in the prior of {param.name!r} must be a pair (mean, standard deviation), got {value!r}."
+        raise ValueError(msg)
+    return float(value[0]), float(value[1])

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from scribe.priors._base import LATENT_SUFFIX, CellContext, Draw, Latent, Law, Prior, latent_name
+from scribe.priors._base import LATENT_SUFFIX, Base, CellContext, Draw, Latent, Law, Prior, latent_name
 from scribe.priors.capture import CaptureAnchor, organism
 from scribe.priors.dirichlet import Dirichlet
 from scribe.priors.simple import Beta, BetaPrime, LogNormal, TransformedNormal
@@ -27,6 +27,7 @@ def from_json(record: Mapping[str, Any]) -> Prior:
 __all__ = [
     "ALL",
     "LATENT_SUFFIX",
+    "Base",
     "Beta",
     "BetaPrime",
     "CaptureAnchor",

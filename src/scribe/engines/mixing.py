@@ -70,11 +70,12 @@ def diagnostics(draws: AnyArray) -> Diagnostics:
 
     axes = {"chain_axis": 0, "draw_axis": 1}
     values = np.asarray(draws, np.float64)
-    return Diagnostics(
-        np.asarray(array_stats.rhat(values, method="rank", **axes)),
-        np.asarray(array_stats.ess(values, method="bulk", **axes)),
-        np.asarray(array_stats.ess(values, method="tail", prob=(0.05, 0.95), **axes)),
-    )
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return Diagnostics(
+            np.asarray(array_stats.rhat(values, method="rank", **axes)),
+            np.asarray(array_stats.ess(values, method="bulk", **axes)),
+            np.asarray(array_stats.ess(values, method="tail", prob=(0.05, 0.95), **axes)),
+        )
 
 
 def _worst(found: Mapping[str, Diagnostics], which: int) -> _Worst:

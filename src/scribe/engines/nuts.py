@@ -111,11 +111,16 @@ class NUTS:
                 near = [start(spec, counts, design, seed=seed).values] * _NEAR
             points = _points(spec, counts, near, seed=seed)
             data = data_for(spec, counts, design, totals_suffice=spec.totals_suffice)
-            together = setting.device.platform != "cpu"
+            together = _together(setting)
             settings = (self.n_warmup, self.target_accept, self.max_tree_depth)
             shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves((points, data)))
             compiled = _compile(_Kind(spec, counts.n_genes, *settings, together, shapes))
             return _Run(self, compiled, data, setting, together=together).run(points, seed=seed)
+
+
+def _together(setting: _Setting) -> bool:
+    """Whether all chains are one computation: where more numbers at a time cost nothing. They wait for the longest."""
+    return setting.device.platform != "cpu"
 
 
 def _points(spec: ModelSpec, counts: Counts, near: _Values, *, seed: int) -> Params:

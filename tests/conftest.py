@@ -126,8 +126,8 @@ def made_fit() -> Callable[..., AnnData]:
             arrays[latent + "_log_scale"] = rng.uniform(-3, -1.5, start.shape).astype(np.float32)
         results = scribe.ScribeSVIResults(
             Posterior(spec, MeanField(), arrays, n_genes=shape[1], n_cells=shape[0]),
-            np.linspace(100.0, 90.0, 20),
             Verdict(converged=True, reason="made up", steps=20, loss=90.0, slope=0.0),
+            loss_history=np.linspace(100.0, 90.0, 20),
             seed=7,
         )
         write_fit(adata, results, counts, key=key, layer=None, options=options)

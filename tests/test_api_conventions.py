@@ -11,7 +11,7 @@ import pytest
 from scribe import engines, guides
 
 NAMESPACES = ("scribe", "scribe.tl", "scribe.pl", "scribe.get", "scribe.datasets")
-OPTIONS = (engines.SVI, engines.EarlyStopping, engines.Optimizer, *guides.ALL.values())
+OPTIONS = (engines.SVI, engines.NUTS, engines.EarlyStopping, engines.Optimizer, *guides.ALL.values())
 """Objects that users pass as options."""
 MAX_POSITIONAL = 3
 POSITIONAL = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}

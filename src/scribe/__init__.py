@@ -2,13 +2,14 @@
 
 from scribe import coordinates, datasets, engines, families, get, guides, pl, priors, tl
 from scribe._fit import ConvergenceWarning, fit
-from scribe._posterior.results import ScribeSVIResults
+from scribe._posterior.by_engine import ScribeMCMCResults, ScribeSVIResults
 from scribe._settings import settings
 
 __version__ = "0.1.0"
 
 __all__ = [
     "ConvergenceWarning",
+    "ScribeMCMCResults",
     "ScribeSVIResults",
     "coordinates",
     "datasets",

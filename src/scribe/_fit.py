@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import warnings
 from collections.abc import Callable, Mapping
@@ -19,12 +20,14 @@ from scribe._model.names import nearest
 from scribe._model.options import FitOptions, ModelOptions, complete, options_table
 from scribe._model.resolve import resolve_spec
 from scribe._model.spec import ModelSpec
+from scribe._model.transfer import transfer
+from scribe._posterior.by_engine import ScribeMCMCResults, ScribeSVIResults
 from scribe._posterior.posterior import Posterior
-from scribe._posterior.results import ScribeSVIResults
+from scribe._posterior.results import Results
 from scribe._rng import as_seed
 from scribe._settings import settings
-from scribe._types import Rng
-from scribe.engines import SVI, EarlyStopping, Fit, Optimizer
+from scribe._types import AnyArray, Rng
+from scribe.engines import NUTS, SVI, EarlyStopping, Fit, Optimizer, Outcome
 from scribe.families import Family
 from scribe.guides import Guide
 
@@ -36,14 +39,18 @@ _MODEL_OPTIONS = tuple(options_table(ModelOptions))
 
 _LEVEL_KEYS = ("n_components", "annotation_key", "dataset_key")
 
-_NOT_OF_THE_ENGINE = ("inference_method", "enable_x64")
+_OF_SVI = {"guide": "svi"}
+"""Groups of keywords that belong to an engine without being named after it."""
+
+_START_DRAWS = 20
+"""Draws of an earlier fit from which chains take where to start, and how far to go."""
 
 
 class ConvergenceWarning(UserWarning):
-    """A fit used all its steps without converging."""
+    """A fit used all its steps without converging, or its chains do not agree."""
 
 
-def seed_of(rng: Rng, options: Mapping[str, Any], *, earlier: ScribeSVIResults | None = None) -> int:
+def seed_of(rng: Rng, options: Mapping[str, Any], *, earlier: Results | None = None) -> int:
     """Seed from ``rng`` or its other name ``seed``; both is an error. A fit that is continued keeps its own."""
     if rng is not None and options["seed"] is not None:
         msg = f"rng={rng!r} and seed={options['seed']!r} are two names for one thing: keep one."
@@ -58,38 +65,47 @@ def _spec(model: str | Family | None, options: Mapping[str, Any], known: Covaria
     return resolve_spec(model, **chosen, components=known.components, datasets=known.datasets)
 
 
-def _guide(value: str | Guide, earlier: ScribeSVIResults | None) -> Guide:
+def _guide(value: str | Guide, earlier: Results | None) -> Guide:
     """Guide by name or as an object; a fit that is continued keeps its own."""
     if not isinstance(value, Guide) and value not in guides.ALL:
         allowed = list(guides.ALL)
         msg = f"Unknown guide {value!r}.{nearest(str(value), allowed)} Choose one of: {', '.join(map(repr, allowed))}."
         raise ValueError(msg)
     guide = value if isinstance(value, Guide) else guides.ALL[value]()
-    if earlier is None:
-        return guide
-    if value != options_table()["guide"].default and guide != earlier.posterior.guide:
-        msg = f"resume= continues a fit with {earlier.posterior.guide}, not {guide}. Leave guide out, or fit anew."
+    kept = guide if earlier is None else earlier.posterior.guide
+    if value != options_table()["guide"].default and guide != kept:
+        msg = f"resume= continues a fit with {kept}, not {guide}. Leave guide out, or fit anew."
         raise ValueError(msg)
-    return earlier.posterior.guide
+    return kept if isinstance(kept, Guide) else guide
 
 
-def _engine(options: Mapping[str, Any]) -> SVI:
+def _engine(options: Mapping[str, Any]) -> SVI | NUTS:
     value = options["inference_method"]
-    if isinstance(value, SVI):
-        table = options_table()
-        others = [n for n, o in table.items() if o.group == "inference" and n not in _NOT_OF_THE_ENGINE]
-        given = [n for n in others if options[n] != table[n].default]
-        if given:
-            msg = f"{', '.join(given)} and an engine object were given: set them on the object, SVI(...)."
-            raise ValueError(msg)
-        return value
-    if value not in engines.ALL:
+    is_object = isinstance(value, (SVI, NUTS))
+    if not is_object and value not in engines.ALL:
         allowed = list(engines.ALL)
         hint = nearest(str(value), allowed)
         msg = f"Unknown inference_method {value!r}.{hint} Choose one of: {', '.join(map(repr, allowed))}."
         raise ValueError(msg)
+    name = next(name for name, kind in engines.ALL.items() if value == name or isinstance(value, kind))
+    given = {n: o.group for n, o in options_table().items() if options[n] != o.default}
+    foreign = {n: _OF_SVI.get(group, group) for n, group in given.items() if _OF_SVI.get(group, group) in engines.ALL}
+    for keyword, other in foreign.items():
+        if other != name:
+            msg = f"{keyword} belongs to inference_method={other!r}, not {name!r}: leave it out, or change the method."
+            raise ValueError(msg)
+    on_it = [n for n, group in given.items() if group == name and n != "svi_init"]
+    if is_object and on_it:
+        msg = (
+            f"{', '.join(on_it)} and an engine object were given: set them on the object, {type(value).__name__}(...)."
+        )
+        raise ValueError(msg)
+    return value if is_object else _BUILD[name](options)
+
+
+def _svi(options: Mapping[str, Any]) -> SVI:
     batch_size = options["batch_size"] if options["batch_size"] is not None else settings.batch_size
-    return engines.ALL[value](
+    return SVI(
         n_steps=options["n_steps"],
         batch_size=batch_size,
         optimizer=Optimizer.from_config(options["optimizer_config"]),
@@ -100,8 +116,17 @@ def _engine(options: Mapping[str, Any]) -> SVI:
     )
 
 
-def _precision(*, enable_x64: bool | None) -> contextlib.AbstractContextManager[Any]:
-    return contextlib.nullcontext() if enable_x64 is None else jax.enable_x64(enable_x64)
+def _nuts(options: Mapping[str, Any]) -> NUTS:
+    return NUTS(options["n_samples"], n_warmup=options["n_warmup"], n_chains=options["n_chains"])
+
+
+_BUILD: dict[str, Callable[[Mapping[str, Any]], SVI | NUTS]] = {"svi": _svi, "mcmc": _nuts}
+"""How every engine comes from the keywords of its group."""
+
+
+def _precision(engine: SVI | NUTS, *, enable_x64: bool | None) -> contextlib.AbstractContextManager[Any]:
+    wanted = True if enable_x64 is None and isinstance(engine, NUTS) else enable_x64
+    return contextlib.nullcontext() if wanted is None else jax.enable_x64(wanted)
 
 
 def _check_size(counts: Counts) -> None:
@@ -112,25 +137,38 @@ def _check_size(counts: Counts) -> None:
         raise ValueError(msg)
 
 
-def _same_spec(
-    earlier: ScribeSVIResults,
-    counts: Counts,
-    model: str | Family | None,
-    *,
-    options: Mapping[str, Any],
-    known: Covariates,
-) -> ModelSpec:
-    """Specification of a fit to be continued, after checking that it is one of this model and these data."""
+def _same_data(earlier: Results, counts: Counts, *, verb: str) -> None:
+    """Raise unless an earlier fit is one of the same cells and genes."""
     if (earlier.n_cells, earlier.n_genes) != (counts.n_cells, counts.n_genes):
         msg = (
-            f"resume= continues a fit of {earlier.n_cells:,} cells x {earlier.n_genes:,} genes, but the counts are "
+            f"{verb} a fit of {earlier.n_cells:,} cells x {earlier.n_genes:,} genes, but the counts are "
             f"{counts.n_cells:,} x {counts.n_genes:,}. Subset one to match the other, or fit anew."
         )
         raise ValueError(msg)
     named = earlier.gene_names is not None and counts.gene_names is not None
     if named and not np.array_equal(np.asarray(earlier.gene_names, str), np.asarray(counts.gene_names, str)):
-        msg = "resume= continues a fit of the same genes in the same order, but the names of genes differ."
+        msg = f"{verb} a fit of the same genes in the same order, but the names of genes differ."
         raise ValueError(msg)
+
+
+def _near(earlier: Any, spec: ModelSpec, counts: Counts, *, seed: int) -> list[dict[str, AnyArray]] | None:
+    """Draws of all parameters of a model from an earlier fit of it, in whatever coordinates that was."""
+    if earlier is None:
+        return None
+    if not isinstance(earlier, Results):
+        msg = f"svi_init= takes results of a fit by SVI, as scribe.fit and scribe.get.results give; got {earlier!r}."
+        raise TypeError(msg)
+    _same_data(earlier, counts, verb="svi_init= starts from")
+    draws = earlier.posterior.draw_one_by_one(jax.random.fold_in(jax.random.key(seed), 1), _START_DRAWS)
+    move = functools.partial(transfer, earlier.spec, spec, n_genes=counts.n_genes, n_cells=counts.n_cells)
+    return [jax.device_get(move(values)) for values in draws]
+
+
+def _same_spec(
+    earlier: Results, counts: Counts, model: str | Family | None, *, options: Mapping[str, Any], known: Covariates
+) -> ModelSpec:
+    """Specification of a fit to be continued, after checking that it is one of this model and these data."""
+    _same_data(earlier, counts, verb="resume= continues")
     defaults = complete({})
     if model is None and all(options[name] == defaults[name] for name in (*_MODEL_OPTIONS, *_LEVEL_KEYS)):
         return earlier.spec
@@ -146,43 +184,54 @@ def fit_counts(
     options: Mapping[str, Any],
     *,
     seed: int,
-    earlier: ScribeSVIResults | None = None,
+    earlier: Results | None = None,
     covariates: Covariates | None = None,
     counts_source: Callable[[], Counts] | None = None,
-) -> ScribeSVIResults:
+) -> Results:
     """Fit checked counts; ``options`` are complete, ``earlier`` is a fit to continue."""
     _check_size(counts)
     known = Covariates() if covariates is None else covariates
-    engine, guide = _engine(options), _guide(options["guide"], earlier)
+    engine = _engine(options)
+    if earlier is not None and (isinstance(engine, NUTS) or not isinstance(earlier, ScribeSVIResults)):
+        msg = (
+            "resume= continues a fit by SVI with SVI. To go on with MCMC from where a fit ended, pass its results as "
+            'svi_init=results with inference_method="mcmc".'
+        )
+        raise ValueError(msg)
     if earlier is None:
         spec, design = _spec(model, options, known), known.design
     else:
         spec = _same_spec(earlier, counts, model, options=options, known=known)
         design = earlier.posterior.design
-    with _precision(enable_x64=options["enable_x64"]), jax.default_device(settings.jax_device()):
+    posterior = functools.partial(Posterior, spec, n_genes=counts.n_genes, n_cells=counts.n_cells, design=design)
+    about: dict[str, Any] = {
+        "seed": seed,
+        "gene_names": counts.gene_names,
+        "cell_names": counts.cell_names,
+        "counts_source": (lambda: counts) if counts_source is None else counts_source,
+    }
+    with _precision(engine, enable_x64=options["enable_x64"]), jax.default_device(settings.jax_device()):
+        if isinstance(engine, NUTS):
+            near = _near(options["svi_init"], spec, counts, seed=seed)
+            sampled = engine.fit(spec, counts, seed=seed, near=near, design=design)
+            _report(spec, sampled.verdict)
+            draws = posterior(sampled.draws, sampled.params)
+            return ScribeMCMCResults(draws, sampled.verdict, statistics=sampled.statistics, **about)
+        guide = _guide(options["guide"], earlier)
         start = None
         if earlier is not None:
             start = Fit(earlier.posterior.device_params(), earlier.loss_history, earlier.verdict, earlier.seed)
         fitted = engine.fit(spec, counts, guide, seed=seed, start=start, design=design)
         params = {name: np.asarray(value) for name, value in fitted.params.items()}
-    posterior = Posterior(spec, guide, params, n_genes=counts.n_genes, n_cells=counts.n_cells, design=design)
-    _report(spec, fitted)
-    return ScribeSVIResults(
-        posterior,
-        fitted.losses,
-        fitted.verdict,
-        seed=seed,
-        gene_names=counts.gene_names,
-        cell_names=counts.cell_names,
-        counts_source=(lambda: counts) if counts_source is None else counts_source,
-    )
+    _report(spec, fitted.verdict)
+    return ScribeSVIResults(posterior(guide, params), fitted.verdict, loss_history=fitted.losses, **about)
 
 
-def _report(spec: ModelSpec, fitted: Fit) -> None:
+def _report(spec: ModelSpec, verdict: Outcome) -> None:
     """Say how the fit ended."""
-    _log.info("%s (%s): %s", spec.family.name, spec.coordinates.name, fitted.verdict)
-    if not fitted.verdict.converged:
-        warnings.warn(str(fitted.verdict), ConvergenceWarning, stacklevel=4)
+    _log.info("%s (%s): %s", spec.family.name, spec.coordinates.name, verdict)
+    if not verdict.converged:
+        warnings.warn(str(verdict), ConvergenceWarning, stacklevel=4)
 
 
 def fit(
@@ -191,9 +240,9 @@ def fit(
     *,
     layer: str | None = None,
     rng: Rng = None,
-    resume: ScribeSVIResults | None = None,
+    resume: Results | None = None,
     **options: Unpack[FitOptions],
-) -> ScribeSVIResults:
+) -> Results:
     """Fit a Bayesian model of counts and return the results, writing nothing.
 
     The same computation as `scribe.tl.fit`, for arrays as well as AnnData.
@@ -224,7 +273,7 @@ def fit(
     ValueError
         If the values are not counts, or options contradict each other; the message names the fix.
     """
-    if resume is not None and not isinstance(resume, ScribeSVIResults):
+    if resume is not None and not isinstance(resume, Results):
         msg = (
             f"scribe.fit(counts, resume=results) takes the results of an earlier fit, got {resume!r}. "
             "To continue a fit stored in an AnnData use scribe.tl.fit(adata, resume=True)."

@@ -32,6 +32,10 @@ SEEDS = {
     "log_progress_lines": False,
     "early_stopping": None,
     "restore_best": False,
+    "n_samples": 2_000,
+    "n_warmup": 1_000,
+    "n_chains": 1,
+    "svi_init": None,
     "enable_x64": None,
     "cells_axis": 0,
     "n_components": None,
@@ -54,7 +58,7 @@ TABLE = options_table()
 @pytest.mark.parametrize("name", TABLE)
 def test_every_keyword_is_documented(name: str) -> None:
     option = TABLE[name]
-    assert option.group in {"model", "mixture", "dataset", "guide", "inference", "data"}
+    assert option.group in {"model", "mixture", "dataset", "guide", "inference", "svi", "mcmc", "data"}
     assert option.doc[0].isupper()
     assert option.doc.endswith(".")
     assert len(option.doc) > 10

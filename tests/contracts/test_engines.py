@@ -9,9 +9,10 @@ import pytest
 from scribe import engines
 from scribe._counts.container import Counts
 from scribe._model.resolve import resolve_spec
-from scribe.engines import SVI, EarlyStopping, Verdict
+from scribe.engines import NUTS, SVI, EarlyStopping, Verdict
 from scribe.engines.problem import make_problem
 from scribe.guides import MeanField
+from scribe.guides.draws import DRAWS
 from scribe.guides.mean_field import LOC, LOG_SCALE
 from scribe.priors import latent_name
 
@@ -23,6 +24,7 @@ ENGINES = {
     "svi": SVI(n_steps=150, early_stopping=QUIET),
     "svi-minibatch": SVI(n_steps=150, batch_size=10, early_stopping=QUIET),
 }
+SAMPLER = NUTS(60, n_warmup=120, n_chains=2)
 MODELS = {
     "nbdm": {"model": "nbdm"},
     "nbvcp": {},
@@ -39,7 +41,7 @@ def counts() -> Counts:
 
 
 def test_every_engine_is_tested():
-    assert {type(engine) for engine in ENGINES.values()} == set(engines.ALL.values())
+    assert {type(engine) for engine in (*ENGINES.values(), SAMPLER)} == set(engines.ALL.values())
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -59,6 +61,23 @@ def test_contract(engine, model, counts):
     assert fit.losses[-30:].mean() < fit.losses[:5].mean()
     assert isinstance(fit.verdict, Verdict)
     assert (fit.seed, fit.verdict.steps) == (3, 150)
+
+
+@pytest.mark.parametrize("model", ["anchored", "zinbvcp-disp", "zip"])
+def test_contract_of_samplers(model, counts):
+    """Short runs: draws of every latent, last axis; the log-density is where it stays, and nothing is stuck."""
+    spec = resolve_spec(**MODELS[model])
+    with jax.enable_x64(True):
+        fit = SAMPLER.fit(spec, counts, seed=3)
+    lengths = {"gene": N_GENES, "cell": N_CELLS}
+    expected = {x.name + DRAWS: (*(lengths[axis] for axis in x.axes), 120) for x in spec.latents}
+    assert {name: value.shape for name, value in fit.params.items()} == expected
+    assert all(np.isfinite(value).all() and np.ptp(value, axis=-1).min() > 0 for value in fit.params.values())
+    assert {value.shape for value in fit.statistics.values()} == {(2, 60)}
+    assert fit.statistics["diverging"].mean() < 0.1
+    energy = fit.statistics["potential_energy"]
+    assert abs(energy[:, :30].mean() - energy[:, 30:].mean()) < 2 * energy.std()
+    assert fit.seed == 3
 
 
 @pytest.mark.parametrize(("model", "batch_size"), [("nbvcp", 20)])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -20,10 +19,10 @@ from scribe._counts.container import Counts
 from scribe._counts.design import Design
 from scribe._model.spec import ModelSpec
 from scribe._posterior.assign import assign
+from scribe._posterior.by_engine import BY_ENGINE, thin_enough
 from scribe._posterior.posterior import Posterior, Summary
-from scribe._posterior.results import ScribeSVIResults
+from scribe._posterior.results import Results
 from scribe._types import AnyArray
-from scribe.engines import Verdict
 from scribe.guides import from_json as guide_from_json
 from scribe.priors import LATENT_SUFFIX, latent_name
 
@@ -83,7 +82,7 @@ def _labels(spec: ModelSpec, axes: tuple[str, ...]) -> Iterator[tuple[tuple[int,
         yield level, f"[{', '.join(names)}]".replace("/", "|") if names else ""
 
 
-def _level_slots(results: ScribeSVIResults, counts: Counts, slots: Slots) -> dict[str, dict[str, Any]]:
+def _level_slots(results: Results, counts: Counts, slots: Slots) -> dict[str, dict[str, Any]]:
     """Dataset and component of every cell, with the probabilities of all components."""
     spec, design = results.spec, results.posterior.design
     obs: dict[str, Any] = {}
@@ -113,7 +112,7 @@ def _read_design(adata: AnnData, slots: Slots, spec: ModelSpec) -> Design:
 
 def write_fit(
     adata: AnnData,
-    results: ScribeSVIResults,
+    results: Results,
     counts: Counts,
     *,
     key: str,
@@ -124,6 +123,7 @@ def write_fit(
     check_target(adata, copy=False, key_added=key)
     slots = Slots(key)
     summaries = results.get_summaries()
+    results = thin_enough(results)
     placed, layout = _site_arrays(results.posterior)
     new: dict[str, dict[str, Any]] = {
         "varm": {slots.params: _gene_table(counts, summaries, results.spec, index=adata.var_names)},
@@ -143,6 +143,7 @@ def write_fit(
             scalars[f"{name}_mean"], scalars[f"{name}_sd"] = summary.mean, summary.sd
     config = {
         "spec": json.loads(results.spec.to_json()),
+        "engine": results.engine,
         "guide": results.posterior.guide.to_json(),
         "layout": layout,
         "layer": layer,
@@ -155,8 +156,7 @@ def write_fit(
         "config": json.dumps(config),
         "sites": placed["uns"],
         "scalars": scalars,
-        "loss": np.asarray(results.loss_history),
-        "convergence": asdict(results.verdict),
+        **results.record(),
         "seed": results.seed,
         "versions": _versions(),
         "data": {
@@ -174,7 +174,7 @@ def write_fit(
     write_slots(adata, {**new, "uns": {key: clean}})
 
 
-def read_fit(adata: AnnData, *, key: str = "scribe") -> ScribeSVIResults:
+def read_fit(adata: AnnData, *, key: str = "scribe") -> Results:
     """Rebuild the results of a fit from its slots; genes and cells are those ``adata`` has now."""
     record = require(adata, key)
     config = json.loads(record["config"])
@@ -187,11 +187,10 @@ def read_fit(adata: AnnData, *, key: str = "scribe") -> ScribeSVIResults:
         n_cells=adata.n_obs,
         design=_read_design(adata, Slots(key), spec),
     )
-    convergence = {name: _scalar(value) for name, value in record["convergence"].items()}
-    return ScribeSVIResults(
+    kind = BY_ENGINE[config["engine"]]
+    return kind(
         posterior,
-        np.asarray(record["loss"]),
-        Verdict(**convergence),
+        **kind.from_record(record),
         seed=int(record["seed"]),
         gene_names=np.asarray(adata.var_names, object),
         cell_names=np.asarray(adata.obs_names, object),
@@ -203,11 +202,6 @@ def read_fit(adata: AnnData, *, key: str = "scribe") -> ScribeSVIResults:
             all_genes=adata.n_vars == int(record["data"]["n_genes"]),
         ),
     )
-
-
-def _scalar(value: Any) -> Any:
-    """Python scalar of what a file format may give back as a NumPy one."""
-    return value.item() if isinstance(value, (np.generic, np.ndarray)) else value
 
 
 def _read_params(adata: AnnData, key: str, layout: Mapping[str, Any], spec: ModelSpec) -> dict[str, AnyArray]:

@@ -28,7 +28,7 @@ from scribe._model.spec import LEVELS_AND_GENES, MIXING, ModelSpec, Site
 from scribe._types import AnyArray, Array, FloatArray, IntArray
 from scribe.priors import CaptureAnchor, latent_name
 
-__all__ = ["Start", "start", "start_values"]
+__all__ = ["Start", "capture_start", "start", "start_values"]
 
 _SIZE_RANGE = (1e-2, 1e3)
 _LOG_ODDS_RANGE = (-9.0, 9.0)
@@ -108,7 +108,7 @@ def _values_and_moves(
             own = "dataset" in spec.site(MIXING.name).axes
             values[MIXING.name] = per_dataset if own else jnp.mean(per_dataset, axis=0)
         if spec.capture_site is not None:
-            values[spec.capture_site] = _capture_start(spec, log_capture - scale)
+            values[spec.capture_site] = capture_start(spec, log_capture - scale)
         return values
 
     none = jnp.zeros(2 if spec.family.captured else 1)
@@ -193,7 +193,8 @@ def _shared_log_odds(counts: Counts, mean: FloatArray, capture: FloatArray) -> F
     return np.asarray(found.x)
 
 
-def _capture_start(spec: ModelSpec, log_capture: Array) -> Array:
+def capture_start(spec: ModelSpec, log_capture: Array) -> Array:
+    """Value of the capture site on the real line at which every cell has the given log capture."""
     site = spec.site(str(spec.capture_site))
     if site.name == "eta_capture":
         return site.link.inverse(-log_capture)

@@ -128,21 +128,29 @@ class FitOptions(ModelOptions, CellOptions, total=False):
 
     guide: Annotated[Any, Option("mean_field", "guide", "Variational family, by name or as an object.")]
     inference_method: Annotated[Any, Option("svi", "inference", "Engine, by name or as an object.", "engine")]
-    n_steps: Annotated[int, Option(50_000, "inference", "Largest number of optimisation steps.")]
-    batch_size: Annotated[int | None, Option(None, "inference", "Cells per step; None is all of them.")]
+    n_steps: Annotated[int, Option(50_000, "svi", "Largest number of optimisation steps.")]
+    batch_size: Annotated[int | None, Option(None, "svi", "Cells per step; None is all of them.")]
     optimizer_config: Annotated[
-        Mapping[str, Any] | None, Option(None, "inference", "Optimiser 'name', 'step_size' and settings.")
+        Mapping[str, Any] | None, Option(None, "svi", "Optimiser 'name', 'step_size' and settings.")
     ]
-    stable_update: Annotated[bool, Option(True, "inference", "Skip steps whose loss or gradient is not finite.")]
+    stable_update: Annotated[bool, Option(True, "svi", "Skip steps whose loss or gradient is not finite.")]
     restore_best: Annotated[
-        bool, Option(False, "inference", "Return the best parameters even where early stopping is disabled.")
+        bool, Option(False, "svi", "Return the best parameters even where early stopping is disabled.")
     ]
-    early_stopping: Annotated[Any, Option(None, "inference", "Convergence rule: a dict, an EarlyStopping or False.")]
-    log_progress_lines: Annotated[bool, Option(False, "inference", "Log lines of plain text, for log files.")]
+    early_stopping: Annotated[Any, Option(None, "svi", "Convergence rule: a dict, an EarlyStopping or False.")]
+    log_progress_lines: Annotated[bool, Option(False, "svi", "Log lines of plain text, for log files.")]
     checkpoint_dir: Annotated[
-        Any, Option(None, "inference", "Directory in which to save the state of the fit, and to continue from.")
+        Any, Option(None, "svi", "Directory in which to save the state of the fit, and to continue from.")
     ]
-    enable_x64: Annotated[bool | None, Option(None, "inference", "Use 64-bit floats; None is 32-bit for SVI.")]
+    n_samples: Annotated[int, Option(2_000, "mcmc", "Draws per chain.")]
+    n_warmup: Annotated[int, Option(1_000, "mcmc", "Iterations per chain in which the sampler is adapted.")]
+    n_chains: Annotated[int, Option(1, "mcmc", "Number of chains; four tell best whether they agree.")]
+    svi_init: Annotated[
+        Any, Option(None, "mcmc", "Results of a fit of this model by SVI, in any parameterization, to start from.")
+    ]
+    enable_x64: Annotated[
+        bool | None, Option(None, "inference", "Use 64-bit floats; None is 64-bit for MCMC and 32-bit otherwise.")
+    ]
     seed: Annotated[Any, Option(None, "data", "Same as rng.")]
     cells_axis: Annotated[int, Option(0, "data", "Axis of an array that runs over cells.")]
     non_integer: Annotated[

@@ -15,18 +15,22 @@ import numpyro.distributions as dist
 from scribe._counts.container import Counts
 from scribe._counts.data import CountData
 from scribe._counts.design import Design
+from scribe._dist.kernels import PushedKernels, kernel_density
 from scribe._dist.pushed import PushedNormal
 from scribe._model.build import data_for
 from scribe._model.spec import ModelSpec, Site
 from scribe._posterior.parameters import Parameters, responsibilities
 from scribe._types import AnyArray, Array, FloatArray, IntArray, Key
-from scribe.guides import Guide
+from scribe.guides import Approximation
 from scribe.priors import latent_name
 
 __all__ = ["Posterior", "Summary"]
 
-_DRAWS = 1000
-"""Draws behind the distribution of a parameter that is no latent."""
+_KERNELS = 512
+"""Draws behind a kernel density."""
+
+_ENOUGH = 1000
+"""Draws behind a summary, where any number can be made."""
 
 
 class Summary(NamedTuple):
@@ -38,14 +42,14 @@ class Summary(NamedTuple):
 
 @dataclass(frozen=True)
 class Posterior:
-    """Variational posterior over the parameters of a model.
+    """Posterior over the parameters of a model.
 
     Parameters
     ----------
     spec
         The model.
     guide
-        The variational family.
+        What stands for the posterior: a variational family, or draws.
     params
         Its arrays, on the host; those of a latent start with its axes.
     n_genes, n_cells
@@ -55,7 +59,7 @@ class Posterior:
     """
 
     spec: ModelSpec
-    guide: Guide
+    guide: Approximation
     params: Mapping[str, AnyArray]
     n_genes: int
     n_cells: int
@@ -95,11 +99,16 @@ class Posterior:
         """Draws of every site on the real line, (draws, ...) each."""
         return _draws(self.spec, self.guide, n_draws, self.device_params(), key)
 
+    @property
+    def n_draws(self) -> int | None:
+        """Number of draws it consists of; None where new ones can be made without end."""
+        return self.guide.n_draws(self.params)
+
     def draw_one_by_one(self, key: Key, n_draws: int) -> Iterator[dict[str, Array]]:
         """The draws of `draws` singly, so that no more than one is in memory; equal to none of its arrays."""
         params = self.device_params()
         for number in range(n_draws):
-            draws = _draws(self.spec, self.guide, 1, params, jax.random.fold_in(key, number))
+            draws = _part(self.spec, self.guide, 1, params, key, first=number, of=n_draws)
             yield {name: draw[0] for name, draw in draws.items()}
 
     def parameters(self, values: Mapping[str, Array]) -> Parameters:
@@ -127,27 +136,39 @@ class Posterior:
     def distributions(self) -> dict[str, dist.Distribution]:
         """Posterior distribution of every sampled parameter, on its own scale.
 
-        Where a parameter is made of several latents, by a horseshoe for example, it is the normal on the real line with
-        the mean and standard deviation of draws.
+        Normal on the real line where it is, else a kernel density of draws; of weights, the Dirichlet with their mean
+        and variance.
         """
-        params, names = self.device_params(), {latent.name for latent in self.spec.latents}
-        made = [site.name for site in self.spec.sites if latent_name(site.name) not in names]
-        draws = self.draws(jax.random.key(0), _DRAWS) if made else {}
-        normals = {name: dist.Normal(draws[name].mean(axis=0), draws[name].std(axis=0)) for name in made}
-        return {
-            site.name: _pushed(site, normals.get(site.name) or self.guide.marginal(latent_name(site.name), params))
+        params, latents = self.device_params(), {latent.name for latent in self.spec.latents}
+        # a parameter that is a function of several latents is known by its draws alone
+        laws = {
+            site.name: self.guide.marginal(name, params) if (name := latent_name(site.name)) in latents else None
             for site in self.spec.sites
+            if site.link.name != "softmax"
         }
+        by_draws = len(laws) < len(self.spec.sites) or None in laws.values()
+        draws = self.draws(jax.random.key(0), _KERNELS) if by_draws else {}
+        out: dict[str, dist.Distribution] = {}
+        for site in self.spec.sites:
+            if site.link.name == "softmax":
+                out[site.name] = _dirichlet(site.link.value(draws[site.name]))
+                continue
+            law = laws[site.name]
+            out[site.name] = _pushed(
+                site, kernel_density(jnp.moveaxis(draws[site.name], 0, -1)) if law is None else law
+            )
+        return out
 
-    def summaries(self, key: Key, *, n_draws: int = 1000, block: int = 50) -> dict[str, Summary]:
+    def summaries(self, key: Key, *, n_draws: int | None = None, block: int = 50) -> dict[str, Summary]:
         """Posterior mean and standard deviation of every named quantity, streamed over draws."""
+        n_draws = n_draws or self.n_draws or _ENOUGH
         params = self.device_params()
         centre = self.readable(self.centre())
         totals = {name: np.zeros(value.shape) for name, value in centre.items()}
         squares = {name: np.zeros(value.shape) for name, value in centre.items()}
         for first in range(0, n_draws, block):
             n_here = min(block, n_draws - first)
-            values = _draws(self.spec, self.guide, n_here, params, jax.random.fold_in(key, first))
+            values = _part(self.spec, self.guide, n_here, params, key, first=first, of=n_draws)
             for name, (total, square) in jax.device_get(_sums(self.spec, values, centre)).items():
                 totals[name] += total
                 squares[name] += square
@@ -159,8 +180,11 @@ class Posterior:
             out[name] = Summary((np.asarray(centre[name]) + shift).astype(dtype), np.sqrt(variance).astype(dtype))
         return out
 
-    def quantiles(self, key: Key, q: tuple[float, ...], *, n_draws: int, block: int = 2048) -> dict[str, FloatArray]:
+    def quantiles(
+        self, key: Key, q: tuple[float, ...], *, n_draws: int | None = None, block: int = 2048
+    ) -> dict[str, FloatArray]:
         """Posterior quantiles of every named quantity, (q, ...), block by block of genes and cells."""
+        n_draws = n_draws or self.n_draws or _ENOUGH
         parts: dict[str, list[FloatArray]] = {}
         for number, first in enumerate(range(0, max(self.n_genes, self.n_cells), block)):
             genes = np.arange(min(first, self.n_genes), min(first + block, self.n_genes))
@@ -173,16 +197,34 @@ class Posterior:
         return {name: np.concatenate(p, axis=-1) if len(p) > 1 else p[0] for name, p in parts.items()}
 
 
-def _pushed(site: Site, normal: dist.Normal) -> dist.Distribution:
-    """Distribution of a parameter from that of its latent."""
+def _dirichlet(weights: Array) -> dist.Dirichlet:
+    """Dirichlet with the mean and total variance of draws (draws, ..., components)."""
+    mean, variance = jnp.mean(weights, axis=0), jnp.var(weights, axis=0)
+    total = jnp.sum(mean * (1.0 - mean), axis=-1, keepdims=True) / jnp.sum(variance, axis=-1, keepdims=True) - 1.0
+    return dist.Dirichlet(mean * total)
+
+
+def _pushed(site: Site, law: dist.Distribution) -> dist.Distribution:
+    """Distribution of a parameter from that of its value on the real line."""
+    if isinstance(law, dist.MixtureSameFamily):
+        return PushedKernels(law, site.link)
+    if not isinstance(law, dist.Normal):
+        return dist.TransformedDistribution(law, site.link.transform)
     if site.link.name == "exp":
-        return dist.LogNormal(normal.loc, normal.scale)
-    return PushedNormal(normal.loc, normal.scale, site.link)
+        return dist.LogNormal(law.loc, law.scale)
+    return PushedNormal(law.loc, law.scale, site.link)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _draws(spec: ModelSpec, guide: Guide, n_draws: int, params: dict[str, Array], key: Key) -> dict[str, Array]:
+def _draws(spec: ModelSpec, guide: Approximation, n_draws: int, params: dict[str, Array], key: Key) -> dict[str, Array]:
     return jax.vmap(spec.values)(guide.draw(key, params, n_draws=n_draws))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _part(
+    spec: ModelSpec, guide: Approximation, n: int, params: dict[str, Array], key: Key, *, first: Array, of: Array
+) -> dict[str, Array]:
+    return jax.vmap(spec.values)(guide.draw_part(key, params, n_draws=n, first=first, of=of))
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import jax
 import jax.numpy as jnp
@@ -15,22 +16,21 @@ from scribe._counts.container import Counts
 from scribe._model.names import rename, site_among
 from scribe._model.spec import ModelSpec
 from scribe._posterior.denoise import DenoisedBlock, Method, denoise_blocks
-from scribe._posterior.indexing import Selector, index_of
+from scribe._posterior.indexing import Selector, check_dense, index_of
 from scribe._posterior.loglik import pointwise
 from scribe._posterior.parameters import Parameters
 from scribe._posterior.posterior import Posterior, Summary
 from scribe._posterior.simulate import Sparse, simulate_blocks
 from scribe._rng import as_key
-from scribe._settings import settings
 from scribe._types import AnyArray, Array, FloatArray, IntArray, Key, Rng
-from scribe.engines import Verdict
+from scribe.engines import Outcome
 
-__all__ = ["ScribeSVIResults"]
+__all__ = ["Results"]
 
 
 @dataclass(frozen=True)
-class ScribeSVIResults:
-    """Result of a fit by stochastic variational inference.
+class Results(ABC):
+    """Result of a fit, whatever the engine.
 
     Index it to keep some genes: ``results["CD3D"]``, ``results[["CD3D", "CD8A"]]``, ``results[:100]``,
     ``results[mask]``; `cells` does the same for cells. All arrays put draws first, then cells or genes.
@@ -39,8 +39,6 @@ class ScribeSVIResults:
     ----------
     posterior
         The posterior of the parameters.
-    loss_history
-        Negative evidence lower bound of every step, in nats.
     verdict
         Whether and why the fit converged.
     seed
@@ -51,14 +49,18 @@ class ScribeSVIResults:
         Returns the counts the fit was made on, or raises if they are not at hand.
     """
 
+    engine: ClassVar[str]
     posterior: Posterior
-    loss_history: FloatArray
-    verdict: Verdict
+    verdict: Outcome
     _: KW_ONLY
     seed: int
     gene_names: AnyArray | None = None
     cell_names: AnyArray | None = None
     counts_source: Callable[[], Counts] | None = field(default=None, repr=False)
+
+    @abstractmethod
+    def record(self) -> dict[str, Any]:
+        """What the engine has to say of the fit, in arrays and mappings."""
 
     @property
     def spec(self) -> ModelSpec:
@@ -67,7 +69,7 @@ class ScribeSVIResults:
 
     @property
     def params(self) -> Mapping[str, AnyArray]:
-        """Arrays of the variational family, on the real line."""
+        """Arrays of the variational family, or the draws, on the real line."""
         return self.posterior.params
 
     @property
@@ -92,17 +94,17 @@ class ScribeSVIResults:
             return "none"
         return "absolute" if self.spec.anchored else "relative"
 
-    def __getitem__(self, genes: Selector) -> ScribeSVIResults:
+    def __getitem__(self, genes: Selector) -> Self:
         """Keep some genes."""
         index = index_of(genes, self.n_genes, self.gene_names, what="gene")
         return self._subset(genes=index)
 
-    def cells(self, cells: Selector) -> ScribeSVIResults:
+    def cells(self, cells: Selector) -> Self:
         """Keep some cells."""
         index = index_of(cells, self.n_cells, self.cell_names, what="cell")
         return self._subset(cells=index)
 
-    def _subset(self, *, genes: IntArray | None = None, cells: IntArray | None = None) -> ScribeSVIResults:
+    def _subset(self, *, genes: IntArray | None = None, cells: IntArray | None = None) -> Self:
         source, gene_names, cell_names = self.counts_source, self.gene_names, self.cell_names
         return replace(
             self,
@@ -151,13 +153,13 @@ class ScribeSVIResults:
             values = self.posterior.readable(self.posterior.centre())
         return rename(values, descriptive_names=descriptive_names)
 
-    def get_summaries(self, *, n_samples: int = 1000, rng: Rng = None) -> dict[str, Summary]:
+    def get_summaries(self, *, n_samples: int | None = None, rng: Rng = None) -> dict[str, Summary]:
         """Posterior mean and standard deviation of all parameters, sampled and derived, by name.
 
         Parameters
         ----------
         n_samples
-            Draws behind each number; they are streamed.
+            Draws behind each number; they are streamed. None takes 1,000, or all draws of a fit by MCMC.
         rng
             Seed, key or generator.
 
@@ -215,7 +217,7 @@ class ScribeSVIResults:
         self,
         q: tuple[float, ...] = (0.05, 0.5, 0.95),
         *,
-        n_samples: int = 1000,
+        n_samples: int | None = None,
         rng: Rng = None,
         descriptive_names: bool = False,
     ) -> dict[str, FloatArray]:
@@ -226,7 +228,7 @@ class ScribeSVIResults:
         q
             Probabilities.
         n_samples
-            Draws behind each number.
+            Draws behind each number. None takes 1,000, or all draws of a fit by MCMC.
         rng
             Seed, key or generator.
         descriptive_names
@@ -280,18 +282,8 @@ class ScribeSVIResults:
                 parameters = parameters._replace(component=jax.random.categorical(key, parameters.log_weights))
             yield simulate_blocks(self.spec.family, parameters, key, n_genes=self.n_genes)
 
-    def _check_size(self, n_arrays: int, *, remedy: str) -> None:
-        size = n_arrays * self.n_cells * self.n_genes * 4
-        if size > settings.max_array_gb * 1e9:
-            shape = f"{n_arrays:,} x {self.n_cells:,} cells x {self.n_genes:,} genes"
-            msg = (
-                f"{shape} take {size / 1e9:.2g} GB, more than settings.max_array_gb={settings.max_array_gb:g}. "
-                f"Ask for some genes or cells, results[genes].cells(cells), or {remedy} block by block."
-            )
-            raise ValueError(msg)
-
     def _dense_samples(self, n_samples: int, **options: Any) -> FloatArray:
-        self._check_size(n_samples, remedy="read the stream results.simulate(...)")
+        check_dense((n_samples, self.n_cells, self.n_genes), remedy="read the stream results.simulate(...)")
         out = np.zeros((n_samples, self.n_cells, self.n_genes), np.float32)
         for data_set, blocks in zip(out, self.simulate(n_samples, **options), strict=True):
             for block in blocks:
@@ -394,7 +386,7 @@ class ScribeSVIResults:
         -------
         Molecules, (cells, genes). Larger than ``settings.max_array_gb`` raises; use `denoise_blocks`.
         """
-        self._check_size(1, remedy="read the stream results.denoise_blocks(...)")
+        check_dense((1, self.n_cells, self.n_genes), remedy="read the stream results.denoise_blocks(...)")
         out = np.empty((self.n_cells, self.n_genes), np.float32)
         for block in self.denoise_blocks(counts, method=method, n_samples=n_samples, rng=rng, with_sd=False):
             out[block.cells] = block.value

@@ -23,6 +23,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from scribe._types import FloatArray
+from scribe.engines.outcome import Outcome
 
 __all__ = ["RATES", "EarlyStopping", "Smoothed", "Tracker", "Verdict"]
 
@@ -134,25 +135,18 @@ def _whole(value: object) -> bool:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """How a fit ended.
+class Verdict(Outcome):
+    """How an optimisation ended.
 
-    ``reason`` says by which rule it converged, or what to do if it did not; ``steps`` is the number of steps so far,
-    ``loss`` the best average, ``slope`` the change of the loss per step at the end, ``retries`` how often a loss that
-    was not finite made the fit go back, ``rate`` the last learning rate.
+    ``steps`` is the number of steps so far, ``loss`` the best average, ``slope`` the change of the loss per step at the
+    end, ``retries`` how often a loss that was not finite made the fit go back, ``rate`` the last learning rate.
     """
 
-    converged: bool
-    reason: str
     steps: int
     loss: float
     slope: float
     retries: int = 0
     rate: float = 0.0
-
-    def __str__(self) -> str:
-        """One line for logs and plots."""
-        return ("converged: " if self.converged else "NOT converged: ") + self.reason
 
 
 class Smoothed(NamedTuple):

@@ -7,12 +7,12 @@ from anndata import AnnData
 
 from scribe._adata.fits import read_fit
 from scribe._adata.slots import Slots, require
-from scribe._posterior.results import ScribeSVIResults
+from scribe._posterior.results import Results
 
 __all__ = ["params", "results"]
 
 
-def results(adata: AnnData, *, key: str = "scribe") -> ScribeSVIResults:
+def results(adata: AnnData, *, key: str = "scribe") -> Results:
     """Rebuild the results object of a fit from its slots.
 
     Parameters

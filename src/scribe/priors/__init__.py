@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from scribe.priors._base import LATENT_SUFFIX, CellContext, Draw, Latent, Law, Prior, latent_name
+from scribe.priors._base import LATENT_SUFFIX, Base, CellContext, Draw, Latent, Law, Prior, latent_name
 from scribe.priors._deviation import Deviation
 from scribe.priors.capture import CaptureAnchor, organism
 from scribe.priors.dirichlet import Dirichlet
@@ -42,6 +42,7 @@ __all__ = [
     "ALL",
     "DEVIATIONS",
     "LATENT_SUFFIX",
+    "Base",
     "Beta",
     "BetaPrime",
     "CaptureAnchor",

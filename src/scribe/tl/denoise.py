@@ -14,7 +14,7 @@ from anndata import AnnData
 from scribe._adata.fits import read_fit
 from scribe._adata.slots import Slots, check_target, refuse_taken, write_derived
 from scribe._posterior.denoise import METHODS, Method
-from scribe._posterior.results import ScribeSVIResults
+from scribe._posterior.results import Results
 from scribe._progress import progress
 from scribe._rng import as_seed
 from scribe._settings import settings
@@ -162,7 +162,7 @@ def _check_place(adata: AnnData, attribute: str, place: str, *, key: str, defaul
             refuse_taken(adata, attribute, name, key=key, place=place)
 
 
-def _warn_of_identity(results: ScribeSVIResults) -> None:
+def _warn_of_identity(results: Results) -> None:
     family = results.spec.family
     if not family.captured and not family.params:
         msg = (
@@ -172,7 +172,7 @@ def _warn_of_identity(results: ScribeSVIResults) -> None:
         warnings.warn(msg, UserWarning, stacklevel=3)
 
 
-def _check_size(part: ScribeSVIResults, *, n_arrays: int) -> None:
+def _check_size(part: Results, *, n_arrays: int) -> None:
     gigabytes = n_arrays * part.n_cells * part.n_genes * 4 / 1e9
     if gigabytes > settings.max_array_gb:
         msg = (
@@ -183,9 +183,7 @@ def _check_size(part: ScribeSVIResults, *, n_arrays: int) -> None:
         raise ValueError(msg)
 
 
-def _compute(
-    results: ScribeSVIResults, *, method: Method, n_samples: int, sd: bool, seed: int
-) -> tuple[FloatArray, ...]:
+def _compute(results: Results, *, method: Method, n_samples: int, sd: bool, seed: int) -> tuple[FloatArray, ...]:
     """Values, and their standard deviations if asked for, (cells, genes) each."""
     out = tuple(np.empty((results.n_cells, results.n_genes), np.float32) for _ in range(1 + sd))
     with progress(results.n_cells, desc="denoise", unit="cell") as bar:
@@ -197,7 +195,7 @@ def _compute(
     return out
 
 
-def _record(results: ScribeSVIResults, *, method: str, n_samples: int, seed: int) -> dict[str, Any]:
+def _record(results: Results, *, method: str, n_samples: int, seed: int) -> dict[str, Any]:
     return {
         "quantity": f"{method} of the posterior of the count before capture, given the observed count",
         "unit": _UNITS[results.capture_identified],

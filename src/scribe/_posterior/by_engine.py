@@ -1,0 +1,249 @@
+"""Results by the engine that made them: what all fits share, and what only this engine knows."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, asdict, dataclass, replace
+from typing import Any, ClassVar, NamedTuple, Self
+
+import jax
+import numpy as np
+
+from scribe._model.names import rename
+from scribe._posterior.results import Results
+from scribe._settings import settings
+from scribe._types import AnyArray, FloatArray
+from scribe.engines import Mixing, Verdict, diagnostics
+
+__all__ = ["BY_ENGINE", "DrawSummary", "ScribeMCMCResults", "ScribeSVIResults", "thin_enough"]
+
+_log = logging.getLogger("scribe")
+
+
+def _scalars(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Python scalars of what a file format may give back as NumPy ones."""
+    return {name: x.item() if isinstance(x, (np.generic, np.ndarray)) else x for name, x in record.items()}
+
+
+@dataclass(frozen=True)
+class ScribeSVIResults(Results):
+    """Result of a fit by stochastic variational inference.
+
+    Index it to keep some genes: ``results["CD3D"]``, ``results[["CD3D", "CD8A"]]``, ``results[:100]``,
+    ``results[mask]``; `cells` does the same for cells. All arrays put draws first, then cells or genes.
+
+    Parameters
+    ----------
+    posterior
+        The posterior of the parameters.
+    verdict
+        Whether and why the fit converged.
+    loss_history
+        Negative evidence lower bound of every step, in nats.
+    seed
+        Seed the fit was made with; draws use it too unless ``rng`` is given.
+    gene_names, cell_names
+        Names of genes and cells, or None.
+    counts_source
+        Returns the counts the fit was made on, or raises if they are not at hand.
+    """
+
+    engine: ClassVar[str] = "svi"
+    verdict: Verdict
+    _: KW_ONLY
+    loss_history: FloatArray
+
+    def record(self) -> dict[str, Any]:
+        """The losses and the verdict."""
+        return {"loss": np.asarray(self.loss_history), "convergence": asdict(self.verdict)}
+
+    @staticmethod
+    def from_record(record: Mapping[str, Any]) -> dict[str, Any]:
+        """Arguments of the constructor from what `record` gave and a file kept."""
+        return {"loss_history": np.asarray(record["loss"]), "verdict": Verdict(**_scalars(record["convergence"]))}
+
+
+class DrawSummary(NamedTuple):
+    """Summary of the draws of one quantity: arrays of its shape; quantiles are those at 5, 50 and 95 %."""
+
+    mean: FloatArray
+    sd: FloatArray
+    q5: FloatArray
+    median: FloatArray
+    q95: FloatArray
+    ess_bulk: FloatArray
+    ess_tail: FloatArray
+    r_hat: FloatArray
+
+
+@dataclass(frozen=True)
+class ScribeMCMCResults(Results):
+    """Result of a fit by Markov chain Monte Carlo.
+
+    Index it to keep some genes: ``results["CD3D"]``, ``results[["CD3D", "CD8A"]]``, ``results[:100]``,
+    ``results[mask]``; `cells` does the same for cells. All arrays put draws first, then cells or genes.
+
+    Parameters
+    ----------
+    posterior
+        The posterior of the parameters: the draws.
+    verdict
+        Whether the chains mixed.
+    statistics
+        What the sampler says of every draw, (chains, draws) by name.
+    seed
+        Seed the fit was made with.
+    gene_names, cell_names
+        Names of genes and cells, or None.
+    counts_source
+        Returns the counts the fit was made on, or raises if they are not at hand.
+    """
+
+    engine: ClassVar[str] = "mcmc"
+    verdict: Mixing
+    _: KW_ONLY
+    statistics: Mapping[str, AnyArray]
+
+    def record(self) -> dict[str, Any]:
+        """What the sampler says of every draw, and the verdict."""
+        return {"mcmc": dict(self.statistics), "convergence": asdict(self.verdict)}
+
+    @staticmethod
+    def from_record(record: Mapping[str, Any]) -> dict[str, Any]:
+        """Arguments of the constructor from what `record` gave and a file kept."""
+        statistics = {name: np.asarray(value) for name, value in record["mcmc"].items()}
+        return {"statistics": statistics, "verdict": Mixing(**_scalars(record["convergence"]))}
+
+    @property
+    def n_chains(self) -> int:
+        """Number of chains."""
+        return int(self.statistics["diverging"].shape[0])
+
+    @property
+    def n_samples(self) -> int:
+        """Draws per chain."""
+        return int(self.statistics["diverging"].shape[1])
+
+    @property
+    def divergences(self) -> int:
+        """Number of draws whose trajectory diverged: regions that the sampler cannot enter."""
+        return self.verdict.divergences
+
+    def get_samples(self, *, group_by_chain: bool = False, descriptive_names: bool = False) -> dict[str, AnyArray]:
+        """All draws of all parameters, sampled and derived.
+
+        Parameters
+        ----------
+        group_by_chain
+            Keep the chains apart.
+        descriptive_names
+            Use names such as ``dispersion`` for ``r``.
+
+        Returns
+        -------
+        Arrays by parameter name, (draws, ...) chain after chain, or (chains, draws, ...).
+        """
+        total = self.n_chains * self.n_samples
+        values = jax.device_get(self.posterior.readable(self.posterior.draws(jax.random.key(0), total)))
+        shape = (self.n_chains, self.n_samples) if group_by_chain else (total,)
+        values = {name: np.asarray(value).reshape(*shape, *value.shape[1:]) for name, value in values.items()}
+        return rename(values, descriptive_names=descriptive_names)
+
+    def get_extra_fields(self, *, group_by_chain: bool = False) -> dict[str, AnyArray]:
+        """What the sampler says of every draw.
+
+        Parameters
+        ----------
+        group_by_chain
+            Keep the chains apart.
+
+        Returns
+        -------
+        ``diverging``, ``num_steps``, ``accept_prob``, ``energy`` and ``potential_energy``, (draws,) chain after chain,
+        or (chains, draws).
+        """
+        return {name: value if group_by_chain else value.ravel() for name, value in self.statistics.items()}
+
+    def summary(self, *, descriptive_names: bool = False) -> dict[str, DrawSummary]:
+        """Means, quantiles and diagnostics of all parameters, sampled and derived.
+
+        Parameters
+        ----------
+        descriptive_names
+            Use names such as ``dispersion`` for ``r``.
+
+        Returns
+        -------
+        By parameter name: mean, sd, quantiles, effective sample sizes of bulk and tails, and R-hat (rank-normalised
+        and split, Vehtari et al. 2021, doi:10.1214/20-BA1221).
+        """
+        out = {}
+        for name, draws in self.get_samples(group_by_chain=True, descriptive_names=descriptive_names).items():
+            found, flat = diagnostics(draws), np.asarray(draws, np.float64).reshape(-1, *draws.shape[2:])
+            q5, median, q95 = np.quantile(flat, (0.05, 0.5, 0.95), axis=0)
+            moments = flat.mean(axis=0), flat.std(axis=0, ddof=1)
+            out[name] = DrawSummary(*moments, q5, median, q95, found.ess_bulk, found.ess_tail, found.r_hat)
+        return out
+
+    def print_summary(self, *, n_rows: int = 10) -> None:
+        """Print the verdict, and of every parameter the elements that mixed worst.
+
+        Parameters
+        ----------
+        n_rows
+            Most rows per parameter.
+        """
+        names = {"gene": self.gene_names, "cell": self.cell_names}
+        print(self.verdict)
+        print(f"{'':24}" + "".join(f"{field:>10}" for field in DrawSummary._fields))
+        for name, summary in self.summary().items():
+            columns = np.stack([np.asarray(column).ravel() for column in summary])
+            order = np.argsort(-np.nan_to_num(columns[-1], nan=np.inf), kind="stable")[:n_rows]
+            axis = next(iter(self.spec.readable_axes[name][-1:]), None)
+            labels = None if axis is None else names.get(axis)
+            for i in order:
+                label = "" if columns.shape[1] == 1 else f"[{i if labels is None else labels[i % len(labels)]}]"
+                print(f"{name + label:24.24}" + "".join(f"{value:10.4g}" for value in columns[:, i]))
+
+    def thinned(self, n_samples: int) -> Self:
+        """Keep some draws of every chain, at equal distances.
+
+        Parameters
+        ----------
+        n_samples
+            Draws per chain to keep.
+
+        Returns
+        -------
+        Results with fewer draws; the verdict stays that of all.
+        """
+        kept = np.linspace(0, self.n_samples - 1, n_samples).round().astype(int)
+        params = {}
+        for name, value in self.params.items():
+            chains = value.reshape(*value.shape[:-1], self.n_chains, self.n_samples)
+            params[name] = chains[..., kept].reshape(*value.shape[:-1], -1)
+        statistics = {name: value[:, kept] for name, value in self.statistics.items()}
+        return replace(self, posterior=replace(self.posterior, params=params), statistics=statistics)
+
+
+BY_ENGINE: dict[str, type[ScribeSVIResults] | type[ScribeMCMCResults]] = {
+    kind.engine: kind for kind in (ScribeSVIResults, ScribeMCMCResults)
+}
+"""Every class of results by the engine that a stored fit names."""
+
+
+def thin_enough(results: Results) -> Results:
+    """Thin the draws of a fit by MCMC where they would take too much space."""
+    size, most = sum(x.nbytes for x in results.params.values()), settings.max_array_gb * 1e9
+    if not isinstance(results, ScribeMCMCResults) or size <= most:
+        return results
+    n_kept = max(int(results.n_samples * most / size), 1)
+    _log.warning(
+        "%s draws take %.2g GB, more than settings.max_array_gb=%g: %s of them are kept, summaries are those of all",
+        f"{results.n_chains * results.n_samples:,}",
+        size / 1e9,
+        settings.max_array_gb,
+        f"{results.n_chains * n_kept:,}",
+    )
+    return results.thinned(n_kept)

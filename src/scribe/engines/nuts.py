@@ -1,0 +1,341 @@
+"""Markov chain Monte Carlo: the No-U-Turn sampler on the same model and the same sparse likelihood as every engine."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import KW_ONLY, dataclass
+from numbers import Integral
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from numpyro.infer.hmc import HMCState, hmc
+from numpyro.infer.util import log_density
+
+from scribe._counts.container import Counts
+from scribe._counts.data import CountData
+from scribe._counts.design import Design
+from scribe._model.build import build, data_for
+from scribe._model.initial import start
+from scribe._model.spec import ModelSpec
+from scribe._progress import Progress, progress
+from scribe._types import AnyArray, Array, FloatArray, Key, Params
+from scribe.engines.fit import Sampled
+from scribe.engines.mixing import judge
+from scribe.engines.svi import NonFiniteError
+from scribe.guides.draws import DRAWS, Draws
+from scribe.priors import LATENT_SUFFIX
+
+__all__ = ["NUTS"]
+
+_CHUNK = 25
+"""Most iterations per call of the compiled loop, after which the progress bar moves."""
+
+_JITTER = 0.1
+"""Standard deviation of the noise that sets points apart where nothing is known of the posterior."""
+
+_NEAR = 20
+"""Points around the moments of the data that the first mass matrix is taken from."""
+
+_LARGEST_VARIANCE = 10.0
+"""Where the log-density is flat at the start, the prior still holds, which is hardly ever wider."""
+
+_Values = Sequence[Mapping[str, AnyArray]]
+"""Points by their parameters, on the real line."""
+
+_STATISTICS = ("diverging", "num_steps", "accept_prob", "energy", "potential_energy")
+"""What is kept of every iteration, by numpyro's names."""
+
+
+@dataclass(frozen=True)
+class NUTS:
+    """Draw from the posterior by the No-U-Turn sampler, with step size and diagonal mass matrix adapted.
+
+    All models are sampled on the real line, and every draw reads all counts, at the cost of their non-zeros.
+
+    Parameters
+    ----------
+    n_samples
+        Draws per chain that are kept.
+    n_warmup
+        Iterations per chain before them, in which the sampler is adapted.
+    n_chains
+        Number of chains; on a CPU they share the cores, on an accelerator they are one computation.
+    target_accept
+        Acceptance probability that the step size is adapted to. Closer to 1 makes steps shorter, and divergences rarer.
+    max_tree_depth
+        A trajectory has at most 2**max_tree_depth - 1 steps.
+    """
+
+    n_samples: int = 2_000
+    _: KW_ONLY
+    n_warmup: int = 1_000
+    n_chains: int = 1
+    target_accept: float = 0.8
+    max_tree_depth: int = 10
+
+    def __post_init__(self) -> None:
+        for name, least in (("n_samples", 1), ("n_warmup", 0), ("n_chains", 1), ("max_tree_depth", 1)):
+            value = vars(self)[name]
+            if not isinstance(value, Integral) or value < least:
+                msg = f"{name} must be a whole number of at least {least}, got {value!r}."
+                raise ValueError(msg)
+        if not 0 < self.target_accept < 1:
+            msg = f"target_accept must be between 0 and 1, got {self.target_accept!r}."
+            raise ValueError(msg)
+
+    def fit(
+        self,
+        spec: ModelSpec,
+        counts: Counts,
+        *,
+        seed: int,
+        near: _Values | None = None,
+        design: Design | None = None,
+    ) -> Sampled:
+        """Sample the posterior of ``spec`` given ``counts`` of cells with the covariates ``design``.
+
+        ``near`` are draws of the parameters, on the real line, from something like the posterior: chains start at the
+        first ones, and the sampler's sense of scale is theirs. Unless given, all is taken from moments of the data.
+        """
+        setting = _Setting.current()
+        with setting():
+            if near is None:
+                near = [start(spec, counts, design, seed=seed).values] * _NEAR
+            points = _points(spec, counts, near, seed=seed)
+            data = data_for(spec, counts, design, totals_suffice=spec.totals_suffice)
+            together = _together(setting)
+            settings = (self.n_warmup, self.target_accept, self.max_tree_depth)
+            shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves((points, data)))
+            compiled = _compile(_Kind(spec, counts.n_genes, *settings, together, shapes))
+            return _Run(self, compiled, data, setting, together=together).run(points, seed=seed)
+
+
+def _together(setting: _Setting) -> bool:
+    """Whether all chains are one computation: where more numbers at a time cost nothing. They wait for the longest."""
+    return setting.device.platform != "cpu"
+
+
+def _points(spec: ModelSpec, counts: Counts, near: _Values, *, seed: int) -> Params:
+    """All latents at every point, (points, ...). Those of which the points say nothing, all equal, are set apart."""
+    lengths = {**spec.lengths, "gene": counts.n_genes, "cell": counts.n_cells}
+    starts, rng = [spec.start(values) for values in near], np.random.default_rng(seed)
+    points = {}
+    for latent in spec.latents:
+        shape = tuple(lengths[axis] for axis in latent.axes)
+        value = np.stack([np.broadcast_to(one[latent.name], shape) for one in starts])
+        noise = _JITTER * rng.standard_normal(value.shape)
+        points[latent.name] = jnp.asarray(value + np.where(np.ptp(value, axis=0) > 0, 0.0, noise), jnp.zeros(()).dtype)
+    return points
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What determines the compiled functions; shapes are part of it, as in the problems of other engines."""
+
+    spec: ModelSpec
+    n_genes: int
+    n_warmup: int
+    target_accept: float
+    max_tree_depth: int
+    together: bool
+    shapes: tuple[tuple[tuple[int, ...], str], ...]
+
+
+class _Compiled(NamedTuple):
+    """Compiled functions of one kind of problem.
+
+    ``scales`` makes the first inverse mass matrix. ``begin`` makes the state of a chain, ``advance`` runs some
+    iterations and returns what it met; of all chains at once where they run together.
+    """
+
+    scales: Callable[[Params, CountData], Array]
+    begin: Callable[[Params, Array, Key, CountData], HMCState]
+    advance: Callable[[HMCState, CountData, int], tuple[HMCState, Params]]
+
+
+@functools.lru_cache(maxsize=32)
+def _compile(kind: _Kind) -> _Compiled:
+    r"""Functions shared by all fits of one kind; the data are their arguments, so that nothing of them is kept.
+
+    The first mass matrix is that of Seyboldt, Carlson and Carpenter (2026, doi:10.48550/arXiv.2603.18845): variances
+    :math:`\sqrt{\operatorname{var}(z) / \operatorname{var}(\nabla U)}` over points near the posterior, here around the
+    start, where they read the curvature. Half of the work of the warm-up was to find these scales.
+    """
+    model = build(kind.spec, n_genes=kind.n_genes)
+
+    def potential(data: CountData) -> Callable[[Params], Array]:
+        # all latents are real numbers: there is nothing to transform
+        return lambda z: -log_density(model, (data,), {}, z)[0]
+
+    def scales(points: Params, data: CountData) -> Array:
+        gradients = jax.lax.map(jax.grad(potential(data)), points)
+        variance = jax.tree.map(functools.partial(jnp.var, axis=0), (points, gradients))
+        return jnp.minimum(jnp.sqrt(ravel_pytree(variance[0])[0] / ravel_pytree(variance[1])[0]), _LARGEST_VARIANCE)
+
+    first, kernel = hmc(potential_fn_gen=potential, algo="NUTS")
+
+    def begin(z: Params, inverse_mass: Array, key: Key, data: CountData) -> HMCState:
+        return first(
+            z,
+            kind.n_warmup,
+            inverse_mass_matrix=inverse_mass,
+            target_accept_prob=kind.target_accept,
+            max_tree_depth=kind.max_tree_depth,
+            model_args=(data,),
+            rng_key=key,
+        )
+
+    def advance(state: HMCState, data: CountData, n: Array) -> tuple[HMCState, Params]:
+        def body(i: Array, carry: tuple[HMCState, Params]) -> tuple[HMCState, Params]:
+            state, out = carry
+            state = kernel(state, (data,))
+            return state, {name: out[name].at[i].set(value) for name, value in _kept(state).items()}
+
+        empty = {name: jnp.zeros((_CHUNK, *value.shape), value.dtype) for name, value in _kept(state).items()}
+        return jax.lax.fori_loop(0, n, body, (state, empty))
+
+    if kind.together:
+        begin, advance = jax.vmap(begin, in_axes=(0, None, 0, None)), jax.vmap(advance, in_axes=(0, None, None))
+    return _Compiled(jax.jit(scales), jax.jit(begin), jax.jit(advance))
+
+
+def _kept(state: HMCState) -> Params:
+    """What is kept of an iteration."""
+    return {**state.z, **{name: value for name, value in state._asdict().items() if name in _STATISTICS}}
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One run: every chain in a thread of its own, or all in one computation where they run ``together``."""
+
+    engine: NUTS
+    compiled: _Compiled
+    data: CountData
+    setting: _Setting
+    together: bool
+
+    def run(self, points: Params, *, seed: int) -> Sampled:
+        """Warm up and sample."""
+        engine = self.engine
+        keys = jax.random.split(jax.random.key(seed), engine.n_chains)
+        # few points serve many chains in turn
+        starts = {name: x[jnp.arange(engine.n_chains) % len(x)] for name, x in points.items()}
+        scales = self.compiled.scales(points, self.data)
+        chains: list[Any] = [slice(None)] if self.together else list(range(engine.n_chains))
+        states = [
+            self.compiled.begin({n: x[chain] for n, x in starts.items()}, scales, keys[chain], self.data)
+            for chain in chains
+        ]
+        for state in states:
+            _require_finite(state)
+        # of no iterations: compiles the loop, once for all threads
+        _, empty = self.compiled.advance(states[0], self.data, 0)
+        shape = (engine.n_chains, engine.n_samples)
+        kept = {
+            name: np.empty((*shape, *x.shape[2 if self.together else 1 :]), _stored(name, x.dtype))
+            for name, x in empty.items()
+        }
+        with progress(engine.n_chains * (engine.n_warmup + engine.n_samples), desc="NUTS", unit="draw") as bar:
+            monitor = _Monitor(bar, threading.Lock(), threading.Event())
+            jobs = [
+                functools.partial(self._chain, state, {name: x[chain] for name, x in kept.items()}, monitor)
+                for state, chain in zip(states, chains, strict=True)
+            ]
+            step_size = np.concatenate(_in_threads(jobs, self.setting, monitor.stop))
+        statistics = {name: kept.pop(name) for name in _STATISTICS}
+        verdict = judge(kept, statistics, step_size=step_size, max_tree_depth=engine.max_tree_depth)
+        params = {name + DRAWS: np.moveaxis(x.reshape(-1, *x.shape[2:]), 0, -1).copy() for name, x in kept.items()}
+        return Sampled(Draws(engine.n_chains), params, statistics, verdict, seed)
+
+    def _chain(self, state: HMCState, kept: Mapping[str, AnyArray], monitor: _Monitor) -> FloatArray:
+        """Run one chain, or all of them together, into arrays that begin with the draws; returns the step sizes."""
+        n_warmup, done = self.engine.n_warmup, 0
+        n_chains = self.engine.n_chains if self.together else 1
+        while done < n_warmup + self.engine.n_samples and not monitor.stop.is_set():
+            limit = n_warmup if done < n_warmup else n_warmup + self.engine.n_samples
+            n = min(_CHUNK, limit - done)
+            state, out = self.compiled.advance(state, self.data, n)
+            met = {name: np.asarray(value) for name, value in out.items()}
+            for name, value in met.items():
+                if done >= n_warmup and self.together:
+                    kept[name][:, done - n_warmup : done - n_warmup + n] = value[:, :n]
+                elif done >= n_warmup:
+                    kept[name][done - n_warmup : done - n_warmup + n] = value[:n]
+            done += n
+            monitor.tell(n * n_chains, int(met["diverging"].sum()) if done > n_warmup else 0)
+        return np.atleast_1d(np.asarray(state.adapt_state.step_size))
+
+
+@dataclass
+class _Monitor:
+    """What the threads share: the progress bar, and whether to stop early because one failed."""
+
+    bar: Progress
+    lock: threading.Lock
+    stop: threading.Event
+    divergences: int = 0
+
+    def tell(self, n: int, divergences: int) -> None:
+        """Note that some iterations were made."""
+        with self.lock:
+            self.divergences += divergences
+            self.bar.update(n, divergences=str(self.divergences))
+
+
+def _stored(name: str, dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Draws are kept in single precision: seven digits, of which any number of draws determines two or three."""
+    return dtype if name in _STATISTICS else np.dtype(np.float32)
+
+
+def _in_threads(jobs: Sequence[Callable[[], FloatArray]], setting: _Setting, stop: threading.Event) -> list[FloatArray]:
+    """Run jobs side by side on the cores."""
+
+    def run(job: Callable[[], FloatArray]) -> FloatArray:
+        with setting():
+            return job()
+
+    with ThreadPoolExecutor(min(len(jobs), os.cpu_count() or 1)) as pool:
+        futures = [pool.submit(run, job) for job in jobs]
+        try:
+            return [future.result() for future in futures]
+        finally:
+            stop.set()
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """Precision and device; what is compiled in one thread serves another one only under an equal setting."""
+
+    x64: bool
+    device: jax.Device
+
+    @classmethod
+    def current(cls) -> _Setting:
+        """Setting of this thread."""
+        here = jnp.zeros(())
+        return cls(here.dtype == np.float64, next(iter(here.devices())))
+
+    @contextlib.contextmanager
+    def __call__(self) -> Iterator[None]:
+        """Put this thread under the setting."""
+        with jax.enable_x64(self.x64), jax.default_device(self.device):
+            yield
+
+
+def _require_finite(state: HMCState) -> None:
+    """Raise where the log-density or its gradient is not finite at the start of a chain."""
+    bad = [name.removesuffix(LATENT_SUFFIX) for name, x in state.z_grad.items() if not np.all(np.isfinite(x))]
+    if bad or not np.all(np.isfinite(state.potential_energy)):
+        msg = (
+            f"The log-density is not finite where a chain starts{', sites ' * bool(bad)}{', '.join(map(repr, bad))}. "
+            "Check the counts (scribe expects raw ones), or start from a fit by SVI: svi_init=results."
+        )
+        raise NonFiniteError(msg)

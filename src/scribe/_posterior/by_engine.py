@@ -200,7 +200,7 @@ class ScribeMCMCResults(Results):
         for name, summary in self.summary().items():
             columns = np.stack([np.asarray(column).ravel() for column in summary])
             order = np.argsort(-np.nan_to_num(columns[-1], nan=np.inf), kind="stable")[:n_rows]
-            axis = next(iter(self.spec.readable_axes[name][-1:]), None)
+            axis = next(iter(self.posterior.readable_axes[name][-1:]), None)
             labels = None if axis is None else names.get(axis)
             for i in order:
                 label = "" if columns.shape[1] == 1 else f"[{i if labels is None else labels[i % len(labels)]}]"

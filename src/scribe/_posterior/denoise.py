@@ -80,7 +80,7 @@ def denoise_blocks(
         draws = jax.vmap(posterior.parameters)(posterior.draws(key_parameters, n_draws))
     else:
         draws = centre
-    if "component" in posterior.spec.levels:
+    if draws.log_weights is not None:
         centre, draws = (_with_responsibilities(posterior, counts, stacked) for stacked in (centre, draws))
     elements = _BLOCK_ELEMENTS * 4 if method == "sample" and not with_sd else _BLOCK_ELEMENTS
     size = max(elements // max(counts.n_genes, 1), 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ from scribe._counts.design import Design
 from scribe._dist.kernels import PushedKernels, kernel_density
 from scribe._dist.pushed import PushedNormal
 from scribe._model.build import data_for
-from scribe._model.spec import ModelSpec, Site
+from scribe._model.spec import LEVEL_AXES, ModelSpec, Site
 from scribe._posterior.parameters import Parameters, responsibilities
 from scribe._types import AnyArray, Array, FloatArray, IntArray, Key
 from scribe.guides import Approximation
@@ -56,6 +56,8 @@ class Posterior:
         Lengths of the two axes.
     design
         Covariates of the cells.
+    chosen
+        Levels that have been chosen, axis -> number.
     """
 
     spec: ModelSpec
@@ -64,6 +66,7 @@ class Posterior:
     n_genes: int
     n_cells: int
     design: Design = field(default_factory=Design)
+    chosen: Mapping[str, int] = field(default_factory=dict)
 
     def axes_of(self, name: str) -> tuple[str, ...]:
         """Axes of the latent a trainable array belongs to."""
@@ -114,24 +117,49 @@ class Posterior:
     def parameters(self, values: Mapping[str, Array]) -> Parameters:
         """Natural parameters and what is known of cells from one value of every site on the real line."""
         dataset, logits = (None if x is None else jnp.asarray(x) for x in (self.design.dataset, self.design.logits))
+        natural = self.spec.natural(self.spec.working(values))
+        weights = self.spec.log_weights(values, dataset, logits, n_cells=self.n_cells)
+        for axis, number in self.chosen.items():
+            position = LEVEL_AXES.index(axis)
+            natural = {
+                name: jnp.take(x, jnp.asarray([number]), axis=position) if x.ndim == 3 and x.shape[position] > 1 else x
+                for name, x in natural.items()
+            }
         return Parameters(
-            self.spec.natural(self.spec.working(values)),
+            natural,
             self.spec.offset(values, self.n_cells),
-            dataset,
-            self.spec.log_weights(values, dataset, logits, n_cells=self.n_cells),
+            None if "dataset" in self.chosen else dataset,
+            None if "component" in self.chosen else weights,
         )
 
     def data(self, counts: Counts) -> CountData:
         """Counts of the same cells and genes on the device, with all their non-zeros."""
-        return data_for(self.spec, counts, self.design, totals_suffice=False)
+        # of one dataset there are no columns to tell apart
+        design = replace(self.design, dataset=None) if "dataset" in self.chosen else self.design
+        return data_for(self.spec, counts, design, totals_suffice=False)
+
+    @property
+    def readable_axes(self) -> dict[str, tuple[str, ...]]:
+        """Axes of every named quantity, without those of chosen levels."""
+        every = self.spec.readable_axes.items()
+        return {name: tuple(axis for axis in axes if axis not in self.chosen) for name, axes in every}
+
+    def _at_chosen(self, name: str, value: Any, *, leading: int) -> Any:
+        """A quantity at the chosen levels; its own axes follow ``leading`` ones."""
+        axes = self.spec.readable_axes[name]
+        index = tuple(self.chosen.get(axis, slice(None)) for axis in axes)
+        return value[(slice(None),) * leading + index]
 
     def responsibilities(self, counts: Counts, parameters: Parameters) -> Array:
         """Posterior probability of every component in every cell at given parameters, (cells, components)."""
         return responsibilities(self.spec.family, parameters, self.data(counts))
 
     def readable(self, values: Mapping[str, Array]) -> dict[str, Array]:
-        """Named quantities from values with any number of leading draw axes."""
-        return _readable(self.spec, dict(values))
+        """Named quantities at the chosen levels, from values with any number of leading draw axes."""
+        first = self.spec.sites[0]
+        leading = values[first.name].ndim - len(first.axes)
+        every = _readable(self.spec, dict(values))
+        return {name: self._at_chosen(name, value, leading=leading) for name, value in every.items()}
 
     def distributions(self) -> dict[str, dist.Distribution]:
         """Posterior distribution of every sampled parameter, on its own scale.
@@ -163,7 +191,7 @@ class Posterior:
         """Posterior mean and standard deviation of every named quantity, streamed over draws."""
         n_draws = n_draws or self.n_draws or _ENOUGH
         params = self.device_params()
-        centre = self.readable(self.centre())
+        centre = _readable(self.spec, self.centre())
         totals = {name: np.zeros(value.shape) for name, value in centre.items()}
         squares = {name: np.zeros(value.shape) for name, value in centre.items()}
         for first in range(0, n_draws, block):
@@ -177,7 +205,8 @@ class Posterior:
             shift = total / n_draws
             variance = np.maximum(squares[name] / n_draws - np.square(shift), 0.0) * n_draws / max(n_draws - 1, 1)
             dtype = centre[name].dtype
-            out[name] = Summary((np.asarray(centre[name]) + shift).astype(dtype), np.sqrt(variance).astype(dtype))
+            both = (np.asarray(centre[name]) + shift).astype(dtype), np.sqrt(variance).astype(dtype)
+            out[name] = Summary(*(self._at_chosen(name, value, leading=0) for value in both))
         return out
 
     def quantiles(
@@ -192,7 +221,7 @@ class Posterior:
             part = self.subset(genes=genes, cells=cells)
             values = part.readable(part.draws(jax.random.fold_in(key, number), n_draws))
             for name, draws in values.items():
-                if number == 0 or {"gene", "cell"} & set(self.spec.readable_axes[name]):
+                if number == 0 or {"gene", "cell"} & set(self.readable_axes[name]):
                     parts.setdefault(name, []).append(np.quantile(np.asarray(draws), q, axis=0))
         return {name: np.concatenate(p, axis=-1) if len(p) > 1 else p[0] for name, p in parts.items()}
 

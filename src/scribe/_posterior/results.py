@@ -2,38 +2,35 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import KW_ONLY, dataclass, field, replace
-from typing import Any, ClassVar, Literal, Self
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpyro.distributions as dist
 
-from scribe._counts.container import Counts
-from scribe._model.names import rename, site_among
-from scribe._model.spec import ModelSpec
+from scribe._counts.data import CountData
+from scribe._posterior.assign import Assignment, assign
 from scribe._posterior.denoise import DenoisedBlock, Method, denoise_blocks
-from scribe._posterior.indexing import Selector, check_dense, index_of
+from scribe._posterior.estimates import Estimates
+from scribe._posterior.indexing import check_dense
 from scribe._posterior.loglik import pointwise
-from scribe._posterior.parameters import Parameters
-from scribe._posterior.posterior import Posterior, Summary
+from scribe._posterior.parameters import Parameters, responsibilities
 from scribe._posterior.simulate import Sparse, simulate_blocks
-from scribe._rng import as_key
-from scribe._types import AnyArray, Array, FloatArray, IntArray, Key, Rng
-from scribe.engines import Outcome
+from scribe._types import FloatArray, Key, Rng
 
 __all__ = ["Results"]
 
 
 @dataclass(frozen=True)
-class Results(ABC):
-    """Result of a fit, whatever the engine.
+class Results(Estimates):
+    """Result of a fit, whatever the engine: estimates, replicates, likelihoods, assignments and denoised counts.
 
     Index it to keep some genes: ``results["CD3D"]``, ``results[["CD3D", "CD8A"]]``, ``results[:100]``,
-    ``results[mask]``; `cells` does the same for cells. All arrays put draws first, then cells or genes.
+    ``results[mask]``; `cells` does the same for cells. All arrays put draws first, then components and datasets, then
+    cells or genes.
 
     Parameters
     ----------
@@ -49,213 +46,30 @@ class Results(ABC):
         Returns the counts the fit was made on, or raises if they are not at hand.
     """
 
-    engine: ClassVar[str]
-    posterior: Posterior
-    verdict: Outcome
-    _: KW_ONLY
-    seed: int
-    gene_names: AnyArray | None = None
-    cell_names: AnyArray | None = None
-    counts_source: Callable[[], Counts] | None = field(default=None, repr=False)
-
-    @abstractmethod
-    def record(self) -> dict[str, Any]:
-        """What the engine has to say of the fit, in arrays and mappings."""
-
-    @property
-    def spec(self) -> ModelSpec:
-        """Specification of the model."""
-        return self.posterior.spec
-
-    @property
-    def params(self) -> Mapping[str, AnyArray]:
-        """Arrays of the variational family, or the draws, on the real line."""
-        return self.posterior.params
-
-    @property
-    def n_cells(self) -> int:
-        """Number of cells."""
-        return self.posterior.n_cells
-
-    @property
-    def n_genes(self) -> int:
-        """Number of genes."""
-        return self.posterior.n_genes
-
-    @property
-    def converged(self) -> bool:
-        """Whether the fit converged."""
-        return self.verdict.converged
-
-    @property
-    def capture_identified(self) -> Literal["absolute", "relative", "none"]:
-        """What is known of capture: absolute with an anchor, relative without, none in models without capture."""
-        if not self.spec.family.captured:
-            return "none"
-        return "absolute" if self.spec.anchored else "relative"
-
-    def __getitem__(self, genes: Selector) -> Self:
-        """Keep some genes."""
-        index = index_of(genes, self.n_genes, self.gene_names, what="gene")
-        return self._subset(genes=index)
-
-    def cells(self, cells: Selector) -> Self:
-        """Keep some cells."""
-        index = index_of(cells, self.n_cells, self.cell_names, what="cell")
-        return self._subset(cells=index)
-
-    def _subset(self, *, genes: IntArray | None = None, cells: IntArray | None = None) -> Self:
-        source, gene_names, cell_names = self.counts_source, self.gene_names, self.cell_names
-        return replace(
-            self,
-            posterior=self.posterior.subset(genes=genes, cells=cells),
-            gene_names=gene_names if genes is None or gene_names is None else gene_names[genes],
-            cell_names=cell_names if cells is None or cell_names is None else cell_names[cells],
-            counts_source=None if source is None else lambda: source().subset(cells=cells, genes=genes),
-        )
-
-    def _key(self, rng: Rng) -> Key:
-        return as_key(self.seed if rng is None else rng)
-
-    def counts(self, counts: Any | None = None) -> Counts:
-        """Observed counts, cells x genes: ``counts`` if given, checked to fit the results, else those of the fit."""
-        if counts is not None:
-            found = counts if isinstance(counts, Counts) else Counts.from_matrix(counts)
-        elif self.counts_source is not None:
-            found = self.counts_source()
-        else:
-            msg = "These results do not hold the counts they were fitted to: pass counts=, cells x genes."
-            raise ValueError(msg)
-        if found.shape != (self.n_cells, self.n_genes):
-            mine = f"{self.n_cells:,} cells x {self.n_genes:,} genes"
-            msg = f"The results are for {mine}, but counts are {found.shape}. Subset both alike."
-            raise ValueError(msg)
-        return found
-
-    def get_map(self, *, use_mean: bool = False, descriptive_names: bool = False) -> dict[str, Array]:
-        """Point estimates of all parameters, sampled and derived.
-
-        Parameters
-        ----------
-        use_mean
-            Return posterior means rather than the values at the most probable point of the real line (for
-            log-normal and logit-normal posteriors these are the medians).
-        descriptive_names
-            Use names such as ``dispersion`` for ``r``.
-
-        Returns
-        -------
-        Arrays by parameter name: (genes,), (cells,) or scalars.
-        """
-        if use_mean:
-            values = {name: jnp.asarray(s.mean) for name, s in self.get_summaries().items()}
-        else:
-            values = self.posterior.readable(self.posterior.centre())
-        return rename(values, descriptive_names=descriptive_names)
-
-    def get_summaries(self, *, n_samples: int | None = None, rng: Rng = None) -> dict[str, Summary]:
-        """Posterior mean and standard deviation of all parameters, sampled and derived, by name.
-
-        Parameters
-        ----------
-        n_samples
-            Draws behind each number; they are streamed. None takes 1,000, or all draws of a fit by MCMC.
-        rng
-            Seed, key or generator.
-
-        Returns
-        -------
-        A (mean, sd) pair of arrays by parameter name.
-        """
-        return self.posterior.summaries(self._key(rng), n_draws=n_samples)
-
-    def get_distributions(self, *, descriptive_names: bool = False) -> dict[str, dist.Distribution]:
-        """Posterior distribution of every sampled parameter, as numpyro distributions.
-
-        Parameters
-        ----------
-        descriptive_names
-            Use names such as ``dispersion`` for ``r``.
-
-        Returns
-        -------
-        Distributions by parameter name; batch shapes are (genes,), (cells,) or ().
-        """
-        return rename(self.posterior.distributions(), descriptive_names=descriptive_names)
-
-    def get_posterior_samples(
-        self,
-        n_samples: int = 100,
-        *,
-        rng: Rng = None,
-        sites: list[str] | None = None,
-        descriptive_names: bool = False,
-    ) -> dict[str, Array]:
-        """Draws of all parameters, sampled and derived.
-
-        Parameters
-        ----------
-        n_samples
-            Number of draws.
-        rng
-            Seed, key or generator.
-        sites
-            Names of the parameters to return; None returns all.
-        descriptive_names
-            Use names such as ``dispersion`` for ``r``.
-
-        Returns
-        -------
-        Arrays by parameter name: (draws, genes), (draws, cells) or (draws,).
-        """
-        values = self.posterior.readable(self.posterior.draws(self._key(rng), n_samples))
-        if sites is not None:
-            values = {site: values[site] for site in (site_among(name, list(values)) for name in sites)}
-        return rename(values, descriptive_names=descriptive_names)
-
-    def get_posterior_quantiles(
-        self,
-        q: tuple[float, ...] = (0.05, 0.5, 0.95),
-        *,
-        n_samples: int | None = None,
-        rng: Rng = None,
-        descriptive_names: bool = False,
-    ) -> dict[str, FloatArray]:
-        """Posterior quantiles of all parameters, sampled and derived, gene or cell block by block.
-
-        Parameters
-        ----------
-        q
-            Probabilities.
-        n_samples
-            Draws behind each number. None takes 1,000, or all draws of a fit by MCMC.
-        rng
-            Seed, key or generator.
-        descriptive_names
-            Use names such as ``dispersion`` for ``r``.
-
-        Returns
-        -------
-        Arrays by parameter name with the quantiles along the first axis: (q, genes), (q, cells) or (q,).
-        """
-        quantiles = self.posterior.quantiles(self._key(rng), q, n_draws=n_samples)
-        return rename(quantiles, descriptive_names=descriptive_names)
-
-    def _parameter_draws(self, key: Key, n_samples: int, *, biological: bool) -> Iterator[Parameters]:
+    def _parameter_draws(self, key: Key, n_samples: int, *, at_map: bool = False) -> Iterator[Parameters]:
+        """Parameters at draws from the posterior, or as often at their most probable values."""
+        if at_map:
+            yield from itertools.repeat(self.posterior.parameters(self.posterior.centre()), n_samples)
+            return
         for values in self.posterior.draw_one_by_one(key, n_samples):
-            yield self._parameters(values, biological=biological)
+            yield self.posterior.parameters(values)
 
-    def _parameters(self, values: Mapping[str, Array], *, biological: bool) -> Parameters:
-        parameters = self.posterior.parameters(values)
-        if not biological:
+    def _in_components(self, parameters: Parameters, data: CountData | None, key: Key) -> Parameters:
+        """Put every cell into a component, by its responsibilities where its counts are at hand."""
+        weights = parameters.log_weights
+        if weights is None:
             return parameters
-        closed = {n: jnp.full_like(v, -jnp.inf) if n == "gate_logit" else v for n, v in parameters.natural.items()}
-        return parameters._replace(natural=closed, offset=jnp.zeros_like(parameters.offset))
+        if data is not None:
+            weights = jnp.log(responsibilities(self.spec.family, parameters, data))
+        return parameters._replace(component=jax.random.categorical(key, weights))
 
     def simulate(
         self, n_samples: int = 100, *, rng: Rng = None, biological: bool = False, at_map: bool = False
     ) -> Iterator[Iterator[Sparse]]:
         """Replicate data sets one after the other, each as a stream of sparse blocks of cells.
+
+        In a mixture a cell is drawn from the components it may belong to given its counts, or, where the results do not
+        hold the counts, from all of them by their weights.
 
         Parameters
         ----------
@@ -273,13 +87,14 @@ class Results(ABC):
         For every data set an iterator over blocks (cell, gene, value) of positive counts.
         """
         key_parameters, key_counts = jax.random.split(self._key(rng))
-        fixed = self._parameters(self.posterior.centre(), biological=biological)
-        draws = self._parameter_draws(key_parameters, n_samples, biological=biological)
-        for number in range(n_samples):
-            parameters = fixed if at_map else next(draws)
+        mixture = "component" in self.spec.levels and "component" not in self.posterior.chosen
+        data = self.posterior.data(self.counts()) if mixture and self.counts_source is not None else None
+        draws = self._parameter_draws(key_parameters, n_samples, at_map=at_map)
+        for number, drawn in enumerate(draws):
             key = jax.random.fold_in(key_counts, number)
-            if parameters.log_weights is not None:
-                parameters = parameters._replace(component=jax.random.categorical(key, parameters.log_weights))
+            parameters = self._in_components(drawn, data, jax.random.fold_in(key, 1))
+            if biological:
+                parameters = _before_capture(parameters)
             yield simulate_blocks(self.spec.family, parameters, key, n_genes=self.n_genes)
 
     def _dense_samples(self, n_samples: int, **options: Any) -> FloatArray:
@@ -347,9 +162,9 @@ class Results(ABC):
             msg = f"return_by must be 'cell' or 'gene', got {return_by!r}."
             raise ValueError(msg)
         if n_samples:
-            draws = self._parameter_draws(self._key(rng), n_samples, biological=False)
+            draws = self._parameter_draws(self._key(rng), n_samples)
         else:
-            draws = iter([self._parameters(self.posterior.centre(), biological=False)])
+            draws = self._parameter_draws(self._key(rng), 1, at_map=True)
         data = self.posterior.data(self.counts(counts))
         return pointwise(self.spec.family, data, draws, by=return_by, n_genes=self.n_genes)
 
@@ -391,3 +206,31 @@ class Results(ABC):
         for block in self.denoise_blocks(counts, method=method, n_samples=n_samples, rng=rng, with_sd=False):
             out[block.cells] = block.value
         return out
+
+    def cell_type_assignments(self, counts: Any | None = None, *, n_samples: int = 100, rng: Rng = None) -> Assignment:
+        """Posterior probability of every component of a mixture in every cell; see `scribe.tl.assign`.
+
+        Parameters
+        ----------
+        counts
+            Counts, cells x genes; None takes those the fit was made on.
+        n_samples
+            Draws of the parameters to average over; 0 takes their most probable values.
+        rng
+            Seed, key or generator.
+
+        Returns
+        -------
+        ``probabilities`` (cells, components), the most probable ``component`` (cells,), ``entropy`` (cells,) in nats
+        and ``weights`` (components,), the shares of the components among the cells.
+        """
+        if "component" not in self.spec.levels or "component" in self.posterior.chosen:
+            msg = "These results have one component only: fit a mixture, n_components=2 or more, to assign cells."
+            raise ValueError(msg)
+        return assign(self.posterior, self.counts(counts), key=self._key(rng), n_samples=n_samples)
+
+
+def _before_capture(parameters: Parameters) -> Parameters:
+    """Parameters of the molecules before capture, none of them silenced."""
+    natural = {n: jnp.full_like(v, -jnp.inf) if n == "gate_logit" else v for n, v in parameters.natural.items()}
+    return parameters._replace(natural=natural, offset=jnp.zeros_like(parameters.offset))

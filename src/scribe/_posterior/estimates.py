@@ -1,0 +1,260 @@
+"""What a fit knows of its parameters: point estimates, draws, summaries, by gene, cell, component and dataset."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import KW_ONLY, dataclass, field, replace
+from typing import Any, ClassVar, Literal, Self
+
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+
+from scribe._counts.container import Counts
+from scribe._model.names import nearest, rename, site_among
+from scribe._model.spec import ModelSpec
+from scribe._posterior.indexing import Selector, index_of
+from scribe._posterior.posterior import Posterior, Summary
+from scribe._rng import as_key
+from scribe._types import AnyArray, Array, FloatArray, IntArray, Key, Rng
+from scribe.engines import Outcome
+
+__all__ = ["Estimates"]
+
+
+@dataclass(frozen=True)
+class Estimates(ABC):
+    """Estimates of the parameters of a fit, whatever the engine.
+
+    Index it to keep some genes: ``results["CD3D"]``, ``results[["CD3D", "CD8A"]]``, ``results[:100]``,
+    ``results[mask]``; `cells` does the same for cells. All arrays put draws first, then cells or genes.
+
+    Parameters
+    ----------
+    posterior
+        The posterior of the parameters.
+    verdict
+        Whether and why the fit converged.
+    seed
+        Seed the fit was made with; draws use it too unless ``rng`` is given.
+    gene_names, cell_names
+        Names of genes and cells, or None.
+    counts_source
+        Returns the counts the fit was made on, or raises if they are not at hand.
+    """
+
+    engine: ClassVar[str]
+    posterior: Posterior
+    verdict: Outcome
+    _: KW_ONLY
+    seed: int
+    gene_names: AnyArray | None = None
+    cell_names: AnyArray | None = None
+    counts_source: Callable[[], Counts] | None = field(default=None, repr=False)
+
+    @abstractmethod
+    def record(self) -> dict[str, Any]:
+        """What the engine has to say of the fit, in arrays and mappings."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """Specification of the model."""
+        return self.posterior.spec
+
+    @property
+    def params(self) -> Mapping[str, AnyArray]:
+        """Arrays of the variational family, or the draws, on the real line."""
+        return self.posterior.params
+
+    @property
+    def n_cells(self) -> int:
+        """Number of cells."""
+        return self.posterior.n_cells
+
+    @property
+    def n_genes(self) -> int:
+        """Number of genes."""
+        return self.posterior.n_genes
+
+    @property
+    def converged(self) -> bool:
+        """Whether the fit converged."""
+        return self.verdict.converged
+
+    @property
+    def capture_identified(self) -> Literal["absolute", "relative", "none"]:
+        """What is known of capture: absolute with an anchor, relative without, none in models without capture."""
+        if not self.spec.family.captured:
+            return "none"
+        return "absolute" if self.spec.anchored else "relative"
+
+    def __getitem__(self, genes: Selector) -> Self:
+        """Keep some genes."""
+        index = index_of(genes, self.n_genes, self.gene_names, what="gene")
+        return self._subset(genes=index)
+
+    def cells(self, cells: Selector) -> Self:
+        """Keep some cells."""
+        index = index_of(cells, self.n_cells, self.cell_names, what="cell")
+        return self._subset(cells=index)
+
+    def get_component(self, component: str | int) -> Self:
+        """Results of one component of a mixture, by label or number: as if all cells came from it."""
+        return self._at_level("component", component)
+
+    def get_dataset(self, dataset: str | int) -> Self:
+        """Results of one dataset, by label or number, with the cells that belong to it."""
+        chosen = self._at_level("dataset", dataset)
+        number = chosen.posterior.chosen["dataset"]
+        return chosen._subset(cells=np.flatnonzero(self.posterior.design.datasets(self.n_cells) == number))
+
+    def _at_level(self, axis: str, level: str | int) -> Self:
+        levels = self.spec.levels.get(axis)
+        if levels is None or axis in self.posterior.chosen:
+            msg = f"These results have no {axis}s to choose from: the model tells none apart, or one has been chosen."
+            raise ValueError(msg)
+        labels = list(levels.labels)
+        number = labels.index(level) if level in labels else level
+        if not isinstance(number, int) or not -len(labels) <= number < len(labels):
+            msg = f"There is no {axis} {level!r}.{nearest(str(level), labels)} There are: {', '.join(labels)}."
+            raise KeyError(msg)
+        chosen = {**self.posterior.chosen, axis: number % len(labels)}
+        return replace(self, posterior=replace(self.posterior, chosen=chosen))
+
+    def _subset(self, *, genes: IntArray | None = None, cells: IntArray | None = None) -> Self:
+        source, gene_names, cell_names = self.counts_source, self.gene_names, self.cell_names
+        return replace(
+            self,
+            posterior=self.posterior.subset(genes=genes, cells=cells),
+            gene_names=gene_names if genes is None or gene_names is None else gene_names[genes],
+            cell_names=cell_names if cells is None or cell_names is None else cell_names[cells],
+            counts_source=None if source is None else lambda: source().subset(cells=cells, genes=genes),
+        )
+
+    def _key(self, rng: Rng) -> Key:
+        return as_key(self.seed if rng is None else rng)
+
+    def counts(self, counts: Any | None = None) -> Counts:
+        """Observed counts, cells x genes: ``counts`` if given, checked to fit the results, else those of the fit."""
+        if counts is not None:
+            found = counts if isinstance(counts, Counts) else Counts.from_matrix(counts)
+        elif self.counts_source is not None:
+            found = self.counts_source()
+        else:
+            msg = "These results do not hold the counts they were fitted to: pass counts=, cells x genes."
+            raise ValueError(msg)
+        if found.shape != (self.n_cells, self.n_genes):
+            mine = f"{self.n_cells:,} cells x {self.n_genes:,} genes"
+            msg = f"The results are for {mine}, but counts are {found.shape}. Subset both alike."
+            raise ValueError(msg)
+        return found
+
+    def get_map(self, *, use_mean: bool = False, descriptive_names: bool = False) -> dict[str, Array]:
+        """Point estimates of all parameters, sampled and derived.
+
+        Parameters
+        ----------
+        use_mean
+            Return posterior means rather than the values at the most probable point of the real line (for
+            log-normal and logit-normal posteriors these are the medians).
+        descriptive_names
+            Use names such as ``dispersion`` for ``r``.
+
+        Returns
+        -------
+        Arrays by parameter name: (genes,), (cells,) or scalars.
+        """
+        if use_mean:
+            values = {name: jnp.asarray(s.mean) for name, s in self.get_summaries().items()}
+        else:
+            values = self.posterior.readable(self.posterior.centre())
+        return rename(values, descriptive_names=descriptive_names)
+
+    def get_summaries(self, *, n_samples: int | None = None, rng: Rng = None) -> dict[str, Summary]:
+        """Posterior mean and standard deviation of all parameters, sampled and derived, by name.
+
+        Parameters
+        ----------
+        n_samples
+            Draws behind each number; they are streamed. None takes 1,000, or all draws of a fit by MCMC.
+        rng
+            Seed, key or generator.
+
+        Returns
+        -------
+        A (mean, sd) pair of arrays by parameter name.
+        """
+        return self.posterior.summaries(self._key(rng), n_draws=n_samples)
+
+    def get_distributions(self, *, descriptive_names: bool = False) -> dict[str, dist.Distribution]:
+        """Posterior distribution of every sampled parameter, as numpyro distributions.
+
+        Parameters
+        ----------
+        descriptive_names
+            Use names such as ``dispersion`` for ``r``.
+
+        Returns
+        -------
+        Distributions by parameter name; batch shapes are (genes,), (cells,) or ().
+        """
+        return rename(self.posterior.distributions(), descriptive_names=descriptive_names)
+
+    def get_posterior_samples(
+        self,
+        n_samples: int = 100,
+        *,
+        rng: Rng = None,
+        sites: list[str] | None = None,
+        descriptive_names: bool = False,
+    ) -> dict[str, Array]:
+        """Draws of all parameters, sampled and derived.
+
+        Parameters
+        ----------
+        n_samples
+            Number of draws.
+        rng
+            Seed, key or generator.
+        sites
+            Names of the parameters to return; None returns all.
+        descriptive_names
+            Use names such as ``dispersion`` for ``r``.
+
+        Returns
+        -------
+        Arrays by parameter name: (draws, genes), (draws, cells) or (draws,).
+        """
+        values = self.posterior.readable(self.posterior.draws(self._key(rng), n_samples))
+        if sites is not None:
+            values = {site: values[site] for site in (site_among(name, list(values)) for name in sites)}
+        return rename(values, descriptive_names=descriptive_names)
+
+    def get_posterior_quantiles(
+        self,
+        q: tuple[float, ...] = (0.05, 0.5, 0.95),
+        *,
+        n_samples: int | None = None,
+        rng: Rng = None,
+        descriptive_names: bool = False,
+    ) -> dict[str, FloatArray]:
+        """Posterior quantiles of all parameters, sampled and derived, gene or cell block by block.
+
+        Parameters
+        ----------
+        q
+            Probabilities.
+        n_samples
+            Draws behind each number. None takes 1,000, or all draws of a fit by MCMC.
+        rng
+            Seed, key or generator.
+        descriptive_names
+            Use names such as ``dispersion`` for ``r``.
+
+        Returns
+        -------
+        Arrays by parameter name with the quantiles along the first axis: (q, genes), (q, cells) or (q,).
+        """
+        quantiles = self.posterior.quantiles(self._key(rng), q, n_draws=n_samples)
+        return rename(quantiles, descriptive_names=descriptive_names)

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData, ImplicitModificationWarning
 
+from scribe._adata.columns import join, split
 from scribe._adata.source import counts_reader
 from scribe._adata.uns import clean_uns
 from scribe._counts.container import Counts
@@ -142,7 +143,10 @@ def _versions() -> dict[str, str]:
 
 
 def _site_arrays(posterior: Posterior) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
-    """Arrays of the guide, one slot per latent: attribute -> name -> array, and where each column is from."""
+    """Arrays of the guide: attribute -> name -> array, and where each column is from.
+
+    There is one slot per latent, and one in ``uns`` for every array that belongs to no latent.
+    """
     placed: dict[str, dict[str, Any]] = {"varm": {}, "obsm": {}, "uns": {}}
     layout: dict[str, dict[str, Any]] = {}
     for latent in posterior.spec.latents:
@@ -150,8 +154,12 @@ def _site_arrays(posterior: Posterior) -> tuple[dict[str, dict[str, Any]], dict[
         arrays = [np.asarray(posterior.params[name]) for name in names]
         attribute = _AXIS_SLOT[latent.axes[0]] if latent.axes else "uns"
         slot = latent.name.removesuffix(LATENT_SUFFIX)
-        placed[attribute][slot] = np.stack(arrays, axis=-1)
-        layout[slot] = {"slot": attribute, "columns": [name.removeprefix(latent.name) for name in names]}
+        placed[attribute][slot], more_axes = join(arrays, len(latent.axes))
+        suffixes = [name.removeprefix(latent.name) for name in names]
+        layout[slot] = {"slot": attribute, "columns": suffixes, "more_axes": more_axes}
+    for name in posterior.params:
+        if not name.startswith(tuple(latent.name for latent in posterior.spec.latents)):
+            placed["uns"][name], layout[name] = np.asarray(posterior.params[name]), {"slot": "uns"}
     return placed, layout
 
 
@@ -384,6 +392,9 @@ def _read_params(adata: AnnData, key: str, layout: Mapping[str, Any]) -> dict[st
                 )
                 raise KeyError(msg)
             stacked = np.asarray(holder[name])
-        for column, suffix in enumerate(place["columns"]):
-            params[latent_name(site) + suffix] = stacked[..., column]
+        if "columns" not in place:
+            params[site] = stacked
+            continue
+        parts = split(stacked, place.get("more_axes", [[]] * len(place["columns"])))
+        params |= {latent_name(site) + suffix: part for suffix, part in zip(place["columns"], parts, strict=True)}
     return params

@@ -83,7 +83,7 @@ class Posterior:
 
     def centre(self) -> dict[str, Array]:
         """Location of every site on the real line: the most probable value there."""
-        return self.spec.values(self.guide.centre(self.device_params()))
+        return self.spec.values(self.guide.centre(self.device_params(), latents=self.spec.latents))
 
     def draws(self, key: Key, n_draws: int) -> dict[str, Array]:
         """Draws of every site on the real line, (draws, ...) each."""
@@ -106,10 +106,14 @@ class Posterior:
 
     def distributions(self) -> dict[str, dist.Distribution]:
         """Posterior distribution of every sampled parameter, on its own scale."""
-        params = self.device_params()
-        return {
-            site.name: _pushed(site, self.guide.marginal(latent_name(site.name), params)) for site in self.spec.sites
-        }
+        params, out = self.device_params(), {}
+        for site in self.spec.sites:
+            normal = self.guide.marginal(latent_name(site.name), params, latents=self.spec.latents)
+            if normal is None:
+                msg = f"The posterior of {site.name!r} has no closed form: use get_posterior_samples()."
+                raise ValueError(msg)
+            out[site.name] = _pushed(site, normal)
+        return out
 
     def summaries(self, key: Key, *, n_draws: int = 1000, block: int = 50) -> dict[str, Summary]:
         """Posterior mean and standard deviation of every named quantity, streamed over draws."""
@@ -154,7 +158,7 @@ def _pushed(site: Site, normal: dist.Normal) -> dist.Distribution:
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _draws(spec: ModelSpec, guide: Guide, n_draws: int, params: dict[str, Array], key: Key) -> dict[str, Array]:
-    return jax.vmap(spec.values)(guide.draw(key, params, n_draws=n_draws))
+    return jax.vmap(spec.values)(guide.draw(key, params, latents=spec.latents, n_draws=n_draws))
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from dataclasses import fields
+from typing import Any, ClassVar
 
 import numpyro
 import numpyro.distributions as dist
@@ -12,38 +14,85 @@ from scribe._counts.data import CountData
 from scribe._types import AnyArray, Array, Key, Params
 from scribe.priors import Latent
 
-__all__ = ["Guide", "GuideFunction"]
+__all__ = ["LOC", "LOG_SCALE", "Guide", "GuideFunction", "Latents", "param"]
 
 GuideFunction = Callable[[CountData], None]
 """A numpyro guide of a data set."""
 
+Latents = tuple[Latent, ...]
+"""The latents that a guide is for, in the order of the model."""
+
+LOC, LOG_SCALE = "_loc", "_log_scale"
+"""Suffixes of the location of a latent and of the logarithm of its scale."""
+
 
 class Guide(ABC):
-    """A variational family. Its state is nothing but named arrays."""
+    """A variational family. Its state is nothing but named arrays.
+
+    The name of an array that runs over the axes of a latent starts with the name of the latent, and its shape with
+    those axes; more axes may follow. All other arrays belong to no single latent.
+    """
+
+    name: ClassVar[str]
+    """Under which users and files know the guide."""
 
     @abstractmethod
-    def init(self, latents: tuple[Latent, ...], start: Mapping[str, AnyArray], *, lengths: Mapping[str, int]) -> Params:
-        """Trainable arrays for the given latents, starting at the given values; ``lengths`` are those of the axes."""
+    def claims(self, latents: Latents) -> Latents:
+        """Which latents the guide is made for; all other methods are called with these."""
 
     @abstractmethod
-    def build(self, latents: tuple[Latent, ...]) -> GuideFunction:
+    def init(
+        self, latents: Latents, start: Mapping[str, AnyArray], *, lengths: Mapping[str, int], totals: AnyArray
+    ) -> Params:
+        """Trainable arrays for the given latents, starting at the given values.
+
+        ``lengths`` are those of the axes, ``totals`` (cells,) the total counts of the cells.
+        """
+
+    @abstractmethod
+    def build(self, latents: Latents) -> GuideFunction:
         """Numpyro guide; its parameters carry the names of `init` and are substituted by the engine."""
 
     @abstractmethod
-    def to_json(self) -> dict[str, object]:
-        """Name under ``type`` and constructor arguments under ``settings``."""
+    def settle(self, params: Mapping[str, Array], *, latents: Latents, totals: Array) -> Params:
+        """Arrays with which a fit ends: the trained ones and what `centre`, `marginal` and `draw` read beside them.
+
+        These may then be subset by genes and cells along the axes of their latents.
+        """
 
     @abstractmethod
-    def centre(self, params: Mapping[str, Array]) -> dict[str, Array]:
+    def centre(self, params: Mapping[str, Array], *, latents: Latents) -> dict[str, Array]:
         """Location of every latent: the median of its distribution, or the nearest thing to it."""
 
     @abstractmethod
-    def marginal(self, latent: str, params: Mapping[str, Array]) -> dist.Normal:
-        """Distribution of every element of a latent by itself."""
+    def marginal(self, latent: str, params: Mapping[str, Array], *, latents: Latents) -> dist.Normal | None:
+        """Distribution of every element of a latent by itself; None where it has no closed form."""
 
     @abstractmethod
-    def draw(self, key: Key, params: Mapping[str, Array], *, n_draws: int) -> dict[str, Array]:
+    def draw(self, key: Key, params: Mapping[str, Array], *, latents: Latents, n_draws: int) -> dict[str, Array]:
         """Draws of every latent, (draws, ...) each."""
+
+    @property
+    @abstractmethod
+    def by_total(self) -> bool:
+        """Whether cells of equal totals share the rows of per-cell arrays, in minibatches too."""
+
+    def to_json(self) -> dict[str, object]:
+        """Name under ``type`` and constructor arguments under ``settings``."""
+        return {"type": self.name, "settings": settings_of(self)}
+
+
+def settings_of(value: Any) -> dict[str, object]:
+    """Fields of a dataclass as plain values; guides among them are records of their own."""
+    return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+
+
+def _plain(value: Any) -> object:
+    if isinstance(value, Guide):
+        return value.to_json()
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return value
 
 
 def param(name: str) -> Array:

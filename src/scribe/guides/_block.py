@@ -96,7 +96,7 @@ class Block:
         for latent in self.dense:
             loc = params[latent.name + LOC]
             rng = np.random.default_rng(zlib.crc32(latent.name.encode()))
-            rows = self.core.init_rows(loc.shape, rng, scale=self.init_scale)
+            rows = self.core.init_rows(loc.shape, rng)
             if rows is not None:
                 params[latent.name + self.core.suffix] = jnp.asarray(rows, loc.dtype)
         if self.dense:
@@ -161,7 +161,8 @@ class Block:
                 loadings = None if rows is None else self.core.loadings(rows)
                 if loadings is None:
                     return None
-                shared.append(self._loadings_onto(loadings, source, latent) * slope[..., None])
+                scaled = loadings * jnp.exp(params[source.name + LOG_SCALE])[..., None]
+                shared.append(self._loadings_onto(scaled, source, latent) * slope[..., None])
         if shared:
             variance += jnp.sum(jnp.square(sum(shared[1:], shared[0])), axis=-1)
         return dist.Normal(params[name + LOC], jnp.sqrt(variance))

@@ -38,8 +38,8 @@ class Core(ABC):
     """Whether they are trained; otherwise `settled_rows` are added after a fit."""
 
     @abstractmethod
-    def init_rows(self, shape: tuple[int, ...], rng: np.random.Generator, *, scale: float) -> AnyArray | None:
-        """Trainable rows of a latent of this shape, whose elements start with a scale; None where there are none."""
+    def init_rows(self, shape: tuple[int, ...], rng: np.random.Generator) -> AnyArray | None:
+        """Trainable rows of a latent of this shape; None where there are none."""
 
     @abstractmethod
     def init_weights(self, sizes: tuple[int, ...], *, batch: int) -> Params:
@@ -63,4 +63,7 @@ class Core(ABC):
 
     @abstractmethod
     def loadings(self, rows: Array) -> Array | None:
-        """How elements depend on normals that others share, (..., normals); None where they are not normal."""
+        """How elements depend on normals that others share, (..., normals) in units of their scales.
+
+        None where they are not normal.
+        """

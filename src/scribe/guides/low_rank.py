@@ -19,24 +19,26 @@ from scribe.guides._core import Core, CoreArrays, Density
 __all__ = ["LowRank"]
 
 _FACTOR_START = 0.1
-"""Share of the scale that the factor starts with: enough to have a gradient, too little to matter."""
+"""Size of the rows that the factor starts with: enough to have a gradient, too little to matter."""
 
 
 @dataclass(frozen=True)
 class LowRankNormal(Core):
-    r""":math:`e = W u + \sqrt{D}\,\epsilon \sim N(0, WW^\top + D)` with standard normal :math:`u, \epsilon`.
+    r""":math:`e = s (V u + \epsilon) \sim N(0, S(VV^\top + I)S)` with standard normal :math:`u, \epsilon` and S of s.
 
-    The density takes the inverse and the determinant from the small matrix :math:`I + W^\top D^{-1} W`. The quadratic
-    form is written as a sum of squares at the most probable :math:`u`, without the cancellation of its expansion.
+    The factor is in units of the scales, so that the steps of an optimiser as Adam, which are of one size, suit all
+    elements; in units of the latents it starts as noise far above what it is to find. The density takes the inverse and
+    the determinant from the small matrix :math:`I + V^\top V`. The quadratic form is written as a sum of squares at the
+    most probable :math:`u`, without the cancellation of its expansion.
     """
 
     rank: int
     suffix: ClassVar[str] = "_factor"
     trains_rows: ClassVar[bool] = True
 
-    def init_rows(self, shape: tuple[int, ...], rng: np.random.Generator, *, scale: float) -> AnyArray:
+    def init_rows(self, shape: tuple[int, ...], rng: np.random.Generator) -> AnyArray:
         """Small random columns: equal ones would stay equal but for the noise of the draws."""
-        return rng.normal(0, _FACTOR_START * scale / math.sqrt(self.rank), (*shape, self.rank))
+        return rng.normal(0, _FACTOR_START / math.sqrt(self.rank), (*shape, self.rank))
 
     def init_weights(self, sizes: tuple[int, ...], *, batch: int) -> Params:
         """None."""
@@ -61,25 +63,24 @@ class LowRankNormal(Core):
         """One draw and its density, of which the parameters are held constant."""
         factor, log_scale = arrays.rows, arrays.log_scale
         shared, own = noise
-        value = jnp.einsum("bnr,br->bn", factor, shared, precision="highest") + jnp.exp(log_scale) * own
+        value = jnp.exp(log_scale) * (jnp.einsum("bnr,br->bn", factor, shared, precision="highest") + own)
         fixed = jax.lax.stop_gradient((factor, log_scale))
         return value, lambda at: _log_density(at, *fixed)
 
     def loadings(self, rows: Array) -> Array:
-        """The factor."""
+        """The factor itself."""
         return rows
 
 
 def _log_density(value: Array, factor: Array, log_scale: Array) -> Array:
     """Logarithm of the density, summed over the batch."""
-    scaled = factor * jnp.exp(-log_scale)[..., None]
     standard = value * jnp.exp(-log_scale)
-    small = jnp.einsum("bnr,bns->brs", scaled, scaled, precision="highest")
+    small = jnp.einsum("bnr,bns->brs", factor, factor, precision="highest")
     small += jnp.eye(factor.shape[-1], dtype=small.dtype)[None]
     root = jnp.linalg.cholesky(small)
-    projected = jnp.einsum("bnr,bn->br", scaled, standard, precision="highest")
+    projected = jnp.einsum("bnr,bn->br", factor, standard, precision="highest")
     likely = jax.scipy.linalg.cho_solve((root, True), projected[..., None])[..., 0]
-    rest = standard - jnp.einsum("bnr,br->bn", scaled, likely, precision="highest")
+    rest = standard - jnp.einsum("bnr,br->bn", factor, likely, precision="highest")
     log_det = jnp.sum(log_scale) + jnp.sum(jnp.log(jnp.diagonal(root, axis1=-2, axis2=-1)))
     squares = jnp.sum(jnp.square(rest)) + jnp.sum(jnp.square(likely))
     return -0.5 * squares - log_det - 0.5 * math.log(2 * math.pi) * value.size
@@ -89,8 +90,10 @@ def _log_density(value: Array, factor: Array, log_scale: Array) -> Array:
 class LowRank(Blocks):
     r"""For every per-gene latent a normal :math:`N(\text{loc}, WW^\top + \operatorname{diag}(s^2))` over the genes.
 
-    Genes whose parameters are uncertain together share columns of :math:`W`, (genes, rank). Components and data sets
-    have matrices of their own. To couple different parameters of a gene, see `Joint`.
+    Genes whose parameters are uncertain together share columns of :math:`W = sV`, (genes, rank). Components and data
+    sets have matrices of their own. Genes are uncertain together where cells are assigned to components, or where they
+    share a parameter: the latter shows only where that parameter is coupled to them as well, by `Joint`. With shared
+    parameters that are independent of them the best normal over genes is a product.
 
     Parameters
     ----------

@@ -62,17 +62,13 @@ def _spec(model: str | Family | None, options: Mapping[str, Any]) -> ModelSpec:
     return resolve_spec(model, **{name: options[name] for name in _MODEL_OPTIONS})
 
 
-def _guide(value: str | Guide, earlier: ScribeSVIResults | None) -> Guide:
-    """Guide by name or as an object; a fit that is continued keeps its own."""
-    if not isinstance(value, Guide) and value not in guides.ALL:
-        allowed = list(guides.ALL)
-        msg = f"Unknown guide {value!r}.{nearest(str(value), allowed)} Choose one of: {', '.join(map(repr, allowed))}."
-        raise ValueError(msg)
-    guide = value if isinstance(value, Guide) else guides.ALL[value]()
+def _guide(options: Mapping[str, Any], spec: ModelSpec, earlier: ScribeSVIResults | None) -> Guide:
+    """Guide of the keywords; a fit that is continued keeps its own."""
     if earlier is None:
-        return guide
-    if value != options_table()["guide"].default and guide != earlier.posterior.guide:
-        msg = f"resume= continues a fit with {earlier.posterior.guide}, not {guide}. Leave guide out, or fit anew."
+        return guides.choose(options, spec)
+    if guides.given(options) and guides.choose(options, spec) != earlier.posterior.guide:
+        asked = ", ".join(f"{name}={value!r}" for name, value in guides.given(options).items())
+        msg = f"resume= continues a fit with {earlier.posterior.guide}, not {asked}. Leave that out, or fit anew."
         raise ValueError(msg)
     return earlier.posterior.guide
 
@@ -150,8 +146,9 @@ def fit_counts(
 ) -> ScribeSVIResults:
     """Fit checked counts; ``options`` are complete, ``earlier`` is a fit to continue."""
     _check_size(counts)
-    engine, guide = _engine(options), _guide(options["guide"], earlier)
+    engine = _engine(options)
     spec = _spec(model, options) if earlier is None else _same_spec(earlier, counts, model, options=options)
+    guide = _guide(options, spec, earlier)
     with _precision(enable_x64=options["enable_x64"]), jax.default_device(settings.jax_device()):
         start = None
         if earlier is not None:

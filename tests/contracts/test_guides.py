@@ -20,11 +20,12 @@ from scribe._counts.data import full_data
 from scribe._model.build import build
 from scribe._model.initial import start_values
 from scribe._model.resolve import resolve_spec
-from scribe.guides import Composed, Guide, Joint, LowRank, MeanField, from_json, whole
+from scribe.guides import MLP, Amortised, Composed, Flow, Guide, Joint, LowRank, MeanField, from_json, whole
 from scribe.priors import latent_name
 
 pytestmark = pytest.mark.loose_promotion
 
+SMALL_FLOW = Flow("iaf", n_layers=1, network=MLP((3,)))
 GUIDES: dict[str, Guide] = {
     "mean_field": MeanField(),
     "mean_field-wide": MeanField(init_scale=0.5),
@@ -32,6 +33,16 @@ GUIDES: dict[str, Guide] = {
     "joint": Composed((Joint(("p", "r"), family=LowRank(2)), MeanField())),
     "structured": Composed((Joint(("r", "mu", "gate"), family=LowRank(2), dense=("mu",)), MeanField())),
     "linear": Composed((Joint(("r", "mu", "gate")), MeanField())),
+    "amortised": whole(Amortised((5, 4))),
+    "by_total": MeanField(by_total=True),
+    "flow": whole(Flow(n_layers=2, network=MLP((4,)))),
+    "flows": Composed(
+        (
+            Joint(("r", "mu"), family=Flow("iaf", n_layers=1, network=MLP((3,))), dense=("r", "mu")),
+            Amortised((3,)),
+            MeanField(),
+        )
+    ),
 }
 MODELS = {
     "nbvcp": {"model": "nbvcp"},
@@ -39,8 +50,18 @@ MODELS = {
     "anchored": {"priors": {"organism": "human"}},
     "zip": {"model": "zip"},
 }
-ONLY = {"joint": {"nbvcp", "anchored"}, "structured": {"zinbvcp-disp"}, "linear": {"zinbvcp-disp"}}
-"""Models that have the parameters which a guide names."""
+ONLY = {
+    "mean_field-wide": {"nbvcp"},
+    "low_rank": {"nbvcp", "zinbvcp-disp"},
+    "joint": {"anchored"},
+    "structured": {"zinbvcp-disp"},
+    "linear": {"zinbvcp-disp"},
+    "amortised": {"nbvcp", "anchored"},
+    "by_total": {"nbvcp"},
+    "flow": {"zip"},
+    "flows": {"zinbvcp-disp"},
+}
+"""Models for guides that name parameters, or that need no test with all."""
 PAIRS = [(g, m) for g in GUIDES for m in MODELS if m in ONLY.get(g, MODELS)]
 N_CELLS, N_GENES = 14, 5
 LENGTHS = {"gene": N_GENES, "cell": N_CELLS}

@@ -352,15 +352,18 @@ def make_problem(
         first,
         params,
         # the slope along a direction of all cells is too noisy on a few of them
-        {} if batched else {k: v for k, v in _moved(moves).items() if k in params},
+        {} if batched else _moved(moves, params),
         _compile(kind),
         _CHUNK if batches is None else _batch_chunk(example),
     )
 
 
-def _moved(moves: Mapping[str, AnyArray]) -> Params:
-    """Shared moves by the arrays that they move: the locations."""
-    return {latent_name(name) + LOC: jnp.asarray(move) for name, move in moves.items()}
+def _moved(moves: Mapping[str, AnyArray], params: Params) -> Params:
+    """Shared moves by the arrays that they move, the locations; without those for which a location is lacking."""
+    by_array = {latent_name(name) + LOC: move for name, move in moves.items()}
+    lacking = [move.reshape(-1, move.shape[-1]).any(0) for name, move in by_array.items() if name not in params]
+    whole = ~np.any(lacking, axis=0) if lacking else slice(None)
+    return {name: jnp.asarray(move[..., whole]) for name, move in by_array.items() if name in params}
 
 
 def _first_of_groups(groups: IntArray, n_rows: int) -> IntArray:

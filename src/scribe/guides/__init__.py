@@ -3,25 +3,46 @@
 from collections.abc import Mapping
 from typing import Any
 
+from scribe._nn import MLP
 from scribe.guides._base import LOC, Guide
+from scribe.guides.amortised import Amortised
+from scribe.guides.choose import choose, given
 from scribe.guides.compose import Composed, whole
+from scribe.guides.flow import Flow
 from scribe.guides.joint import Joint
 from scribe.guides.low_rank import LowRank
 from scribe.guides.mean_field import MeanField
 
-ALL: dict[str, type[Guide]] = {guide.name: guide for guide in (MeanField, LowRank, Joint, Composed)}
-"""Every guide by the name that users pass as ``guide`` and that files hold."""
+ALL: dict[str, type[Guide]] = {guide.name: guide for guide in (MeanField, LowRank, Flow, Joint, Amortised, Composed)}
+"""Every guide by the name that files hold."""
 
 
 def from_json(record: Mapping[str, Any]) -> Guide:
     """Rebuild a guide from what its ``to_json`` gave."""
-    return ALL[record["type"]](**{name: _value(value) for name, value in record["settings"].items()})
+    guide: Guide = _value(record)
+    return guide
 
 
 def _value(plain: Any) -> Any:
     if isinstance(plain, Mapping):
-        return from_json(plain)
+        made = {**ALL, MLP.name: MLP}[plain["type"]]
+        return made(**{name: _value(value) for name, value in plain["settings"].items()})
     return tuple(map(_value, plain)) if isinstance(plain, list) else plain
 
 
-__all__ = ["ALL", "LOC", "Composed", "Guide", "Joint", "LowRank", "MeanField", "from_json", "whole"]
+__all__ = [
+    "ALL",
+    "LOC",
+    "MLP",
+    "Amortised",
+    "Composed",
+    "Flow",
+    "Guide",
+    "Joint",
+    "LowRank",
+    "MeanField",
+    "choose",
+    "from_json",
+    "given",
+    "whole",
+]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from typing import Any, ClassVar
 
 import numpyro
@@ -79,17 +79,17 @@ class Guide(ABC):
 
     def to_json(self) -> dict[str, object]:
         """Name under ``type`` and constructor arguments under ``settings``."""
-        return {"type": self.name, "settings": settings_of(self)}
+        return _record(self)
 
 
-def settings_of(value: Any) -> dict[str, object]:
-    """Fields of a dataclass as plain values; guides among them are records of their own."""
-    return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+def _record(value: Any) -> dict[str, object]:
+    settings = {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    return {"type": value.name, "settings": settings}
 
 
 def _plain(value: Any) -> object:
-    if isinstance(value, Guide):
-        return value.to_json()
+    if is_dataclass(value):
+        return _record(value)
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     return value

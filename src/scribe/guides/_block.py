@@ -73,6 +73,11 @@ class Block:
         return tuple(axis for axis in LEVEL_AXES if all(axis in latent.axes for latent in self.dense))
 
     @property
+    def _weights(self) -> tuple[str, ...]:
+        """Names of the arrays of the core that belong to no latent."""
+        return self.core.weights(len(self.dense), batched=bool(self._common))
+
+    @property
     def label(self) -> str:
         """Start of the names of arrays that belong to no latent, and name of the density."""
         return "_".join(("joint", *(_stem(latent) for latent in self.order)))
@@ -82,7 +87,7 @@ class Block:
         """Names of the trainable arrays."""
         own = [latent.name + suffix for latent in self.order for suffix in (LOC, LOG_SCALE)]
         slopes = [_slope(latent, parent) for latent in self.order for parent in self.parents(latent)]
-        weights = self.core.weights(len(self.dense)) if self.dense else ()
+        weights = self._weights if self.dense else ()
         rows = [latent.name + self.core.suffix for latent in self.dense] if self.core.trains_rows else []
         return (*own, *slopes, *rows, *(f"{self.label}_{name}" for name in weights))
 
@@ -183,12 +188,11 @@ class Block:
 
     def _arrays(self, params: Mapping[str, Array]) -> CoreArrays:
         has_rows = self.dense[0].name + self.core.suffix in params
-        names = self.core.weights(len(self.dense))
         log_scale = self._flat(params, LOG_SCALE)
         return CoreArrays(
             log_scale,
             self._flat(params, self.core.suffix) if has_rows else log_scale[:, :0],
-            {name: params[f"{self.label}_{name}"] for name in names},
+            {name: params[f"{self.label}_{name}"] for name in self._weights},
         )
 
     def _sizes(self, params: Mapping[str, Array]) -> tuple[int, tuple[int, ...]]:

@@ -46,8 +46,8 @@ class Core(ABC):
         """Trainable arrays that belong to no element, for vectors made of latents of these sizes."""
 
     @abstractmethod
-    def weights(self, n_latents: int) -> tuple[str, ...]:
-        """Names of those."""
+    def weights(self, n_latents: int, *, batched: bool) -> tuple[str, ...]:
+        """Names of those, for vectors of so many latents, one vector or a batch of them."""
 
     @abstractmethod
     def settled_rows(self, sizes: tuple[int, ...], *, batch: int) -> Array | None:

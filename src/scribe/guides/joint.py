@@ -9,7 +9,8 @@ from scribe._model.names import nearest
 from scribe.guides._base import Latents
 from scribe.guides._block import Block
 from scribe.guides._blocks import Blocks
-from scribe.guides.low_rank import LowRank, LowRankNormal
+from scribe.guides.flow import Flow
+from scribe.guides.low_rank import LowRank
 from scribe.priors import LATENT_SUFFIX, Latent
 
 __all__ = ["Joint"]
@@ -44,9 +45,9 @@ class Joint(Blocks):
 
     name: ClassVar[str] = "joint"
 
-    params: tuple[str, ...] = ("mu", "phi")
+    params: tuple[str, ...]
     _: KW_ONLY
-    family: LowRank | None = None
+    family: LowRank | Flow | None = None
     dense: tuple[str, ...] | None = None
     init_scale: float = 0.1
 
@@ -71,7 +72,8 @@ class Joint(Blocks):
             chosen = self.params if self.dense is None else self.dense
             dense = tuple(found[name] for name in chosen if "gene" in found[name].axes)
         linear = tuple(latent for latent in found.values() if latent not in dense)
-        core = LowRankNormal(0) if self.family is None else self.family.core
+        # a chain of flows where some of the parameters were singled out, one flow of all otherwise
+        core = (self.family or LowRank()).core(chain=self.dense is not None)
         return (Block(core, dense, linear, init_scale=self.init_scale),)
 
 

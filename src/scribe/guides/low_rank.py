@@ -45,9 +45,9 @@ class LowRankNormal(Core):
         del sizes, batch
         return {}
 
-    def weights(self, n_latents: int) -> tuple[str, ...]:
+    def weights(self, n_latents: int, *, batched: bool) -> tuple[str, ...]:
         """None."""
-        del n_latents
+        del n_latents, batched
         return ()
 
     def settled_rows(self, sizes: tuple[int, ...], *, batch: int) -> None:
@@ -114,12 +114,12 @@ class LowRank(Blocks):
             msg = f"The rank of a low-rank guide must be a whole number of at least 1, got {self.rank!r}."
             raise ValueError(msg)
 
-    @property
-    def core(self) -> LowRankNormal:
-        """The law of one latent."""
+    def core(self, *, chain: bool) -> LowRankNormal:
+        """The law of a vector, the same in one piece as latent by latent."""
+        del chain
         return LowRankNormal(self.rank)
 
     def blocks(self, latents: Latents) -> tuple[Block, ...]:
         """Every per-gene latent by itself."""
         genes = [latent for latent in latents if "gene" in latent.axes]
-        return tuple(Block(self.core, (latent,), init_scale=self.init_scale) for latent in genes)
+        return tuple(Block(self.core(chain=False), (latent,), init_scale=self.init_scale) for latent in genes)

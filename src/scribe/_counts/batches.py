@@ -23,8 +23,9 @@ class CellBatch(NamedTuple):
     scale: Array
 
     def join(self, data: CountData) -> CountData:
-        """The whole data set with its cells replaced by those of the batch."""
-        return CountData(data.pairs, self.cells, self.non_zeros, self.scale)
+        """The whole data set with its cells replaced by those of the batch, which keep their rows."""
+        cells = self.cells._replace(rows=data.cells.rows[self.cells.rows])
+        return CountData(data.pairs, cells, self.non_zeros, self.scale)
 
 
 class CellBatches:

@@ -126,7 +126,56 @@ class CellOptions(TypedDict, total=False):
 class FitOptions(ModelOptions, CellOptions, total=False):
     """Flat keywords of `scribe.fit` and `scribe.tl.fit`."""
 
-    guide: Annotated[Any, Option("mean_field", "guide", "Variational family, by name or as an object.")]
+    guide: Annotated[
+        Any, Option("mean_field", "guide", "Variational family: 'mean_field', 'low_rank', 'flow' or an object.")
+    ]
+    guide_rank: Annotated[
+        int | None, Option(None, "guide", "Rank of a low-rank normal over genes; None is independent normals.")
+    ]
+    joint_params: Annotated[
+        str | Sequence[str] | None,
+        Option(None, "guide", "Parameters with a joint distribution, or 'all', 'biological', 'mean', 'prob', 'gate'."),
+    ]
+    dense_params: Annotated[
+        str | Sequence[str] | None,
+        Option(None, "guide", "Those of joint_params coupled across genes; the others within genes. None is all."),
+    ]
+    guide_flow: Annotated[
+        str | None,
+        Option(None, "guide", "Normalising flow: 'affine_coupling', 'spline_coupling', 'maf' or 'iaf'."),
+    ]
+    guide_flow_num_layers: Annotated[int, Option(4, "guide", "Layers of a flow.")]
+    guide_flow_hidden_dims: Annotated[
+        tuple[int, ...] | list[int], Option((64, 64), "guide", "Widths of the hidden layers of the networks of a flow.")
+    ]
+    guide_flow_activation: Annotated[str, Option("relu", "guide", "Activation of the networks of a flow.")]
+    guide_flow_n_bins: Annotated[int, Option(8, "guide", "Pieces of the splines of 'spline_coupling'.")]
+    guide_flow_mixture_strategy: Annotated[
+        str, Option("independent", "guide", "A flow per component and data set ('independent') or one ('shared').")
+    ]
+    guide_flow_zero_init: Annotated[bool, Option(True, "guide", "Start a flow as the identity.")]
+    guide_flow_layer_norm: Annotated[bool, Option(True, "guide", "Normalise the hidden layers of a flow.")]
+    guide_flow_residual: Annotated[bool, Option(True, "guide", "Add the input of hidden layers of equal width.")]
+    guide_flow_soft_clamp: Annotated[bool, Option(True, "guide", "Bound the scales of a flow smoothly, not by a cut.")]
+    guide_flow_loft: Annotated[bool, Option(True, "guide", "Compress what a flow maps beyond 100.")]
+    guide_flow_log_det_f64: Annotated[bool, Option(False, "guide", "Sum log-determinants of a flow in 64 bits.")]
+    amortize_capture: Annotated[
+        bool, Option(False, "guide", "Predict capture from a cell's total: by a table where exact, or a network.")
+    ]
+    capture_hidden_dims: Annotated[
+        tuple[int, ...] | list[int], Option((64, 32), "guide", "Widths of the layers of the network for capture.")
+    ]
+    capture_activation: Annotated[str, Option("leaky_relu", "guide", "Activation of the network for capture.")]
+    capture_output_transform: Annotated[
+        str, Option("softplus", "guide", "What makes the scale of capture positive: 'softplus' or 'exp'.")
+    ]
+    capture_clamp_min: Annotated[
+        float | None, Option(0.1, "guide", "Least scale of log capture, times the root of the total; None is no bound.")
+    ]
+    capture_clamp_max: Annotated[float | None, Option(50.0, "guide", "Largest such scale; None is no bound.")]
+    capture_amortization: Annotated[
+        Any, Option(None, "guide", "A dict or scribe.guides.Amortised(...) in place of the capture_ keywords.")
+    ]
     inference_method: Annotated[Any, Option("svi", "inference", "Engine, by name or as an object.", "engine")]
     n_steps: Annotated[int, Option(50_000, "svi", "Largest number of optimisation steps.")]
     batch_size: Annotated[int | None, Option(None, "svi", "Cells per step; None is all of them.")]

@@ -96,7 +96,7 @@ class Posterior:
 
     def centre(self) -> dict[str, Array]:
         """Location of every site on the real line: the most probable value there."""
-        return self.spec.values(self.guide.centre(self.device_params()))
+        return self.spec.values(self.guide.centre(self.device_params(), latents=self.spec.latents))
 
     def draws(self, key: Key, n_draws: int) -> dict[str, Array]:
         """Draws of every site on the real line, (draws, ...) each."""
@@ -168,9 +168,12 @@ class Posterior:
         and variance.
         """
         params, latents = self.device_params(), {latent.name for latent in self.spec.latents}
+        marginal = self.guide.marginal
         # a parameter that is a function of several latents is known by its draws alone
         laws = {
-            site.name: self.guide.marginal(name, params) if (name := latent_name(site.name)) in latents else None
+            site.name: marginal(name, params, latents=self.spec.latents)
+            if (name := latent_name(site.name)) in latents
+            else None
             for site in self.spec.sites
             if site.link.name != "softmax"
         }
@@ -246,14 +249,14 @@ def _pushed(site: Site, law: dist.Distribution) -> dist.Distribution:
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _draws(spec: ModelSpec, guide: Approximation, n_draws: int, params: dict[str, Array], key: Key) -> dict[str, Array]:
-    return jax.vmap(spec.values)(guide.draw(key, params, n_draws=n_draws))
+    return jax.vmap(spec.values)(guide.draw(key, params, latents=spec.latents, n_draws=n_draws))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _part(
     spec: ModelSpec, guide: Approximation, n: int, params: dict[str, Array], key: Key, *, first: Array, of: Array
 ) -> dict[str, Array]:
-    return jax.vmap(spec.values)(guide.draw_part(key, params, n_draws=n, first=first, of=of))
+    return jax.vmap(spec.values)(guide.draw_part(key, params, latents=spec.latents, n_draws=n, first=first, of=of))
 
 
 @functools.partial(jax.jit, static_argnums=0)

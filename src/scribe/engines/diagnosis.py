@@ -55,18 +55,20 @@ def _gradients(problem: Problem, params: Params, key: Key, *, step: int) -> list
     places = []
     for name, gradient in gradients.items():
         site = name.partition(LATENT_SUFFIX)[0]
-        axis = "cell" if problem.is_cell(name) else "gene" if gradient.ndim else None
-        bad = _bad(gradient)
+        axes = next((latent.axes for latent in problem.spec.latents if name.startswith(latent.name)), ())
+        axis, place = (axes[-1], len(axes) - 1) if axes else (None, 0)
+        # only whether they are finite is looked at, so that sums serve
+        bad = _bad(jnp.sum(gradient, axis=tuple(i for i in range(gradient.ndim) if i != place)))
         if axis == "cell" and problem.first is not None:
             bad = np.unique(problem.first[bad])
-        places.append(_Place(f"site {site!r}", axis, bad, gradient.size))
+        places.append(_Place(f"site {site!r}", axis, bad, gradient.shape[place] if axes else 1))
     return places
 
 
 def _likelihood(problem: Problem, params: Params, key: Key) -> list[_Place]:
     """Genes and cells whose parameters or log-likelihood at one draw are not finite."""
     counts, family = problem.counts, problem.spec.family
-    draw = problem.guide.draw(key, problem.per_cell(params), n_draws=1)
+    draw = problem.guide.draw(key, problem.per_cell(params), latents=problem.spec.latents, n_draws=1)
     values = problem.spec.values({name: value[0] for name, value in draw.items()})
     natural: Mapping[str, Array] = problem.spec.natural(problem.spec.working(values))
     offset = problem.spec.offset(values, counts.n_cells)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -15,12 +15,12 @@ from numpyro.infer import Trace_ELBO
 
 from scribe._counts.batches import CellBatches
 from scribe._counts.container import Counts
-from scribe._counts.data import CountData
+from scribe._counts.data import CountData, padded_length
 from scribe._counts.design import Design
 from scribe._model.build import build, columns_for, data_for
 from scribe._model.initial import start as start_of
 from scribe._model.spec import ModelSpec
-from scribe._types import Array, FloatArray, IntArray, Key, Params
+from scribe._types import AnyArray, Array, FloatArray, IntArray, Key, Params
 from scribe.engines.optimizers import Optimizer
 from scribe.guides import LOC, Guide
 from scribe.priors import Latent, latent_name
@@ -158,16 +158,15 @@ class Problem:
         return name.startswith(_names_of_cells(self.spec.latents))
 
     def per_cell(self, params: Params) -> Params:
-        """Expand rows shared by a group of cells to one row per cell."""
-        if self.groups is None:
-            return params
-        return self._take(self.groups, params)
+        """Arrays with which a fit ends: those of cells with one row per cell, and what the guide adds for its draws."""
+        rows = params if self.groups is None else self._take(self.groups, params)
+        totals = jnp.asarray(self.counts.totals, jnp.zeros(()).dtype)
+        return self.guide.settle(rows, latents=self.spec.latents, totals=totals)
 
     def from_cells(self, params: Params) -> Params:
-        """Undo `per_cell`: of every group, the row of its first cell."""
-        if self.first is None:
-            return params
-        return self._take(self.first, params)
+        """Undo `per_cell`: the trainable arrays, and of every group the row of its first cell."""
+        trainable = {name: params[name] for name in self.start}
+        return trainable if self.first is None else self._take(self.first, trainable)
 
     def _take(self, rows: IntArray, params: Params) -> Params:
         # by numpy, which has nothing to compile
@@ -320,21 +319,26 @@ def make_problem(
     """Put the data on the device, find the starting values and the compiled steps."""
     batched = batch_size is not None and batch_size < counts.n_cells
     many_equal = len(counts.groups().totals) < _GROUP_BELOW * counts.n_cells
-    group = spec.totals_suffice and spec.family.captured and not batched and many_equal and not spec.levels
+    group = (
+        spec.totals_suffice and spec.family.captured and not (batched or spec.levels) and (many_equal or guide.by_total)
+    )
+    groups = counts.groups().index if group or guide.by_total else None
     data = data_for(spec, counts, design, totals_suffice=spec.totals_suffice or batched, group=group)
+    if groups is not None and not group:
+        data = data._replace(cells=data.cells._replace(rows=jnp.asarray(groups, np.int32)))
     batches = None
     if batched:
         columns = columns_for(spec, counts, design)
         batches = CellBatches.of(columns, batch_size, totals_suffice=spec.totals_suffice, seed=seed, design=design)
-    groups = counts.groups().index if group else None
-    first = None if groups is None else _first_of_groups(groups, data.cells.totals.size)
+    first = None if groups is None else _first_of_groups(groups, padded_length(len(counts.groups().totals)))
     start, moves = start_of(spec, counts, design, seed=seed)
     if first is not None and spec.capture_site is not None:
         start[spec.capture_site] = start[spec.capture_site][first]
         moves[latent_name(spec.capture_site)] = moves[latent_name(spec.capture_site)][first]
     example = _example(data, batches, 0)
     lengths = {**spec.lengths, "gene": counts.n_genes, "cell": counts.n_cells if first is None else len(first)}
-    params = guide.init(spec.latents, spec.start(start), lengths=lengths)
+    totals = counts.totals if first is None else counts.totals[first]
+    params = guide.init(spec.latents, spec.start(start), lengths=lengths, totals=totals)
     kind = _Kind(
         spec,
         counts.n_genes,
@@ -356,11 +360,19 @@ def make_problem(
         first,
         params,
         # the slope along a direction of all cells is too noisy on a few of them
-        {} if batched else {name + LOC: jnp.asarray(move) for name, move in moves.items()},
+        {} if batched else _moved(moves, params),
         _compile(kind),
         _CHUNK if batches is None else _batch_chunk(example),
         design,
     )
+
+
+def _moved(moves: Mapping[str, AnyArray], params: Params) -> Params:
+    """Shared moves by the arrays that they move, the locations; without those for which a location is lacking."""
+    by_array = {latent_name(name) + LOC: move for name, move in moves.items()}
+    lacking = [move.reshape(-1, move.shape[-1]).any(0) for name, move in by_array.items() if name not in params]
+    whole = ~np.any(lacking, axis=0) if lacking else slice(None)
+    return {name: jnp.asarray(move[..., whole]) for name, move in by_array.items() if name in params}
 
 
 def _first_of_groups(groups: IntArray, n_rows: int) -> IntArray:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import fields, is_dataclass
+from typing import Any, ClassVar
 
 import jax
 import numpyro
@@ -14,52 +15,99 @@ from scribe._counts.data import CountData
 from scribe._types import AnyArray, Array, Key, Params
 from scribe.priors import Latent
 
-__all__ = ["Approximation", "Guide", "GuideFunction"]
+__all__ = ["LOC", "LOG_SCALE", "Approximation", "Guide", "GuideFunction", "Latents", "param"]
 
 GuideFunction = Callable[[CountData], None]
 """A numpyro guide of a data set."""
 
+Latents = tuple[Latent, ...]
+"""The latents that a guide is for, in the order of the model."""
+
+LOC, LOG_SCALE = "_loc", "_log_scale"
+"""Suffixes of the location of a latent and of the logarithm of its scale."""
+
 
 class Approximation(ABC):
-    """A distribution over latents that stands for their posterior. Its state is nothing but named arrays."""
+    """A distribution over latents that stands for their posterior. Its state is nothing but named arrays.
+
+    The name of an array that runs over the axes of a latent starts with the name of the latent, and its shape with
+    those axes; more axes may follow. All other arrays belong to no single latent.
+    """
+
+    name: ClassVar[str]
+    """Under which users and files know it."""
 
     @abstractmethod
-    def to_json(self) -> dict[str, object]:
-        """Name under ``type`` and constructor arguments under ``settings``."""
-
-    @abstractmethod
-    def centre(self, params: Mapping[str, Array]) -> dict[str, Array]:
+    def centre(self, params: Mapping[str, Array], *, latents: Latents) -> dict[str, Array]:
         """Location of every latent: the median of its distribution, or the nearest thing to it."""
 
     @abstractmethod
-    def marginal(self, latent: str, params: Mapping[str, Array]) -> dist.Distribution | None:
+    def marginal(self, latent: str, params: Mapping[str, Array], *, latents: Latents) -> dist.Distribution | None:
         """Distribution of every element of a latent by itself; None where it is known by draws alone."""
 
     @abstractmethod
-    def draw(self, key: Key, params: Mapping[str, Array], *, n_draws: int) -> dict[str, Array]:
+    def draw(self, key: Key, params: Mapping[str, Array], *, latents: Latents, n_draws: int) -> dict[str, Array]:
         """Draws of every latent, (draws, ...) each."""
 
     def draw_part(
-        self, key: Key, params: Mapping[str, Array], *, n_draws: int, first: Array, of: Array
+        self, key: Key, params: Mapping[str, Array], *, latents: Latents, n_draws: int, first: Array, of: Array
     ) -> dict[str, Array]:
         """Draws ``first`` to ``first + n_draws`` in a series of ``of``, so that a long one need not be in memory."""
-        return self.draw(jax.random.fold_in(key, first), params, n_draws=n_draws)
+        return self.draw(jax.random.fold_in(key, first), params, latents=latents, n_draws=n_draws)
 
     def n_draws(self, params: Mapping[str, Any]) -> int | None:
         """Number of draws that it consists of; None where new ones can be made without end."""
         return None
+
+    def to_json(self) -> dict[str, object]:
+        """Name under ``type`` and constructor arguments under ``settings``."""
+        return _record(self)
 
 
 class Guide(Approximation):
     """A variational family."""
 
     @abstractmethod
-    def init(self, latents: tuple[Latent, ...], start: Mapping[str, AnyArray], *, lengths: Mapping[str, int]) -> Params:
-        """Trainable arrays for the given latents, starting at the given values; ``lengths`` are those of the axes."""
+    def claims(self, latents: Latents) -> Latents:
+        """Which latents the guide is made for; all other methods are called with these."""
 
     @abstractmethod
-    def build(self, latents: tuple[Latent, ...]) -> GuideFunction:
+    def init(
+        self, latents: Latents, start: Mapping[str, AnyArray], *, lengths: Mapping[str, int], totals: AnyArray
+    ) -> Params:
+        """Trainable arrays for the given latents, starting at the given values.
+
+        ``lengths`` are those of the axes, ``totals`` (cells,) the total counts of the cells.
+        """
+
+    @abstractmethod
+    def build(self, latents: Latents) -> GuideFunction:
         """Numpyro guide; its parameters carry the names of `init` and are substituted by the engine."""
+
+    @property
+    @abstractmethod
+    def by_total(self) -> bool:
+        """Whether cells of equal totals share the rows of per-cell arrays, in minibatches too."""
+
+    @abstractmethod
+    def settle(self, params: Mapping[str, Array], *, latents: Latents, totals: Array) -> Params:
+        """Arrays with which a fit ends: the trained ones and what `centre`, `marginal` and `draw` read beside them.
+
+        These may then be subset by genes and cells along the axes of their latents.
+        """
+
+
+def _record(value: Any) -> dict[str, object]:
+    settings = {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    return {"type": value.name, "settings": settings}
+
+
+def _plain(value: Any) -> object:
+    if is_dataclass(value):
+        return _record(value)
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return value
 
 
 def param(name: str) -> Array:

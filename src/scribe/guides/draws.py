@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ import numpyro.distributions as dist
 
 from scribe._dist.kernels import kernel_density
 from scribe._types import Array, Key
-from scribe.guides._base import Approximation
+from scribe.guides._base import Approximation, Latents
 
 __all__ = ["DRAWS", "Draws"]
 
@@ -31,25 +31,24 @@ class Draws(Approximation):
     """
 
     n_chains: int = 1
+    name: ClassVar[str] = "draws"
 
-    def to_json(self) -> dict[str, object]:
-        """Name and number of chains."""
-        return {"type": "draws", "settings": {"n_chains": self.n_chains}}
-
-    def centre(self, params: Mapping[str, Array]) -> dict[str, Array]:
+    def centre(self, params: Mapping[str, Array], *, latents: Latents) -> dict[str, Array]:
         """The medians."""
         return {name.removesuffix(DRAWS): jnp.median(value, axis=-1) for name, value in params.items()}
 
-    def marginal(self, latent: str, params: Mapping[str, Array]) -> dist.Distribution:
+    def marginal(self, latent: str, params: Mapping[str, Array], *, latents: Latents) -> dist.Distribution:
         """Kernel densities."""
         return kernel_density(params[latent + DRAWS])
 
-    def draw(self, key: Key, params: Mapping[str, Array], *, n_draws: int) -> dict[str, Array]:
+    def draw(self, key: Key, params: Mapping[str, Array], *, latents: Latents, n_draws: int) -> dict[str, Array]:
         """Some of the draws; see `draw_part`."""
-        return self.draw_part(key, params, n_draws=n_draws, first=jnp.asarray(0), of=jnp.asarray(n_draws))
+        return self.draw_part(
+            key, params, latents=latents, n_draws=n_draws, first=jnp.asarray(0), of=jnp.asarray(n_draws)
+        )
 
     def draw_part(
-        self, key: Key, params: Mapping[str, Array], *, n_draws: int, first: Array, of: Array
+        self, key: Key, params: Mapping[str, Array], *, latents: Latents, n_draws: int, first: Array, of: Array
     ) -> dict[str, Array]:
         """Draws at equal distances from a random start, none twice; all in turn where more are asked for than exist."""
         total = jnp.asarray(self.n_draws(params), jnp.uint32)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
+from typing import ClassVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,14 +15,11 @@ import numpyro.distributions as dist
 from scribe._counts.data import CountData
 from scribe._model.build import plates
 from scribe._types import AnyArray, Array, Key, Params
-from scribe.guides._base import Guide, GuideFunction, param
+from scribe.guides._base import LOC, LOG_SCALE, Guide, GuideFunction, Latents, param
 from scribe.guides._pathwise import PathwiseNormal, standard_normals
 from scribe.priors import Latent
 
-__all__ = ["LOC", "LOG_SCALE", "MeanField"]
-
-LOC, LOG_SCALE = "_loc", "_log_scale"
-"""Suffixes of the two trainable arrays of a site."""
+__all__ = ["MeanField"]
 
 
 @dataclass(frozen=True)
@@ -35,12 +33,27 @@ class MeanField(Guide):
     ----------
     init_scale
         Standard deviation every element starts with.
+    by_total
+        Whether cells of equal totals share one distribution, in minibatches too: a table over totals in place of one
+        over cells. Exact where all genes share their odds, as the total is then all that the counts of a cell say of
+        its capture.
     """
 
-    init_scale: float = 0.1
+    name: ClassVar[str] = "mean_field"
 
-    def init(self, latents: tuple[Latent, ...], start: Mapping[str, AnyArray], *, lengths: Mapping[str, int]) -> Params:
+    init_scale: float = 0.1
+    _: KW_ONLY
+    by_total: bool = False
+
+    def claims(self, latents: Latents) -> Latents:
+        """All."""
+        return latents
+
+    def init(
+        self, latents: Latents, start: Mapping[str, AnyArray], *, lengths: Mapping[str, int], totals: AnyArray
+    ) -> Params:
         """Locations at the start values, scales at ``init_scale``."""
+        del totals
         params: Params = {}
         for latent in latents:
             loc = np.broadcast_to(start[latent.name], tuple(lengths[axis] for axis in latent.axes))
@@ -48,7 +61,7 @@ class MeanField(Guide):
             params[latent.name + LOG_SCALE] = jnp.asarray(np.full_like(loc, math.log(self.init_scale)))
         return params
 
-    def build(self, latents: tuple[Latent, ...]) -> GuideFunction:
+    def build(self, latents: Latents) -> GuideFunction:
         """One normal site per latent; per-cell ones read the rows of the cells at hand."""
 
         def guide(data: CountData) -> None:
@@ -65,21 +78,23 @@ class MeanField(Guide):
 
         return guide
 
-    def to_json(self) -> dict[str, object]:
-        """Name and settings."""
-        return {"type": "mean_field", "settings": {"init_scale": self.init_scale}}
+    def settle(self, params: Mapping[str, Array], *, latents: Latents, totals: Array) -> Params:
+        """Nothing more is needed."""
+        del latents, totals
+        return dict(params)
 
-    def centre(self, params: Mapping[str, Array]) -> dict[str, Array]:
+    def centre(self, params: Mapping[str, Array], *, latents: Latents) -> dict[str, Array]:
         """The locations."""
-        return {name.removesuffix(LOC): value for name, value in params.items() if name.endswith(LOC)}
+        return {latent.name: params[latent.name + LOC] for latent in latents}
 
-    def marginal(self, latent: str, params: Mapping[str, Array]) -> dist.Normal:
+    def marginal(self, latent: str, params: Mapping[str, Array], *, latents: Latents) -> dist.Normal:
         """The normals."""
+        del latents
         return dist.Normal(params[latent + LOC], jnp.exp(params[latent + LOG_SCALE]))
 
-    def draw(self, key: Key, params: Mapping[str, Array], *, n_draws: int) -> dict[str, Array]:
+    def draw(self, key: Key, params: Mapping[str, Array], *, latents: Latents, n_draws: int) -> dict[str, Array]:
         """Independent normal draws."""
-        names = sorted(name.removesuffix(LOC) for name in params if name.endswith(LOC))
+        names = sorted(latent.name for latent in latents)
         locs = [params[name + LOC] for name in names]
         noises = standard_normals(key, [(n_draws, *loc.shape) for loc in locs], locs[0].dtype)
         return {

@@ -1,0 +1,179 @@
+"""From the flat keywords of ``fit`` to a guide."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+from scribe._model.names import nearest, site_of
+from scribe._model.options import options_table
+from scribe._model.spec import ModelSpec
+from scribe._nn import MLP
+from scribe.guides._base import Guide
+from scribe.guides.amortised import Amortised
+from scribe.guides.compose import Composed, whole
+from scribe.guides.flow import Flow
+from scribe.guides.joint import Joint
+from scribe.guides.low_rank import LowRank
+from scribe.guides.mean_field import MeanField
+
+__all__ = ["choose", "given"]
+
+_BY_NAME: dict[str, type[Guide]] = {guide.name: guide for guide in (MeanField, LowRank, Flow)}
+"""Guides that a name alone says everything of."""
+
+_NETWORK = {
+    "guide_flow_hidden_dims": "hidden_dims",
+    "guide_flow_activation": "activation",
+    "guide_flow_layer_norm": "layer_norm",
+    "guide_flow_residual": "residual",
+    "guide_flow_zero_init": "zero_init",
+}
+_FLOW = {
+    "guide_flow_num_layers": "n_layers",
+    "guide_flow_n_bins": "n_bins",
+    "guide_flow_mixture_strategy": "mixture_strategy",
+    "guide_flow_soft_clamp": "soft_clamp",
+    "guide_flow_loft": "loft",
+    "guide_flow_log_det_f64": "log_det_f64",
+}
+_CAPTURE = {f"capture_{field.name}": field.name for field in fields(Amortised)}
+
+
+def given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Keywords of the guide that differ from their defaults."""
+    table = options_table()
+    return {n: options[n] for n, option in table.items() if option.group == "guide" and options[n] != option.default}
+
+
+def choose(options: Mapping[str, Any], spec: ModelSpec) -> Guide:
+    """Guide of complete keywords; every inconsistency is an error that names the fix."""
+    asked = given(options)
+    if "guide" in asked:
+        return _named(asked)
+    capture = _capture(options, asked, spec)
+    genes = _genes(options, asked, spec)
+    last = capture if isinstance(capture, MeanField) else MeanField()
+    parts = tuple(part for part in (genes, capture) if part is not None and part is not last)
+    return Composed((*parts, last)) if parts else last
+
+
+def _named(asked: Mapping[str, Any]) -> Guide:
+    """Guide by name or as an object."""
+    value = asked["guide"]
+    flat = [name for name in asked if name != "guide"]
+    if flat:
+        msg = (
+            f"guide={value!r} and {', '.join(flat)} were given: leave out guide, or set everything on the object, "
+            "e.g. guide=scribe.guides.LowRank(rank=64)."
+        )
+        raise ValueError(msg)
+    if isinstance(value, Guide):
+        return whole(value)
+    if value not in _BY_NAME:
+        allowed = list(_BY_NAME)
+        msg = f"Unknown guide {value!r}.{nearest(str(value), allowed)} Choose one of: {', '.join(map(repr, allowed))}."
+        raise ValueError(msg)
+    return whole(_BY_NAME[value]())
+
+
+def _genes(options: Mapping[str, Any], asked: Mapping[str, Any], spec: ModelSpec) -> Guide | None:
+    """The part for the parameters of genes; None where nothing was asked for."""
+    family = _family(options, asked)
+    if options["joint_params"] is None:
+        if options["dense_params"] is not None:
+            msg = "dense_params is a part of joint_params: give joint_params as well."
+            raise ValueError(msg)
+        return family
+    params = _sites("joint_params", options["joint_params"], spec)
+    if options["dense_params"] is None:
+        return Joint(params, family=family)
+    dense = _sites("dense_params", options["dense_params"], spec)
+    extra = [name for name in dense if name not in params]
+    if extra:
+        msg = f"dense_params has {extra}, which joint_params={list(params)} lacks: add it there."
+        raise ValueError(msg)
+    if not dense:
+        return Joint(params)
+    if family is None:
+        msg = f"dense_params={list(dense)} needs guide_rank, e.g. guide_rank=10, or guide_flow."
+        raise ValueError(msg)
+    return Joint(params, family=family, dense=dense)
+
+
+def _family(options: Mapping[str, Any], asked: Mapping[str, Any]) -> LowRank | Flow | None:
+    rank, kind = options["guide_rank"], options["guide_flow"]
+    if kind is None:
+        needing = [name for name in asked if name in {**_NETWORK, **_FLOW}]
+        if needing:
+            msg = f"{', '.join(needing)} has an effect only with guide_flow, e.g. guide_flow='affine_coupling'."
+            raise ValueError(msg)
+        return None if rank is None else LowRank(rank)
+    if rank is not None:
+        msg = f"guide_rank={rank!r} and guide_flow={kind!r} are two guides for the same parameters: keep one."
+        raise ValueError(msg)
+    network = {field: asked[name] for name, field in _NETWORK.items() if name in asked}
+    return Flow(kind, network=MLP(**network), **{field: options[name] for name, field in _FLOW.items()})
+
+
+def _sites(option: str, value: str | Sequence[str], spec: ModelSpec) -> tuple[str, ...]:
+    """Names of sampled parameters from names of either kind and shorthands, each once, in the order given."""
+    core = [param.name for param in spec.coordinates.sampled]
+    mean = "mu" if "mu" in core else next(p.name for p in reversed(spec.coordinates.sampled) if p.axes)
+    added = [param.name for param in spec.family.params]
+    shorthands = {
+        "biological": core,
+        "all": [*core, *(name for name in added if name == "gate")],
+        "mean": [mean],
+        "prob": [name for name in core if name != mean],
+    }
+    allowed = [*core, *added]
+    found: dict[str, None] = {}
+    for name in [value] if isinstance(value, str) else value:
+        sites = shorthands.get(name) or [site_of(name) or name]
+        if unknown := [site for site in sites if site not in allowed]:
+            hint = nearest(name, [*allowed, *shorthands])
+            msg = (
+                f"{option} has {name!r}, which this model does not sample for genes ({unknown[0]!r}).{hint} It has: "
+                f"{', '.join(allowed)}; shorthands: {', '.join(shorthands)}."
+            )
+            raise ValueError(msg)
+        found |= dict.fromkeys(sites)
+    return tuple(found)
+
+
+def _capture(options: Mapping[str, Any], asked: Mapping[str, Any], spec: ModelSpec) -> Guide | None:
+    """The part for capture: a table over totals where that is exact, otherwise a network; None for rows of cells."""
+    flat = {field: asked[name] for name, field in _CAPTURE.items() if name in asked}
+    config = options["capture_amortization"]
+    if config is None and not options["amortize_capture"]:
+        if flat:
+            msg = f"{', '.join(f'capture_{field}' for field in flat)} has an effect only with amortize_capture=True."
+            raise ValueError(msg)
+        return None
+    if not spec.family.captured:
+        msg = f"amortize_capture needs a model with capture, e.g. model='nbvcp'; this one is {spec.family.name}."
+        raise ValueError(msg)
+    if config is not None:
+        return _from_config(config, flat)
+    return MeanField(by_total=True) if spec.totals_suffice and not flat else Amortised(**flat)
+
+
+def _from_config(config: Any, flat: Mapping[str, Any]) -> Amortised | None:
+    if flat:
+        msg = f"capture_amortization replaces {', '.join(f'capture_{name}' for name in flat)}: set them there."
+        raise ValueError(msg)
+    if isinstance(config, Amortised):
+        return config
+    if not isinstance(config, Mapping):
+        msg = f"capture_amortization must be a dict or scribe.guides.Amortised(...), got {config!r}."
+        raise TypeError(msg)
+    settings = {str(name).removeprefix("capture_"): value for name, value in config.items()}
+    enabled = settings.pop("enabled", True)
+    allowed = ["enabled", *(_CAPTURE.values())]
+    for name in settings:
+        if name not in allowed:
+            msg = f"capture_amortization has {name!r}.{nearest(name, allowed)} It takes: {', '.join(allowed)}."
+            raise ValueError(msg)
+    return Amortised(**settings) if enabled else None

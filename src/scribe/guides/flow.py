@@ -1,0 +1,245 @@
+"""Normalising flows: guides that need not be normal."""
+
+from __future__ import annotations
+
+import functools
+import math
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from scribe._model.names import nearest
+from scribe._nn import MLP
+from scribe._types import Array, Params
+from scribe.guides import _bijections as bijections
+from scribe.guides._base import Latents
+from scribe.guides._block import Block
+from scribe.guides._blocks import Blocks
+from scribe.guides._core import Core, CoreArrays, Density
+
+__all__ = ["Flow"]
+
+
+class _Kind(NamedTuple):
+    """How a layer conditions elements on others, and the map of each."""
+
+    layer: Callable[..., tuple[Array, Array]]
+    spline: bool
+
+
+_KINDS = {
+    "affine_coupling": _Kind(bijections.coupling, spline=False),
+    "spline_coupling": _Kind(bijections.coupling, spline=True),
+    "maf": _Kind(bijections.autoregressive, spline=False),
+    "iaf": _Kind(bijections.inverse_autoregressive, spline=False),
+}
+_STRATEGIES = ("independent", "shared")
+
+
+@dataclass(frozen=True)
+class Flow(Blocks):
+    r"""For every per-gene latent :math:`z = \text{loc} + s\,f(x)` with standard normal x over the genes.
+
+    :math:`f` is a chain of invertible layers with networks in them (see Papamakarios et al. 2021,
+    doi:10.48550/arXiv.1912.02762) and starts as the identity, so that the guide starts as a mean-field one. With
+    thousands of genes take ``"affine_coupling"``. To couple different parameters of a gene, see `Joint`.
+
+    Parameters
+    ----------
+    kind
+        ``"affine_coupling"``, ``"spline_coupling"``, ``"maf"`` (one element after the other, hence slow to draw from)
+        or ``"iaf"``.
+    n_layers
+        Number of layers; every second one goes in the other direction.
+    network
+        The network of every layer.
+    n_bins
+        Pieces of a spline.
+    mixture_strategy
+        ``"independent"`` for a flow of its own for every component and data set, ``"shared"`` for one flow that is told
+        which of them it is.
+    soft_clamp
+        Whether scales are bounded smoothly, to 10 % of growth per layer, and not by a cut.
+    loft
+        Whether values beyond 100 are compressed to their logarithm.
+    log_det_f64
+        Whether the log-determinant is summed in 64-bit floats.
+    init_scale
+        The value at which every s starts.
+    """
+
+    name: ClassVar[str] = "flow"
+
+    kind: str = "affine_coupling"
+    _: KW_ONLY
+    n_layers: int = 4
+    network: MLP = field(default_factory=MLP)
+    n_bins: int = 8
+    mixture_strategy: str = "independent"
+    soft_clamp: bool = True
+    loft: bool = True
+    log_det_f64: bool = False
+    init_scale: float = 0.1
+
+    def __post_init__(self) -> None:
+        for what, value, allowed in (
+            ("kind of flow", self.kind, tuple(_KINDS)),
+            ("mixture_strategy", self.mixture_strategy, _STRATEGIES),
+        ):
+            if value not in allowed:
+                hint = nearest(str(value), list(allowed))
+                msg = f"Unknown {what} {value!r}.{hint} Choose one of: {', '.join(map(repr, allowed))}."
+                raise ValueError(msg)
+        for what, number, least in (("n_layers", self.n_layers, 1), ("n_bins", self.n_bins, 2)):
+            if not isinstance(number, int) or number < least:
+                msg = f"{what} must be a whole number of at least {least}, got {number!r}."
+                raise ValueError(msg)
+
+    def core(self, *, chain: bool) -> FlowLaw:
+        """The law of a vector: one flow, or a chain of flows of latents given those before them."""
+        return FlowLaw(self, chain)
+
+    def blocks(self, latents: Latents) -> tuple[Block, ...]:
+        """Every per-gene latent by itself."""
+        genes = [latent for latent in latents if "gene" in latent.axes]
+        return tuple(Block(self.core(chain=False), (latent,), init_scale=self.init_scale) for latent in genes)
+
+
+@dataclass(frozen=True)
+class FlowLaw(Core):
+    """Scaled images of standard normals under a flow.
+
+    Draws of some elements need the whole flow: their places in it are the rows that are added after a fit.
+    """
+
+    flow: Flow
+    chain: bool
+    suffix: ClassVar[str] = "_place"
+    trains_rows: ClassVar[bool] = False
+
+    def init_rows(self, shape: tuple[int, ...], rng: np.random.Generator) -> None:
+        """None."""
+        del shape, rng
+
+    def settled_rows(self, sizes: tuple[int, ...], *, batch: int) -> Array:
+        """Every element at its own place."""
+        n = sum(sizes)
+        return jnp.broadcast_to(jnp.arange(n, dtype=jnp.zeros(()).dtype)[None], (batch, n))
+
+    def weights(self, n_latents: int, *, batched: bool) -> tuple[str, ...]:
+        """Arrays of every network: of every layer, of every flow of a chain."""
+        return tuple(
+            f"{i}_{j}_{name}"
+            for i in range(n_latents if self.chain else 1)
+            for j in range(self.flow.n_layers)
+            for name in self.flow.network.names(context=i > 0 or (self._shared and batched))
+        )
+
+    def init_weights(self, sizes: tuple[int, ...], *, batch: int) -> Params:
+        """Networks at the start, those of independent flows along a first axis."""
+        links = sizes if self.chain else (sum(sizes),)
+        if min(links) < 2:
+            msg = "A flow needs two elements or more: give guide_flow a model of more genes, or use guide_rank."
+            raise ValueError(msg)
+        rng = np.random.default_rng(zlib.crc32(repr((self.flow.kind, links)).encode()))
+        arrays: Params = {}
+        for i, n in enumerate(links):
+            context = sum(links[:i]) + (batch if self._shared and batch > 1 else 0)
+            for j in range(self.flow.n_layers):
+                copies = 1 if self._shared else batch
+                made = [self._network(rng, n, context=context, flip=j % 2 == 1) for _ in range(copies)]
+                for name in made[0]:
+                    stacked = np.stack([one[name] for one in made])
+                    arrays[f"{i}_{j}_{name}"] = jnp.asarray(stacked, jnp.zeros(()).dtype)
+        return arrays
+
+    def _network(self, rng: np.random.Generator, n: int, *, context: int, flip: bool) -> dict[str, Any]:
+        """Arrays of one network for n elements, of which a coupling takes and gives half."""
+        channels = 3 * self.flow.n_bins - 1 if _KINDS[self.flow.kind].spline else 2
+        halves = (n // 2, n - n // 2) if flip else (n - n // 2, n // 2)
+        n_in, n_out = halves if self._couples else (n, n)
+        return self.flow.network.init(rng, n_in=n_in, n_out=(n_out, channels), n_context=context)
+
+    @property
+    def _shared(self) -> bool:
+        return self.flow.mixture_strategy == "shared"
+
+    @property
+    def _couples(self) -> bool:
+        return _KINDS[self.flow.kind].layer is bijections.coupling
+
+    def _links(self, weights: Mapping[str, Array]) -> list[int]:
+        """Number of elements in every flow of the chain, those that were left out included."""
+        links: list[int] = []
+        while f"{len(links)}_0_bias_out" in weights:
+            first = f"{len(links)}_0_"
+            n_in, n_out = weights[f"{first}kernel_0"].shape[1], weights[f"{first}bias_out"].shape[1]
+            links.append(n_in + n_out if self._couples else n_out)
+        return links
+
+    def noise(self, arrays: CoreArrays) -> list[tuple[int, ...]]:
+        """One for every element of the flow."""
+        return [(arrays.log_scale.shape[0], sum(self._links(arrays.weights)))]
+
+    def draw(self, arrays: CoreArrays, noise: list[Array]) -> tuple[Array, Density]:
+        """One draw and its density, differentiated in everything: a flow is followed in one direction only."""
+        (x,) = noise
+        image, log_det = self._push(arrays.weights, x)
+        if arrays.rows.shape[1]:
+            image = jnp.take_along_axis(image, arrays.rows.astype(jnp.int32), axis=1)
+        log_normal = -0.5 * (jnp.sum(jnp.square(x)) + math.log(2 * math.pi) * x.size)
+        density = log_normal - log_det - jnp.sum(arrays.log_scale)
+        return jnp.exp(arrays.log_scale) * image, lambda _: density
+
+    def _push(self, weights: Params, x: Array) -> tuple[Array, Array]:
+        """Images of vectors (batch, elements), and the sum of all log-derivatives."""
+        batch = x.shape[0]
+        told = [jnp.eye(batch, dtype=x.dtype)] if self._shared and batch > 1 else []
+        images: list[Array] = []
+        log_slopes: list[Array] = []
+        for i, part in enumerate(jnp.split(x, np.cumsum(self._links(weights))[:-1], axis=1)):
+            known = [*told, *images]
+            context = jnp.concatenate(known, axis=1) if known else None
+            image = part
+            for j in range(self.flow.n_layers):
+                first = f"{i}_{j}_"
+                mine = {k.removeprefix(first): v for k, v in weights.items() if k.startswith(first)}
+                layer = functools.partial(self._layer, flip=j % 2 == 1)
+                if self._shared:
+                    mine = {name: value[0] for name, value in mine.items()}
+                image, slopes = jax.vmap(layer, in_axes=(None if self._shared else 0, 0, 0))(mine, image, context)
+                log_slopes.append(slopes)
+            if self.flow.loft:
+                image, slopes = bijections.loft(image)
+                log_slopes.append(slopes)
+            images.append(image)
+        return jnp.concatenate(images, axis=1), self._sum(log_slopes)
+
+    def _layer(
+        self, arrays: Mapping[str, Array], x: Array, context: Array | None, *, flip: bool
+    ) -> tuple[Array, Array]:
+        kind = _KINDS[self.flow.kind]
+        bijection = (
+            bijections.rational_quadratic
+            if kind.spline
+            else functools.partial(bijections.affine, soft_clamp=self.flow.soft_clamp)
+        )
+        return kind.layer(self.flow.network, arrays, bijection, x=x, context=context, flip=flip)
+
+    def _sum(self, log_slopes: list[Array]) -> Array:
+        """Sum of all, in the working precision or in 64 bits."""
+        dtype = log_slopes[0].dtype
+        if not self.flow.log_det_f64:
+            return jnp.sum(jnp.stack([jnp.sum(x) for x in log_slopes]))
+        with jax.enable_x64(True):  # noqa: FBT003  # jax takes it by position alone
+            total = sum(jnp.sum(x.astype(jnp.float64)) for x in log_slopes)
+            return jnp.asarray(total).astype(dtype)
+
+    def loadings(self, rows: Array) -> None:
+        """None: a flow is not linear."""
+        del rows

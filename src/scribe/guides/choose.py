@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from scribe._model.names import nearest, site_of
+from scribe._model.levels import named_params
+from scribe._model.names import nearest
 from scribe._model.options import options_table
 from scribe._model.spec import ModelSpec
 from scribe._nn import MLP
@@ -119,28 +120,7 @@ def _family(options: Mapping[str, Any], asked: Mapping[str, Any]) -> LowRank | F
 
 def _sites(option: str, value: str | Sequence[str], spec: ModelSpec) -> tuple[str, ...]:
     """Names of sampled parameters from names of either kind and shorthands, each once, in the order given."""
-    core = [param.name for param in spec.coordinates.sampled]
-    mean = "mu" if "mu" in core else next(p.name for p in reversed(spec.coordinates.sampled) if p.axes)
-    added = [param.name for param in spec.family.params]
-    shorthands = {
-        "biological": core,
-        "all": [*core, *(name for name in added if name == "gate")],
-        "mean": [mean],
-        "prob": [name for name in core if name != mean],
-    }
-    allowed = [*core, *added]
-    found: dict[str, None] = {}
-    for name in [value] if isinstance(value, str) else value:
-        sites = shorthands.get(name) or [site_of(name) or name]
-        if unknown := [site for site in sites if site not in allowed]:
-            hint = nearest(name, [*allowed, *shorthands])
-            msg = (
-                f"{option} has {name!r}, which this model does not sample for genes ({unknown[0]!r}).{hint} It has: "
-                f"{', '.join(allowed)}; shorthands: {', '.join(shorthands)}."
-            )
-            raise ValueError(msg)
-        found |= dict.fromkeys(sites)
-    return tuple(found)
+    return named_params(value, (spec.coordinates.sampled, spec.family.params), keyword=option)
 
 
 def _capture(options: Mapping[str, Any], asked: Mapping[str, Any], spec: ModelSpec) -> Guide | None:

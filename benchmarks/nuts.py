@@ -101,9 +101,8 @@ def main() -> None:
         print("|---|---|")
         print(f"| scribe | {1e3 * ours:.2f} |")
         print(f"| dense numpyro | {1e3 * dense:.1f} ({dense / ours:.0f} times as long) |\n", flush=True)
-        print(
-            "| data | iterations | s | steps per draw | ms per step | ESS of r, median / least | ESS per s | R-hat | divergences |"
-        )
+        print("| data | iterations | s | steps per draw | ms per step |", end="")
+        print(" ESS of r, median / least | ESS per s | R-hat | divergences |")
         print("|---|---|---|---|---|---|---|---|---|")
         engine = NUTS(arguments.samples, n_warmup=arguments.warmup, n_chains=arguments.chains)
         print(row("pbmc68k_counts", counts, engine), flush=True)

@@ -119,7 +119,7 @@ def test_hierarchy_of_every_population(axis: str, kind: str) -> None:
         (
             "nbvcp",
             {"prob_prior": "horseshoe", "unconstrained": False},
-            "'horseshoe' prior of 'p' across genes needs",
+            "prob_prior='horseshoe' needs unconstrained=True",
         ),
         (
             "zinb",

@@ -138,6 +138,7 @@ def test_the_aliases_of_the_interface() -> None:
         "parameterization": "coordinates",
         "inference_method": "engine",
         "prob_prior": "p_prior",
+        "expression_prior": "mu_prior",
         "zero_inflation_prior": "gate_prior",
     }
 

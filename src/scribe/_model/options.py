@@ -82,8 +82,8 @@ class ModelOptions(TypedDict, total=False):
         Option(
             "gene_specific",
             "dataset",
-            "p of a dataset: one ('scalar'), one per gene about the gene's own ('gene_specific'), or genes as a "
-            "population within each dataset ('two_level').",
+            "How p differs between datasets: 'scalar', 'gene_specific' about each gene's own, or 'two_level', where "
+            "genes are a population within every dataset.",
         ),
     ]
     zero_inflation_dataset_prior: Annotated[

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, asdict, dataclass, replace
+from dataclasses import KW_ONLY, asdict, dataclass, field, replace
 from typing import Any, ClassVar, NamedTuple, Self
 
 import jax
@@ -103,7 +103,7 @@ class ScribeMCMCResults(Results):
     engine: ClassVar[str] = "mcmc"
     verdict: Mixing
     _: KW_ONLY
-    statistics: Mapping[str, AnyArray]
+    statistics: Mapping[str, AnyArray] = field(repr=False)
 
     def record(self) -> dict[str, Any]:
         """What the sampler says of every draw, and the verdict."""
@@ -194,17 +194,22 @@ class ScribeMCMCResults(Results):
         n_rows
             Most rows per parameter.
         """
-        names = {"gene": self.gene_names, "cell": self.cell_names}
         print(self.verdict)
         print(f"{'':24}" + "".join(f"{field:>10}" for field in DrawSummary._fields))
         for name, summary in self.summary().items():
             columns = np.stack([np.asarray(column).ravel() for column in summary])
             order = np.argsort(-np.nan_to_num(columns[-1], nan=np.inf), kind="stable")[:n_rows]
-            axis = next(iter(self.posterior.readable_axes[name][-1:]), None)
-            labels = None if axis is None else names.get(axis)
             for i in order:
-                label = "" if columns.shape[1] == 1 else f"[{i if labels is None else labels[i % len(labels)]}]"
-                print(f"{name + label:24.24}" + "".join(f"{value:10.4g}" for value in columns[:, i]))
+                label = self._label(name, np.unravel_index(i, summary.r_hat.shape))
+                print(f"{label:24.24}" + "".join(f"{value:10.4g}" for value in columns[:, i]))
+
+    def _label(self, name: str, index: tuple[Any, ...]) -> str:
+        """Name of one element of a parameter."""
+        known = {"gene": self.gene_names, "cell": self.cell_names}
+        known |= {axis: np.asarray(levels.labels) for axis, levels in self.spec.levels.items()}
+        labels = [known.get(axis) for axis in self.posterior.readable_axes[name]]
+        parts = [str(i if x is None else x[i]) for x, i in zip(labels, index, strict=True)]
+        return f"{name}[{', '.join(parts)}]" if parts else name
 
     def thinned(self, n_samples: int) -> Self:
         """Keep some draws of every chain, at equal distances.

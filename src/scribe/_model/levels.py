@@ -31,21 +31,19 @@ def named_params(asked: str | Sequence[str], sampled: Sampled, *, keyword: str) 
         Keyword they were given under, for messages.
     """
     shorthands = _shorthands(sampled)
-    names: list[str] = []
+    allowed = shorthands["all"]
+    names: dict[str, None] = {}
     for name in [asked] if isinstance(asked, str) else asked:
-        if name in shorthands:
-            names += shorthands[name]
-            continue
-        site = site_of(name)
-        if site not in shorthands["all"]:
-            known = list(dict.fromkeys([*shorthands["all"], *(k for k, v in shorthands.items() if v)]))
-            msg = f"{keyword} has {name!r}.{nearest(name, known)} Choose from: {', '.join(known)}."
+        sites = shorthands.get(name) or [site_of(name) or name]
+        if unknown := [site for site in sites if site not in allowed]:
+            hint = nearest(name, [*allowed, *shorthands])
+            msg = (
+                f"{keyword} has {name!r}, which this model does not sample for genes ({unknown[0]!r}).{hint} It has: "
+                f"{', '.join(allowed)}; shorthands: {', '.join(shorthands)}."
+            )
             raise ValueError(msg)
-        names.append(str(site))
-    if not names and isinstance(asked, str):
-        msg = f"{keyword}={asked!r} names nothing: this model samples {', '.join(shorthands['all'])}."
-        raise ValueError(msg)
-    return tuple(dict.fromkeys(names))
+        names |= dict.fromkeys(sites)
+    return tuple(names)
 
 
 def _shorthands(sampled: Sampled) -> dict[str, list[str]]:

@@ -2,6 +2,7 @@
 
 from scribe import coordinates, datasets, engines, families, get, guides, pl, priors, tl
 from scribe._fit import ConvergenceWarning, fit
+from scribe._model.config import ModelConfig
 from scribe._posterior.by_engine import ScribeMCMCResults, ScribeSVIResults
 from scribe._settings import settings
 
@@ -9,6 +10,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ConvergenceWarning",
+    "ModelConfig",
     "ScribeMCMCResults",
     "ScribeSVIResults",
     "coordinates",

@@ -16,6 +16,7 @@ from scribe import engines, guides
 from scribe._adata.design import Covariates, read_covariates
 from scribe._adata.read import as_counts
 from scribe._counts.container import Counts
+from scribe._model.config import configured
 from scribe._model.names import nearest
 from scribe._model.options import FitOptions, ModelOptions, complete, options_table
 from scribe._model.resolve import resolve_spec
@@ -61,6 +62,16 @@ def seed_of(rng: Rng, options: Mapping[str, Any], *, earlier: Results | None = N
 
 
 def _spec(model: str | Family | None, options: Mapping[str, Any], known: Covariates) -> ModelSpec:
+    ready = options["model_config"]
+    if isinstance(ready, ModelSpec):
+        levels = {axis: x.labels for axis, x in ready.levels.items()}
+        wanted = {"component": known.components, "dataset": known.datasets}
+        if levels != {axis: labels for axis, labels in wanted.items() if labels}:
+            msg = (
+                f"model_config has the levels {levels}, but n_components, annotation_key and dataset_key give {wanted}."
+            )
+            raise ValueError(msg)
+        return ready
     chosen = {name: options[name] for name in _MODEL_OPTIONS}
     return resolve_spec(model, **chosen, components=known.components, datasets=known.datasets)
 
@@ -277,7 +288,7 @@ def fit(
             "To continue a fit stored in an AnnData use scribe.tl.fit(adata, resume=True)."
         )
         raise TypeError(msg)
-    complete_options = complete(options)
+    model, complete_options = configured(model, options)
     seed = seed_of(rng, complete_options, earlier=resume)
     read = as_counts(
         counts,

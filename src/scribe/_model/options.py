@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypedDict
 
 from scribe._model.names import nearest
 
-__all__ = ["CellOptions", "FitOptions", "ModelOptions", "Option", "complete", "options_table"]
+__all__ = ["CellOptions", "FitOptions", "ModelOptions", "Option", "aliases_of", "complete", "options_table"]
 
 
 Family = str | Mapping[str, Any]
@@ -126,6 +126,13 @@ class CellOptions(TypedDict, total=False):
 class FitOptions(ModelOptions, CellOptions, total=False):
     """Flat keywords of `scribe.fit` and `scribe.tl.fit`."""
 
+    model_config: Annotated[
+        Any,
+        Option(None, "model", "The model as a scribe.ModelConfig or a specification, instead of keywords."),
+    ]
+    inference_config: Annotated[
+        Any, Option(None, "inference", "An engine, or a dict of the keywords of one, instead of keywords.")
+    ]
     guide: Annotated[
         Any, Option("mean_field", "guide", "Variational family: 'mean_field', 'low_rank', 'flow' or an object.")
     ]
@@ -213,6 +220,11 @@ def options_table(kind: type = FitOptions) -> dict[str, Option]:
     return {name: hint.__metadata__[0] for name, hint in hints.items()}
 
 
+def aliases_of(table: Mapping[str, Option]) -> dict[str, str]:
+    """Older names of keywords, and the proper ones."""
+    return {option.alias: name for name, option in table.items() if option.alias}
+
+
 def complete(given: Mapping[str, Any], *, kind: type = FitOptions, verb: str = "fit") -> dict[str, Any]:
     """Fill in defaults, resolve older names and refuse unknown keywords.
 
@@ -224,7 +236,7 @@ def complete(given: Mapping[str, Any], *, kind: type = FitOptions, verb: str = "
         If a keyword is given under two names.
     """
     table = options_table(kind)
-    aliases = {option.alias: name for name, option in table.items() if option.alias}
+    aliases = aliases_of(table)
     values: dict[str, Any] = {}
     for name, value in given.items():
         target = aliases.get(name, name)

@@ -12,7 +12,8 @@ from scribe._adata.read import as_counts
 from scribe._adata.slots import check_target, require
 from scribe._adata.source import counts_to_continue
 from scribe._fit import fit_counts, seed_of
-from scribe._model.options import FitOptions, complete
+from scribe._model.config import configured
+from scribe._model.options import FitOptions
 from scribe._types import Rng
 from scribe.families import Family
 
@@ -92,7 +93,7 @@ def fit(
     >>> adata = scribe.datasets.pbmc68k_counts()
     >>> scribe.tl.fit(adata, n_steps=200, early_stopping=False)
     """
-    complete_options = complete(options)
+    model, complete_options = configured(model, options)
     check_target(adata, copy=copy, key_added=key_added)
     earlier = read_fit(adata, key=key_added) if resume else None
     seed = seed_of(rng, complete_options, earlier=earlier)

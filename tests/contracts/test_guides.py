@@ -225,7 +225,7 @@ def test_settings_survive_json(case):
 
 @pytest.mark.parametrize(("guide", "model"), {guide: (guide, model) for guide, model in PAIRS}.values())
 def test_fit_and_slots(guide, model, small_counts, tmp_path):
-    """A few steps, written to a file and read again: the same guide, arrays and draws."""
+    """A few steps, written to a file and read again: the same guide, arrays and draws; and some more steps."""
     import anndata
 
     adata = small_counts.copy()
@@ -236,3 +236,8 @@ def test_fit_and_slots(guide, model, small_counts, tmp_path):
     assert after.posterior.guide == GUIDES[guide]
     for name, value in before.get_posterior_samples(rng=0, n_samples=3).items():
         assert jnp.array_equal(value, after.get_posterior_samples(rng=0, n_samples=3)[name]), name
+    with pytest.warns(scribe.ConvergenceWarning):
+        scribe.tl.fit(adata, resume=True, n_steps=2, early_stopping=False)
+    assert scribe.get.results(adata).loss_history.size == 7
+    part = adata[5:25, ::3].copy()
+    assert scribe.get.results(part).get_posterior_samples(rng=0, n_samples=3)["mu"].shape == (3, part.n_vars)

@@ -53,6 +53,12 @@ class ModelOptions(TypedDict, total=False):
     zero_inflation_prior: Annotated[
         Family, Option("none", "model", f"Population of the gate across genes: {_FAMILIES}.", "gate_prior")
     ]
+    overdispersion: Annotated[
+        str, Option("none", "model", "'bnb' gives every gene a heavier tail, by a beta-negative-binomial.")
+    ]
+    overdispersion_prior: Annotated[
+        Family, Option("horseshoe", "model", f"With overdispersion='bnb', its population across genes: {_FAMILIES}.")
+    ]
     horseshoe_tau0: Annotated[float, Option(1.0, "model", "Global scale of horseshoe priors; smaller shrinks more.")]
     horseshoe_slab_df: Annotated[float, Option(4.0, "model", "Degrees of freedom of the slab of horseshoe priors.")]
     horseshoe_slab_scale: Annotated[float, Option(2.0, "model", "Scale of the slab, the largest of a horseshoe prior.")]

@@ -19,11 +19,15 @@ __all__ = ["resolve_spec"]
 
 _POSITIVE_TRANSFORMS = ("softplus", "exp")
 
+_MODIFIED = {"gate": "zero_inflation=True", "bnb_concentration": "overdispersion='bnb'"}
+"""Parameters that a keyword adds to a model."""
+
 
 def resolve_spec(model: str | Family | None = None, **options: Unpack[ModelOptions]) -> ModelSpec:
     """Specification for names, flags and hyperparameters; every inconsistency is an error that names the fix."""
     said = complete(options, kind=ModelOptions, verb="resolve_spec")
-    family = resolve_family(model, variable_capture=said["variable_capture"], zero_inflation=said["zero_inflation"])
+    flags = ("variable_capture", "zero_inflation", "overdispersion")
+    family = resolve_family(model, **{flag: said[flag] for flag in flags})
     base, wanted = family.layers[0], said["parameterization"]
     name = wanted.name if isinstance(wanted, Coordinates) else wanted
     coordinates = coordinate_systems.find(name, family=base)
@@ -52,11 +56,12 @@ def _flat(
 ) -> dict[str, Any]:
     """Populations that flat keywords ask for, by site."""
     found: dict[str, Any] = {}
+    table = options_table(ModelOptions)
     for keyword, targets in FLAT.items():
-        value = said.get(keyword, "none")
-        if value == "none":
-            continue
+        value, by_default = said[keyword], said[keyword] == table[keyword].default
         site = next((p.name for p in params if p.name in targets), None)
+        if value == "none" or (by_default and (site is None or site in given)):
+            continue
         if site is None:
             msg = f"{keyword}={value!r} needs {_needs(targets, coordinates)}"
             raise ValueError(msg)
@@ -69,8 +74,8 @@ def _flat(
 
 def _needs(targets: tuple[str, ...], coordinates: Coordinates) -> str:
     """What a model lacks that samples none of some parameters."""
-    if "gate" in targets:
-        return "a gate: pass zero_inflation=True."
+    if targets[0] in _MODIFIED:
+        return f"a model with {targets[0]!r}: pass {_MODIFIED[targets[0]]}."
     same_family = [c for c in coordinate_systems.ALL if c.family == coordinates.family]
     able = [c.name for c in same_family if {p.name for p in c.sampled} & set(targets)]
     names = " or ".join(targets)
@@ -145,8 +150,8 @@ def _refuse_derived(given: dict[str, Any], params: list[Param], *, family: Famil
                 f"is sampled as {site!r}. Give the prior under that name."
             )
             raise ValueError(msg)
-        if name == "gate":
-            msg = f"priors['gate'] needs zero_inflation=True; this model is {family.name}."
+        if name in _MODIFIED:
+            msg = f"priors[{name!r}] needs {_MODIFIED[name]}; this model is {family.name}."
             raise ValueError(msg)
         same_family = [c for c in coordinate_systems.ALL if c.family == coordinates.family]
         others = [c.name for c in same_family if name in {p.name for p in c.sampled}]

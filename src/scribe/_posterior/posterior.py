@@ -20,6 +20,9 @@ from scribe.priors import latent_name
 
 __all__ = ["Parameters", "Posterior", "Summary"]
 
+_QUANTILES = (0.158655, 0.5, 0.841345)
+"""A standard deviation below the median of a normal, the median, and one above."""
+
 _DRAWS = 1000
 """Draws behind the distribution of a parameter that is no latent."""
 
@@ -111,12 +114,12 @@ class Posterior:
         """Posterior distribution of every sampled parameter, on its own scale.
 
         Where a parameter is made of several latents, by a horseshoe for example, it is the normal on the real line with
-        the mean and standard deviation of draws.
+        the median of draws and their central 68 percent.
         """
         params, names = self.device_params(), {latent.name for latent in self.spec.latents}
         made = [site.name for site in self.spec.sites if latent_name(site.name) not in names]
         draws = self.draws(jax.random.key(0), _DRAWS) if made else {}
-        normals = {name: dist.Normal(draws[name].mean(axis=0), draws[name].std(axis=0)) for name in made}
+        normals = {name: _normal_through(draws[name]) for name in made}
         return {
             site.name: _pushed(site, normals.get(site.name) or self.guide.marginal(latent_name(site.name), params))
             for site in self.spec.sites
@@ -154,6 +157,11 @@ class Posterior:
                 if draws.ndim > 1 or number == 0:
                     parts.setdefault(name, []).append(np.quantile(np.asarray(draws), q, axis=0))
         return {name: np.concatenate(p, axis=-1) if p[0].ndim > 1 else p[0] for name, p in parts.items()}
+
+
+def _normal_through(draws: Array) -> dist.Normal:
+    low, middle, high = jnp.quantile(draws, jnp.asarray(_QUANTILES, draws.dtype), axis=0)
+    return dist.Normal(middle, 0.5 * (high - low))
 
 
 def _pushed(site: Site, normal: dist.Normal) -> dist.Distribution:

@@ -23,7 +23,7 @@ class CellBatch(NamedTuple):
 
     def join(self, data: CountData) -> CountData:
         """The whole data set with its cells replaced by those of the batch."""
-        return CountData(data.pairs, self.cells, self.non_zeros, self.scale)
+        return CountData(data.pairs, self.cells, self.non_zeros, self.scale, data.means)
 
 
 class CellBatches:

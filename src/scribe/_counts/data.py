@@ -14,6 +14,7 @@ __all__ = [
     "CHUNK",
     "Cells",
     "CountData",
+    "Means",
     "NonZeros",
     "Pairs",
     "Ragged",
@@ -64,17 +65,25 @@ class NonZeros(NamedTuple):
     value: Array
 
 
+class Means(NamedTuple):
+    """Mean counts over all cells: of genes (genes,), half a count added to the total of each, and of totals ()."""
+
+    genes: Array
+    total: Array
+
+
 class CountData(NamedTuple):
     """Everything a model reads of the data.
 
     ``scale`` () multiplies what the cells contribute: cells / batch size in a minibatch, else 1. ``pairs`` always
-    cover the whole data set. ``non_zeros`` is None where totals suffice.
+    and ``means`` always cover the whole data set. ``non_zeros`` is None where totals suffice.
     """
 
     pairs: Pairs
     cells: Cells
     non_zeros: NonZeros | None
     scale: Array
+    means: Means
 
 
 class Ragged(NamedTuple):
@@ -159,4 +168,7 @@ def full_data(counts: Counts, *, totals_suffice: bool, group: bool = False) -> C
         non_zeros = NonZeros(jnp.asarray(gene), jnp.asarray(_pad(cut.ids, length)), values)
     rows = np.arange(len(totals), dtype=np.int32)
     cells = Cells(jnp.asarray(totals, dtype), jnp.asarray(weight, dtype), jnp.asarray(rows))
-    return CountData(pairs_on_device(counts), cells, non_zeros, jnp.ones((), dtype))
+    means = Means(
+        jnp.asarray((counts.gene_totals + 0.5) / counts.n_cells, dtype), jnp.asarray(counts.totals.mean(), dtype)
+    )
+    return CountData(pairs_on_device(counts), cells, non_zeros, jnp.ones((), dtype), means)

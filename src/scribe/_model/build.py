@@ -16,7 +16,7 @@ from scribe._counts.likelihood import expand, log_likelihood
 from scribe._model.spec import ModelSpec
 from scribe._types import Array, Key, Natural
 from scribe.families import Family
-from scribe.priors import CellContext, Draw, Latent, Law
+from scribe.priors import Context, Draw, Latent, Law
 
 __all__ = ["CountMatrix", "Model", "build", "plates"]
 
@@ -66,12 +66,13 @@ def plates(axes: tuple[str, ...], shape: tuple[int, ...], data: CountData) -> It
 
 def _sampler(data: CountData, n_genes: int, levels: Mapping[str, int]) -> Draw:
     """Make every latent a numpyro site."""
+    context = Context(data.cells.totals, *data.means)
     lengths = {**levels, "gene": n_genes, "cell": data.cells.totals.shape[0]}
 
     def draw(latent: Latent, law: Law) -> Array:
         shape = tuple(lengths[axis] for axis in latent.axes)
         with plates(latent.axes, shape, data):
-            value: Array = numpyro.sample(latent.name, law(CellContext(data.cells.totals)).expand(shape))
+            value: Array = numpyro.sample(latent.name, law(context).expand(shape))
             return value
 
     return draw

@@ -47,6 +47,12 @@ class ModelOptions(TypedDict, total=False):
         Mapping[str, Any] | None,
         Option(None, "model", "Hyperparameters by parameter name; 'organism' or 'capture_efficiency' anchors capture."),
     ]
+    expression_anchor: Annotated[
+        bool, Option(False, "model", "Centre mu at the observed means over mean capture; sets unconstrained=True.")
+    ]
+    expression_anchor_sigma: Annotated[
+        float, Option(0.3, "model", "Standard deviation of log mu about the anchor: 0.1 is tight, above 1 weak.")
+    ]
     prob_prior: Annotated[
         Family, Option("none", "model", f"Population of p or phi across genes: {_FAMILIES}.", "p_prior")
     ]
@@ -54,7 +60,8 @@ class ModelOptions(TypedDict, total=False):
         Family, Option("none", "model", f"Population of the gate across genes: {_FAMILIES}.", "gate_prior")
     ]
     overdispersion: Annotated[
-        str, Option("none", "model", "'bnb' gives every gene a heavier tail, by a beta-negative-binomial.")
+        str,
+        Option("none", "model", "Heavier tails: 'bnb', a beta-negative-binomial, or 'none'."),
     ]
     overdispersion_prior: Annotated[
         Family, Option("horseshoe", "model", f"With overdispersion='bnb', its population across genes: {_FAMILIES}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Unpack
 
 from scribe import coordinates as coordinate_systems
@@ -13,7 +14,7 @@ from scribe._model.options import ModelOptions, complete, options_table
 from scribe._model.spec import CAPTURE_SITES, ModelSpec
 from scribe.coordinates import Coordinates
 from scribe.families import Family, Param
-from scribe.priors import CaptureAnchor, LogNormal, Prior, TransformedNormal, organism
+from scribe.priors import CaptureAnchor, LogNormal, MeanAnchor, Prior, TransformedNormal, organism
 
 __all__ = ["resolve_spec"]
 
@@ -38,17 +39,52 @@ def resolve_spec(model: str | Family | None = None, **options: Unpack[ModelOptio
     if family.captured:
         params.append(CAPTURE_SITES[capture])
     _refuse_derived(given, params, family=family, coordinates=coordinates)
+    mean_anchor = _mean_anchor(said, given, params, coordinates=coordinates, anchor=anchor)
+    said["unconstrained"] = said["unconstrained"] or mean_anchor is not None
     given |= _flat(said, given, params, coordinates=coordinates)
     transforms = _transforms(said["positive_transform"], params, unconstrained=said["unconstrained"])
     chosen: dict[str, Prior] = {}
     for param in params:
         if param.name == "eta_capture" and anchor is not None:
             chosen[param.name] = anchor
+        elif param.name == "mu" and mean_anchor is not None:
+            chosen[param.name] = replace(mean_anchor, transform=transforms["mu"])
         else:
             link = None if not said["unconstrained"] else transforms.get(param.name, "sigmoid")
             chosen[param.name] = _prior(param, given.get(param.name), link, options=said)
     _refuse_idle(said, given)
     return ModelSpec(family, coordinates, chosen)
+
+
+def _mean_anchor(
+    said: Mapping[str, Any],
+    given: Mapping[str, Any],
+    params: list[Param],
+    *,
+    coordinates: Coordinates,
+    anchor: CaptureAnchor | None,
+) -> MeanAnchor | None:
+    """Anchor of expression, where it is asked for."""
+    sigma, asked = said["expression_anchor_sigma"], said["expression_anchor"]
+    if not asked:
+        if sigma != options_table(ModelOptions)["expression_anchor_sigma"].default:
+            msg = f"expression_anchor_sigma={sigma!r} has no effect without expression_anchor=True: pass that as well."
+            raise ValueError(msg)
+        return None
+    names = {param.name for param in params}
+    if "mu" not in names:
+        msg = f"expression_anchor=True needs {_needs(('mu',), coordinates)}"
+        raise ValueError(msg)
+    if "mu" in given:
+        msg = f"expression_anchor=True and priors['mu']={given['mu']!r} set the same prior: keep one."
+        raise ValueError(msg)
+    if names & set(CAPTURE_SITES) and anchor is None:
+        msg = (
+            "expression_anchor=True needs to know the mean capture of a model with capture: pass "
+            'priors={"organism": "human"} (or another) or priors={"capture_efficiency": (log_M0, sigma_M)}.'
+        )
+        raise ValueError(msg)
+    return MeanAnchor(float(sigma), None if anchor is None else anchor.log_m0)
 
 
 def _flat(

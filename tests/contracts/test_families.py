@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,12 +27,49 @@ if TYPE_CHECKING:
 MEAN = np.array([0.05, 0.8, 3.0, 20.0, 150.0])
 SIZE = np.array([0.3, 4.0, 1.0, 2.5, 100.0])
 GATE = np.array([0.02, 0.3, 0.9, 0.6, 0.1])
+OMEGA = np.array([0.05, 0.1, 0.05, 0.04, 0.3])
 SHARED_ODDS = 0.35
 OFFSETS = np.array([0.0, -0.4, -2.5, -6.0])
 COUNTS = np.arange(1500.0)
 FEW_COUNTS = np.array([0.0, 1.0, 2.0, 5.0, 17.0, 60.0, 300.0])
 ORIGIN = np.array([0.0, 1.0, 3.0, 12.0])
 P_VALUE = 1e-4
+
+
+class Truth(NamedTuple):
+    """Parameters of the reference, each one per gene."""
+
+    mean: Floats
+    size: Floats
+    gate: Floats
+    omega: Floats
+
+
+def mixture(k: Floats, size: float, alpha: float, kappa: float, capture: float) -> Floats:
+    """Log-pmf of a negative binomial whose p is Beta(alpha, kappa), thinned: a sum over a wide, fine grid of logits."""
+    x = np.linspace(-9.5, 4.5, 3001)
+    v = np.log(alpha / kappa) + np.sinh(x)
+    weight = alpha * special.log_expit(v) + kappa * special.log_expit(-v) - special.betaln(alpha, kappa)
+    weight += np.log(np.cosh(x) * (x[1] - x[0]))
+    v = v + np.log(capture)
+    terms = weight + k[:, None] * special.log_expit(v) + size * special.log_expit(-v)
+    return special.gammaln(k + size) - special.gammaln(size) - special.gammaln(k + 1) + special.logsumexp(terms, axis=1)
+
+
+@functools.cache
+def mixtures(counts: tuple[float, ...], case: tuple[float, ...]) -> Floats:
+    return mixture(np.asarray(counts), *case)
+
+
+def each_mixture(k: Floats, size: Floats, alpha: Floats, kappa: Floats, capture: Floats) -> Floats:
+    """`mixture` for every combination of concentrations and capture; counts vary along the first axis."""
+    shape = np.broadcast_shapes(k.shape, alpha.shape, capture.shape)
+    out = np.empty(shape)
+    cases = [np.broadcast_to(x, shape)[0] for x in (size, alpha, kappa, capture)]
+    wide = np.broadcast_to(k, shape)
+    for where in np.ndindex(*shape[1:]):
+        out[:, *where] = mixtures(tuple(wide[:, *where]), tuple(float(x[where]) for x in cases))
+    return out
 
 
 @dataclass(frozen=True)
@@ -54,6 +92,10 @@ class Row:
         return "zero_inflated" in self.layers
 
     @property
+    def mixed(self) -> bool:
+        return "beta_mixed" in self.layers
+
+    @property
     def size(self) -> Floats:
         return SIZE if self.per_gene_odds else MEAN * SHARED_ODDS
 
@@ -64,30 +106,53 @@ class Row:
             "log_mean": np.log(MEAN).reshape(shape),
             "log_odds": odds,
             "gate_logit": special.logit(GATE).reshape(shape),
+            "log_bnb_concentration": np.log(OMEGA).reshape(shape),
         }
         return {name: jnp.asarray(known[name], dtype) for name in self.family.natural}
 
     def axes(self) -> dict[str, tuple[str, ...]]:
         return {name: ("gene",) if value.ndim else () for name, value in self.natural().items()}
 
-    def base_pmf(self, m: Floats, capture: Floats) -> Floats:
-        """scipy's pmf without the gate; the probability of the code is one minus scipy's, thinned in closed form."""
-        if self.base == "poisson":
-            return stats.poisson(MEAN * capture).pmf(m)
-        p = MEAN / (MEAN + self.size)
-        thinned = p * capture / (1 - p * (1 - capture))
-        return stats.nbinom(self.size, 1 - thinned).pmf(m)
+    @property
+    def mixed_at_capture(self) -> bool:
+        """Whether a varying probability is the observed one rather than that of the molecules."""
+        return self.mixed and "with_capture" in self.layers[: self.layers.index("beta_mixed")]
 
-    def log_pmf(self, u: Floats, capture: Floats) -> Floats:
-        """Logarithm of the pmf by scipy, (..., genes)."""
+    @property
+    def countable(self) -> Floats:
+        """Offsets at which the molecules can be enumerated: some 10,000 where the observed probability varies."""
+        return OFFSETS[:3] if self.mixed_at_capture else OFFSETS
+
+    @property
+    def truth(self) -> Truth:
+        return Truth(MEAN, self.size, GATE, OMEGA)
+
+    def base_log_pmf(self, k: Floats, capture: Floats, truth: Truth, *, of_molecules: bool = False) -> Floats:
+        """Without the gate; the probability of the code is one minus scipy's, thinned in closed form.
+
+        ``of_molecules`` asks for the law before capture, which depends on capture where the observed p varies.
+        """
+        mean, size = truth.mean, truth.size
+        seen = np.ones_like(capture) if of_molecules else capture
         if self.base == "poisson":
-            base = stats.poisson(MEAN * capture).logpmf(u)
-        else:
-            p = MEAN / (MEAN + self.size)
-            base = stats.nbinom(self.size, 1 - p * capture / (1 - p * (1 - capture))).logpmf(u)
+            return stats.poisson(mean * seen).logpmf(k)
+        if not self.mixed:
+            return stats.nbinom(size, size / (size + mean * seen)).logpmf(k)
+        mixed_at = capture if self.mixed_at_capture else np.ones_like(capture)
+        kappa = 2 + (size + 1) / truth.omega
+        alpha = (kappa - 1) * mean / size * mixed_at
+        if self.mixed_at_capture and not of_molecules:
+            coefficient = special.gammaln(k + size) - special.gammaln(size) - special.gammaln(k + 1)
+            return coefficient + special.betaln(alpha + k, kappa + size) - special.betaln(alpha, kappa)
+        return each_mixture(k, size, alpha, kappa, seen / mixed_at)
+
+    def log_pmf(self, u: Floats, capture: Floats, truth: Truth | None = None) -> Floats:
+        """Logarithm of the pmf by scipy, (..., genes)."""
+        truth = self.truth if truth is None else truth
+        base = self.base_log_pmf(u, capture, truth)
         if not self.inflated:
             return base
-        return np.logaddexp(np.where(u == 0, np.log(GATE), -np.inf), np.log1p(-GATE) + base)
+        return np.logaddexp(np.where(u == 0, np.log(truth.gate), -np.inf), np.log1p(-truth.gate) + base)
 
     def joint_of_molecules(self, u: Floats, capture: Floats, m: Floats) -> tuple[Floats, Floats]:
         """p(m, gate open | u) and p(m, gate closed | u) over m on the leading axis, by enumeration.
@@ -95,20 +160,26 @@ class Row:
         An open gate thins the molecules, a closed one hides them all.
         """
         gate = GATE if self.inflated else np.zeros_like(GATE)
-        molecules = self.base_pmf(m, np.ones(()))
+        molecules = np.exp(self.base_log_pmf(m, capture, self.truth, of_molecules=True))
         seen = molecules * (1 - gate) * stats.binom.pmf(u, m, capture)
         hidden = molecules * gate * (u == 0)
         total = (seen + hidden).sum(axis=0)
         return seen / total, hidden / total
 
 
-EXTRA = (("nb", "zero_inflated", "with_capture"), ("poisson", "zero_inflated", "with_capture"))
+EXTRA = (
+    ("nb", "zero_inflated", "with_capture"),
+    ("poisson", "zero_inflated", "with_capture"),
+    ("nb", "with_capture", "beta_mixed"),
+    ("nb", "beta_mixed", "with_capture"),
+    ("nb", "with_capture", "beta_mixed", "zero_inflated"),
+)
 """Compositions in an order that no familiar name stands for."""
 
 TABLE = {
     f"{'-'.join(layers)}-{'gene' if per_gene else 'shared'}": Row(layers, per_gene)
     for layers in (*MODELS.values(), *EXTRA)
-    for per_gene in ((False, True) if layers[0] == "nb" else (True,))
+    for per_gene in ((False, True) if layers[0] == "nb" and "beta_mixed" not in layers else (True,))
 }
 
 
@@ -228,17 +299,14 @@ def test_gradient_against_finite_differences_of_scipy(row: Row) -> None:
 def shifted_log_pmf(row: Row, name: str, delta: float) -> Floats:
     """scipy's log-pmf with one natural parameter (or the offset) moved."""
     capture = np.exp(OFFSETS + delta * (name == "offset")).reshape(1, -1, 1)
-    u = FEW_COUNTS.reshape(-1, 1, 1)
     mean = MEAN * np.exp(delta * (name == "log_mean"))
-    size = row.size / MEAN * np.exp(delta * (name == "log_odds")) * mean
-    gate = special.expit(special.logit(GATE) + delta * (name == "gate_logit"))
-    if row.base == "poisson":
-        base = stats.poisson(mean * capture).logpmf(u)
-    else:
-        base = stats.nbinom(size, size / (size + mean * capture)).logpmf(u)
-    if not row.inflated:
-        return base
-    return np.logaddexp(np.where(u == 0, np.log(gate), -np.inf), np.log1p(-gate) + base)
+    truth = Truth(
+        mean,
+        size=row.size / MEAN * np.exp(delta * (name == "log_odds")) * mean,
+        gate=special.expit(special.logit(GATE) + delta * (name == "gate_logit")),
+        omega=OMEGA * np.exp(delta * (name == "log_bnb_concentration")),
+    )
+    return row.log_pmf(FEW_COUNTS.reshape(-1, 1, 1), capture, truth)
 
 
 @pytest.mark.usefixtures("double")
@@ -270,9 +338,10 @@ def test_denoised_moments_and_mode_against_enumeration(row: Row) -> None:
 
     The mode is that of the more probable state of the gate; without a gate, simply of p(m | u).
     """
-    (mean, variance), mode = denoised(row.family, *grid(row, ORIGIN))
+    u, natural, _ = grid(row, ORIGIN)
+    (mean, variance), mode = denoised(row.family, u, natural, jnp.asarray(row.countable.reshape(1, -1, 1)))
     m = COUNTS.reshape(-1, 1, 1, 1)
-    seen, hidden = row.joint_of_molecules(ORIGIN.reshape(1, -1, 1, 1), np.exp(OFFSETS).reshape(1, 1, -1, 1), m)
+    seen, hidden = row.joint_of_molecules(ORIGIN.reshape(1, -1, 1, 1), np.exp(row.countable).reshape(1, 1, -1, 1), m)
     posterior = seen + hidden
     assert posterior[-1].max() < 1e-14, "the enumeration must reach far enough"
     expected = (m * posterior).sum(axis=0)
@@ -285,7 +354,7 @@ def test_denoised_moments_and_mode_against_enumeration(row: Row) -> None:
 
 @pytest.mark.usefixtures("double")
 def test_denoised_probabilities_against_enumeration(row: Row) -> None:
-    u, x = ORIGIN.reshape(1, -1, 1, 1), OFFSETS.reshape(1, 1, -1, 1)
+    u, x = ORIGIN.reshape(1, -1, 1, 1), row.countable.reshape(1, 1, -1, 1)
     thinned = row.family.denoise(jnp.asarray(u), row.natural((1, 1, 1, -1)), jnp.asarray(x))
     found = np.exp(thinned.log_prob(jnp.asarray(COUNTS[:300].reshape(-1, 1, 1, 1))))
     seen, hidden = row.joint_of_molecules(u, np.exp(x), COUNTS.reshape(-1, 1, 1, 1))
@@ -315,7 +384,9 @@ def test_cell_terms_in_closed_form(row: Row) -> None:
     natural = row.natural()
     found = row.family.cell_totals(natural, jnp.asarray(offset), jnp.asarray(u.sum(axis=1)))
     assert (found is not None) == row.family.summarises(row.axes())
-    assert (found is not None) == (not row.inflated and (row.base == "poisson" or not row.per_gene_odds))
+    assert (found is not None) == (
+        not row.inflated and not row.mixed and (row.base == "poisson" or not row.per_gene_odds)
+    )
     if found is None:
         return
     coefficient = -special.gammaln(u + 1)
@@ -338,9 +409,43 @@ def test_readable_parameters_are_consistent(row: Row) -> None:
         np.testing.assert_allclose(found["phi"], (1 - found["p"]) / found["p"], rtol=1e-10)
     if row.inflated:
         expected["gate"] = GATE
+    if row.mixed:
+        expected["bnb_concentration"] = OMEGA
     assert set(found) == set(expected)
     for name, value in expected.items():
         np.testing.assert_allclose(found[name] + np.zeros_like(value), value, rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_little_mixing_is_none_and_full_capture_makes_the_orders_one(dtype: Any) -> None:
+    """At vanishing overdispersion both orders are the negative binomial, to rounding, for counts that may occur."""
+    mean, size, capture, u = (x.ravel() for x in np.meshgrid([1e-3, 1.0, 900.0], [0.1, 3.0, 200.0], [1, 0.2], range(9)))
+    u = np.round(mean * capture * (1 + (u - 2) / np.sqrt(np.minimum(size, 9.0)))).clip(0)
+    with jax.enable_x64(dtype == np.float64):
+        u, log_mean, log_odds, x = (
+            jnp.asarray(a, dtype) for a in (u, np.log(mean), np.log(size / mean), np.log(capture))
+        )
+        natural = {"log_mean": log_mean, "log_odds": log_odds, "log_bnb_concentration": jnp.full_like(x, -18.0)}
+        orders = [from_layers(("nb", *layers)) for layers in (("with_capture", "beta_mixed"), ("beta_mixed",))]
+        plain = np.asarray(log_pmf(families.nb, u, natural, x))
+        for family in orders:
+            np.testing.assert_allclose(log_pmf(family, u, natural, x), plain, rtol=1e-5, atol=2e-5)
+        natural["log_bnb_concentration"] = jnp.full_like(x, -0.5)
+        one, other = (np.asarray(log_pmf(family, u, natural, jnp.zeros_like(x))) for family in orders)
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+        assert np.abs(one - log_pmf(families.nb, u, natural, jnp.zeros_like(x))).max() > 0.1
+        closed, sums = (log_pmf(orders[1], u, natural, x) for x in (jnp.full_like(x, -1e-4), jnp.zeros_like(x)))
+        np.testing.assert_allclose(closed, sums, rtol=1e-2, atol=1e-2)
+
+
+def test_mixing_applies_to_the_negative_binomial_once() -> None:
+    mixed = families.beta_mixed(families.nb)
+    for base in (mixed, families.with_capture(mixed), families.zero_inflated(mixed)):
+        with pytest.raises(ValueError, match="is mixed already; apply beta_mixed once"):
+            families.beta_mixed(base)
+    for base in (families.poisson, families.zero_inflated(families.nb)):
+        with pytest.raises(ValueError, match=r"needs a negative binomial, nb or with_capture\(nb\), and got"):
+            families.beta_mixed(base)
 
 
 def test_modifiers_apply_once() -> None:

@@ -21,11 +21,12 @@ from scribe.priors import (
     Beta,
     BetaPrime,
     CaptureAnchor,
-    CellContext,
+    Context,
     Draw,
     Latent,
     Law,
     LogNormal,
+    MeanAnchor,
     Prior,
     TransformedNormal,
     from_json,
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 
 TOTALS = np.array([800.0, 3e3, 3e3, 2.5e4, 4e5])
 """Counts per cell: from far below the total mRNA of a cell to twice of it."""
+
+
+GENE_MEANS = np.array([1e-3, 0.2, 1.0, 30.0, 600.0])
 
 
 def logit_normal(loc: float, scale: float) -> Any:
@@ -63,7 +67,7 @@ def softplus_normal(loc: float, scale: float) -> Any:
 
 @dataclass(frozen=True)
 class Row:
-    """A prior and scipy's law of the parameter itself, in every cell for the capture anchor."""
+    """A prior and scipy's law of the parameter itself, in every cell or gene for the anchors."""
 
     prior: Prior
     law: Callable[[], Any]
@@ -84,6 +88,15 @@ TABLE = {
         lambda: stats.truncnorm(-(np.log(2e5 / TOTALS)) / 0.3, np.inf, loc=np.log(2e5 / TOTALS), scale=0.3),
         per_cell=True,
     ),
+    "mean_anchor": Row(MeanAnchor(0.4), lambda: stats.lognorm(s=0.4, scale=GENE_MEANS), per_cell=True),
+    "mean_anchor-softplus": Row(
+        MeanAnchor(0.3, math.log(2e5), "softplus"),
+        lambda: stats.lognorm(s=0.3, scale=GENE_MEANS * 2e5 / TOTALS.mean()),
+        per_cell=True,
+    ),
+    "mean_anchor-full": Row(
+        MeanAnchor(0.3, math.log(5.0)), lambda: stats.lognorm(s=0.3, scale=GENE_MEANS), per_cell=True
+    ),
 }
 
 
@@ -92,8 +105,8 @@ def row(request: pytest.FixtureRequest) -> Row:
     return TABLE[request.param]
 
 
-def context(dtype: Any) -> CellContext:
-    return CellContext(jnp.asarray(TOTALS, dtype))
+def context(dtype: Any) -> Context:
+    return Context(jnp.asarray(TOTALS, dtype), jnp.asarray(GENE_MEANS, dtype), jnp.asarray(TOTALS.mean(), dtype))
 
 
 def sampler(shape: tuple[int, ...]) -> Draw:
@@ -177,7 +190,7 @@ def test_odds_and_probability_have_one_prior(a: float, b: float) -> None:
 
 
 def test_anchor_without_counts_uses_one_molecule() -> None:
-    empty = CellContext(jnp.asarray([0.0, 1.0]))
+    empty = context(np.float32)._replace(totals=jnp.asarray([0.0, 1.0]))
     law = CaptureAnchor(math.log(3000.0), 0.3).distribution(empty)
     np.testing.assert_allclose(law.loc, math.log(3000.0), rtol=1e-6)
 

@@ -9,9 +9,9 @@ import pytest
 from scipy import stats
 
 from scribe._dist.links import LINKS
-from scribe.priors import CellContext, Dirichlet, from_json
+from scribe.priors import Context, Dirichlet, from_json
 
-CONTEXT = CellContext(jnp.ones(2))
+CONTEXT = Context(jnp.ones(2), jnp.ones(3), jnp.ones(()))
 SHAPES = [(1.0, 1.0, 1.0), (0.3, 4.0, 1.5), (0.5, 0.5, 2.0)]
 
 

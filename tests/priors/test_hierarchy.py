@@ -18,7 +18,7 @@ from scribe import priors
 from scribe._dist import LogGamma, LogHalfCauchy
 from scribe.priors import (
     Beta,
-    CellContext,
+    Context,
     Gaussian,
     Horseshoe,
     NormalExponentialGamma,
@@ -28,7 +28,7 @@ from scribe.priors import (
     over,
 )
 
-CONTEXT = CellContext(jnp.ones(2))
+CONTEXT = Context(jnp.ones(2), jnp.ones(4), jnp.ones(()))
 LENGTHS = {"component": 2, "dataset": 3, "gene": 4}
 BASE = TransformedNormal(-0.7, 1.3, "sigmoid")
 DEVIATIONS = {

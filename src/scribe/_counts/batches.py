@@ -25,7 +25,7 @@ class CellBatch(NamedTuple):
     def join(self, data: CountData) -> CountData:
         """The whole data set with its cells replaced by those of the batch, which keep their rows."""
         cells = self.cells._replace(rows=data.cells.rows[self.cells.rows])
-        return CountData(data.pairs, cells, self.non_zeros, self.scale)
+        return CountData(data.pairs, cells, self.non_zeros, self.scale, data.means)
 
 
 class CellBatches:

@@ -16,10 +16,12 @@ __all__ = [
     "CHUNK",
     "Cells",
     "CountData",
+    "Means",
     "NonZeros",
     "Pairs",
     "Ragged",
     "full_data",
+    "means_of",
     "padded_length",
     "pairs_on_device",
     "ragged",
@@ -72,17 +74,25 @@ class NonZeros(NamedTuple):
     pair: Array | None = None
 
 
+class Means(NamedTuple):
+    """Mean counts over all cells: of genes (genes,), half a count added to the total of each, and of totals ()."""
+
+    genes: Array
+    total: Array
+
+
 class CountData(NamedTuple):
     """Everything a model reads of the data.
 
     ``scale`` () multiplies what the cells contribute: cells / batch size in a minibatch, else 1. ``pairs`` always
-    cover the whole data set. ``non_zeros`` is None where totals suffice.
+    and ``means`` always cover the whole data set. ``non_zeros`` is None where totals suffice.
     """
 
     pairs: Pairs
     cells: Cells
     non_zeros: NonZeros | None
     scale: Array
+    means: Means
 
 
 class Ragged(NamedTuple):
@@ -191,7 +201,14 @@ def full_data(
         None if known.dataset is None else jnp.asarray(known.dataset, jnp.int32),
         None if known.logits is None else jnp.asarray(known.logits, dtype),
     )
-    return CountData(pairs_on_device(counts), cells, non_zeros, jnp.ones((), dtype))
+    return CountData(pairs_on_device(counts), cells, non_zeros, jnp.ones((), dtype), means_of(counts))
+
+
+def means_of(counts: Counts) -> Means:
+    """Mean counts over all cells, on the device."""
+    dtype = jnp.zeros(()).dtype
+    genes = (counts.gene_totals + 0.5) / counts.n_cells
+    return Means(jnp.asarray(genes, dtype), jnp.asarray(counts.totals.mean(), dtype))
 
 
 def _non_zeros_by_gene(counts: Counts) -> NonZeros:

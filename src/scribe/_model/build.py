@@ -12,14 +12,14 @@ import numpyro.distributions as dist
 from numpyro import handlers
 
 from scribe._counts.container import Counts
-from scribe._counts.data import CountData, full_data
+from scribe._counts.data import CountData, full_data, means_of
 from scribe._counts.design import Design
 from scribe._counts.levels import at_cells
 from scribe._counts.likelihood import log_likelihood, log_likelihood_of_mixture
 from scribe._model.spec import ModelSpec
 from scribe._types import Array, Key, Natural
 from scribe.families import Family
-from scribe.priors import CellContext, Draw, Latent, Law
+from scribe.priors import Context, Draw, Latent, Law
 
 __all__ = ["CountMatrix", "Model", "build", "columns_for", "data_for", "plates"]
 
@@ -76,13 +76,15 @@ def data_for(
     spec: ModelSpec, counts: Counts, design: Design | None, *, totals_suffice: bool, group: bool = False
 ) -> CountData:
     """Data on the device, in the form in which the likelihood of a model reads them."""
-    return full_data(
+    data = full_data(
         columns_for(spec, counts, design),
         totals_suffice=totals_suffice,
         group=group,
         by_cell="component" in spec.levels,
         design=design,
     )
+    # of genes, not of columns
+    return data._replace(means=means_of(counts))
 
 
 def columns_for(spec: ModelSpec, counts: Counts, design: Design | None) -> Counts:
@@ -105,12 +107,13 @@ def plates(axes: tuple[str, ...], shape: tuple[int, ...], data: CountData) -> It
 
 def _sampler(data: CountData, n_genes: int, levels: Mapping[str, int]) -> Draw:
     """Make every latent a numpyro site."""
+    context = Context(data.cells.totals, *data.means)
     lengths = {**levels, "gene": n_genes, "cell": data.cells.totals.shape[0]}
 
     def draw(latent: Latent, law: Law) -> Array:
         shape = tuple(lengths[axis] for axis in latent.axes)
         with plates(latent.axes, shape, data):
-            value: Array = numpyro.sample(latent.name, law(CellContext(data.cells.totals)).expand(shape))
+            value: Array = numpyro.sample(latent.name, law(context).expand(shape))
             return value
 
     return draw

@@ -152,7 +152,7 @@ def _of_engine(said: Mapping[str, Any]) -> dict[str, Any]:
         msg = f"inference_config has {', '.join(foreign)}, which says nothing of the engine: pass it to fit."
         raise TypeError(msg)
     aliases = aliases_of(table)
-    return {aliases.get(name, name): value for name, value in config.items()}
+    return {str(aliases.get(name, name)): value for name, value in config.items()}
 
 
 def _checked(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,6 +26,8 @@ MODELS: dict[str, tuple[str, ...]] = {
 
 DEFAULT_MODEL = "nbvcp"
 
+OVERDISPERSIONS = ("none", "bnb")
+
 _PARAMETERS: dict[str, Param] = {
     param.name: param
     for param in (
@@ -77,12 +79,33 @@ def _flags_of(layers: tuple[str, ...]) -> dict[str, bool]:
     return {"variable_capture": "with_capture" in layers, "zero_inflation": "zero_inflated" in layers}
 
 
-def resolve_family(model: str | Family | None, *, variable_capture: bool | None, zero_inflation: bool | None) -> Family:
+def resolve_family(
+    model: str | Family | None,
+    *,
+    variable_capture: bool | None = None,
+    zero_inflation: bool | None = None,
+    overdispersion: str = "none",
+) -> Family:
     """Family for a model name or the flags that compose it.
 
     Without a name, a flag that is not given takes its default (capture yes, zero inflation no). With a name, flags
-    may only confirm it.
+    may only confirm it. ``overdispersion="bnb"`` mixes the probability of any negative binomial.
     """
+    if overdispersion not in OVERDISPERSIONS:
+        msg = f"overdispersion must be one of {', '.join(map(repr, OVERDISPERSIONS))}, got {overdispersion!r}."
+        raise ValueError(msg)
+    family = _resolve_flags(model, variable_capture=variable_capture, zero_inflation=zero_inflation)
+    layers = family.layers
+    if overdispersion == "none" or "beta_mixed" in layers:
+        return family
+    if layers[0] != "nb":
+        msg = f"overdispersion='bnb' needs a negative binomial model, e.g. model='nbvcp'; this one is {family.name}."
+        raise ValueError(msg)
+    first = next((i for i, layer in enumerate(layers) if layer == "zero_inflated"), len(layers))
+    return from_layers((*layers[:first], "beta_mixed", *layers[first:]))
+
+
+def _resolve_flags(model: str | Family | None, *, variable_capture: bool | None, zero_inflation: bool | None) -> Family:
     if isinstance(model, Family):
         layers, called = model.layers, model.name
     else:

@@ -65,6 +65,12 @@ class ModelOptions(TypedDict, total=False):
     auto_downgrade_single_dataset_hierarchy: Annotated[
         bool, Option(True, "dataset", "With one dataset only, warn and fit without dataset levels; else raise.")
     ]
+    expression_anchor: Annotated[
+        bool, Option(False, "model", "Centre mu at the observed means over mean capture; sets unconstrained=True.")
+    ]
+    expression_anchor_sigma: Annotated[
+        float, Option(0.3, "model", "Standard deviation of log mu about the anchor: 0.1 is tight, above 1 weak.")
+    ]
     prob_prior: Annotated[
         Family, Option("none", "model", f"Population of p or phi across genes: {_FAMILIES}.", "p_prior")
     ]
@@ -94,6 +100,13 @@ class ModelOptions(TypedDict, total=False):
     ]
     zero_inflation_prior: Annotated[
         Family, Option("none", "model", f"Population of the gate across genes: {_FAMILIES}.", "gate_prior")
+    ]
+    overdispersion: Annotated[
+        str,
+        Option("none", "model", "Heavier tails: 'bnb', a beta-negative-binomial, or 'none'."),
+    ]
+    overdispersion_prior: Annotated[
+        Family, Option("horseshoe", "model", f"With overdispersion='bnb', its population across genes: {_FAMILIES}.")
     ]
     horseshoe_tau0: Annotated[float, Option(1.0, "model", "Global scale of horseshoe priors; smaller shrinks more.")]
     horseshoe_slab_df: Annotated[float, Option(4.0, "model", "Degrees of freedom of the slab of horseshoe priors.")]

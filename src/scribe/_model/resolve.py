@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Unpack
 
 import numpy as np
@@ -16,11 +17,14 @@ from scribe._model.options import ModelOptions, complete, options_table
 from scribe._model.spec import CAPTURE_SITES, MIXING, ModelSpec
 from scribe.coordinates import Coordinates
 from scribe.families import Family, Param
-from scribe.priors import CaptureAnchor, Dirichlet, LogNormal, Prior, TransformedNormal, organism
+from scribe.priors import CaptureAnchor, Dirichlet, LogNormal, MeanAnchor, Prior, TransformedNormal, organism
 
 __all__ = ["resolve_spec"]
 
 _POSITIVE_TRANSFORMS = ("softplus", "exp")
+
+_MODIFIED = {"gate": "zero_inflation=True", "bnb_concentration": "overdispersion='bnb'"}
+"""Parameters that a keyword adds to a model."""
 
 
 def resolve_spec(
@@ -35,7 +39,8 @@ def resolve_spec(
     ``components`` and ``datasets`` are the labels of the levels, none where the model has no such axis.
     """
     said = complete(options, kind=ModelOptions, verb="resolve_spec")
-    family = resolve_family(model, variable_capture=said["variable_capture"], zero_inflation=said["zero_inflation"])
+    flags = ("variable_capture", "zero_inflation", "overdispersion")
+    family = resolve_family(model, **{flag: said[flag] for flag in flags})
     base, wanted = family.layers[0], said["parameterization"]
     name = wanted.name if isinstance(wanted, Coordinates) else wanted
     coordinates = coordinate_systems.find(name, family=base)
@@ -50,6 +55,8 @@ def resolve_spec(
     if components:
         params.append(MIXING)
     _refuse_derived(given, params, family=family, coordinates=coordinates)
+    mean_anchor = _mean_anchor(said, given, params, coordinates=coordinates, anchor=anchor)
+    said["unconstrained"] = said["unconstrained"] or mean_anchor is not None
     asked = _flat(said, given, params, coordinates=coordinates)
     given |= asked.pop("gene")
     levels = resolve_levels(
@@ -62,6 +69,8 @@ def resolve_spec(
             chosen[param.name] = anchor
         elif param is MIXING:
             chosen[param.name] = _mixing(given.get(param.name), n_components=len(components))
+        elif param.name == "mu" and mean_anchor is not None:
+            chosen[param.name] = replace(mean_anchor, transform=transforms["mu"])
         else:
             link = None if not said["unconstrained"] else transforms.get(param.name, "sigmoid")
             prior = _prior(param, given.get(param.name), link, options=said)
@@ -71,16 +80,48 @@ def resolve_spec(
     return ModelSpec(family, coordinates, chosen, levels)
 
 
+def _mean_anchor(
+    said: Mapping[str, Any],
+    given: Mapping[str, Any],
+    params: list[Param],
+    *,
+    coordinates: Coordinates,
+    anchor: CaptureAnchor | None,
+) -> MeanAnchor | None:
+    """Anchor of expression, where it is asked for."""
+    sigma, asked = said["expression_anchor_sigma"], said["expression_anchor"]
+    if not asked:
+        if sigma != options_table(ModelOptions)["expression_anchor_sigma"].default:
+            msg = f"expression_anchor_sigma={sigma!r} has no effect without expression_anchor=True: pass that as well."
+            raise ValueError(msg)
+        return None
+    names = {param.name for param in params}
+    if "mu" not in names:
+        msg = f"expression_anchor=True needs {_needs(('mu',), coordinates)}"
+        raise ValueError(msg)
+    if "mu" in given:
+        msg = f"expression_anchor=True and priors['mu']={given['mu']!r} set the same prior: keep one."
+        raise ValueError(msg)
+    if names & set(CAPTURE_SITES) and anchor is None:
+        msg = (
+            "expression_anchor=True needs to know the mean capture of a model with capture: pass "
+            'priors={"organism": "human"} (or another) or priors={"capture_efficiency": (log_M0, sigma_M)}.'
+        )
+        raise ValueError(msg)
+    return MeanAnchor(float(sigma), None if anchor is None else anchor.log_m0)
+
+
 def _flat(
     said: Mapping[str, Any], given: Mapping[str, Any], params: list[Param], *, coordinates: Coordinates
 ) -> dict[str, dict[str, Any]]:
     """Populations that flat keywords ask for: axis -> site -> family."""
     found: dict[str, dict[str, Any]] = {"gene": {}, "dataset": {}, "component": {}}
+    table = options_table(ModelOptions)
     for keyword, (targets, axis) in FLAT.items():
-        value = said.get(keyword, "none")
-        if value == "none":
-            continue
+        value, by_default = said[keyword], said[keyword] == table[keyword].default
         site = next((p.name for p in params if p.name in targets), None)
+        if value == "none" or (by_default and (site is None or site in given)):
+            continue
         if site is None:
             msg = f"{keyword}={value!r} needs {_needs(targets, coordinates)}"
             raise ValueError(msg)
@@ -96,8 +137,8 @@ def _flat(
 
 def _needs(targets: tuple[str, ...], coordinates: Coordinates) -> str:
     """What a model lacks that samples none of some parameters."""
-    if "gate" in targets:
-        return "a gate: pass zero_inflation=True."
+    if targets[0] in _MODIFIED:
+        return f"a model with {targets[0]!r}: pass {_MODIFIED[targets[0]]}."
     same_family = [c for c in coordinate_systems.ALL if c.family == coordinates.family]
     able = [c.name for c in same_family if {p.name for p in c.sampled} & set(targets)]
     names = " or ".join(targets)
@@ -175,8 +216,8 @@ def _refuse_derived(given: dict[str, Any], params: list[Param], *, family: Famil
         if name == MIXING.name:
             msg = "priors['mixing'] needs a mixture: pass n_components or annotation_key."
             raise ValueError(msg)
-        if name == "gate":
-            msg = f"priors['gate'] needs zero_inflation=True; this model is {family.name}."
+        if name in _MODIFIED:
+            msg = f"priors[{name!r}] needs {_MODIFIED[name]}; this model is {family.name}."
             raise ValueError(msg)
         same_family = [c for c in coordinate_systems.ALL if c.family == coordinates.family]
         others = [c.name for c in same_family if name in {p.name for p in c.sampled}]

@@ -17,7 +17,7 @@ from scribe._posterior.parameters import Parameters
 from scribe._types import Array, Key
 from scribe.coordinates import Coordinates
 from scribe.families import Param
-from scribe.priors import CaptureAnchor, CellContext, Latent, Law
+from scribe.priors import CaptureAnchor, Context, Latent, Law
 
 __all__ = ["true_parameters"]
 
@@ -119,7 +119,7 @@ def _prior_draw(site: Site, key: Key, shape: tuple[int, ...]) -> Array:
     """Value of a site on the real line from its prior."""
 
     def draw(latent: Latent, law: Law) -> Array:
-        distribution = law(CellContext(jnp.ones(shape))).expand(shape if latent.axes else ())
+        distribution = law(Context(jnp.ones(shape), jnp.ones(shape), jnp.ones(()))).expand(shape if latent.axes else ())
         value: Array = distribution.sample(_stream(key, latent.name))
         return value
 

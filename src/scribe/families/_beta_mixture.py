@@ -104,11 +104,13 @@ class Rule(NamedTuple):
 
 def rule_for(k: Array, m: Mixing, s: Array, *, power: float = 0.0) -> Rule:
     """Nodes for the integrand with ``k``, and for as much as ``exp(power v)`` times it before that saturates."""
-    a, left, right = m.alpha + k, m.alpha, m.kappa
+    # where the left tail is long it is the bend to the right of the mode that asks for close nodes
+    left, right = jnp.maximum(m.alpha, 1.0 - k), m.kappa
+    a = left + k
     log_capture = _bounded(s)
     # alpha + k + b z - nu (kappa + r) z^2 = 0 for z = exp(v), here in w = z sqrt(nu)
     root = jnp.exp(0.5 * log_capture)
-    b = (m.alpha - m.size) * root + (k - m.kappa) / root
+    b = (left - m.size) * root + (k - m.kappa) / root
     c = m.kappa + m.size
     square = jnp.sqrt(b * b + 4.0 * a * c)
     w = jnp.where(b >= 0.0, (b + square) / (2.0 * c), 2.0 * a / (square - b))
@@ -118,7 +120,7 @@ def rule_for(k: Array, m: Mixing, s: Array, *, power: float = 0.0) -> Rule:
     width = jnp.minimum(1.0 / jnp.sqrt(curvature), 1.0)
     drop = -np.log(np.finfo(k.dtype).eps) + 4.0
     bulk = np.sqrt(2.0 * drop) / jnp.sqrt(curvature) + jnp.abs(log_capture)
-    low = -jnp.arcsinh((drop / a + bulk) / width)
+    low = -jnp.arcsinh((drop / (m.alpha + k) + bulk) / width)
     high = jnp.arcsinh((drop / jnp.maximum(right - power, 1e-3) + bulk) / width)
     fixed: Rule = jax.lax.stop_gradient(Rule(mode - m.logit, width, low, high))
     return fixed
@@ -129,16 +131,23 @@ def _bell(v: Array) -> Array:
 
 
 def log_integrand(k: Array, m: Mixing, s: Array, distance: Array) -> Array:
-    """Logarithm of the integrand at ``v = logit + distance``; the Beta's part keeps its digits when it is narrow."""
+    """Logarithm of the integrand at ``v = logit + distance``, over its Beta part's at the centre.
+
+    The Beta part is written as deviances, which keep their digits where it is narrow.
+    """
     excess, shortfall = excesses(distance, m.alpha, m.kappa)
     v = m.logit + distance
     grown = jax.nn.softplus(v) - jax.nn.softplus(m.logit)
     beta = m.alpha * log1pmx_of_log(excess, distance - grown) + m.kappa * log1pmx_of_log(shortfall, -grown)
+    shifted = v + _bounded(s)
+    return beta - k * jax.nn.softplus(-shifted) - m.size * jax.nn.softplus(shifted)
+
+
+def _log_peak(m: Mixing) -> Array:
+    """Logarithm of the density of the logit at the centre."""
     n = m.alpha + m.kappa
     errors = stirling_error(n) - stirling_error(m.alpha) - stirling_error(m.kappa)
-    norm = 0.5 * (jnp.log(m.alpha) - jnp.log1p(m.alpha / m.kappa) - np.log(2 * np.pi)) + errors
-    shifted = v + _bounded(s)
-    return beta + norm - k * jax.nn.softplus(-shifted) - m.size * jax.nn.softplus(shifted)
+    return 0.5 * (jnp.log(m.alpha) - jnp.log1p(m.alpha / m.kappa) - np.log(2 * np.pi)) + errors
 
 
 def _bounded(log_capture: Array) -> Array:
@@ -183,7 +192,8 @@ def log_integral(k: Array, m: Mixing, s: Array | None) -> Array:
     k, s, m = together(k, s, m)
 
     def integral() -> Array:
-        return summarise(rule_for(k, m, s), functools.partial(log_integrand, k, m, s)).log_integral
+        found = summarise(rule_for(k, m, s), functools.partial(log_integrand, k, m, s))
+        return found.log_integral + _log_peak(m)
 
     mixed: Array = jax.lax.cond(jnp.all(s == 0.0), lambda: closed_integral(k, m), integral)
     return mixed
@@ -228,5 +238,5 @@ def draw_logit(k: Array, m: Mixing, s: Array) -> Callable[[Key, tuple[int, ...]]
     return draw
 
 
-_CELLS = 256
+_CELLS = 128
 """Cells in which a logit is drawn."""

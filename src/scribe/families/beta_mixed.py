@@ -130,7 +130,7 @@ class BetaMixedThinned(Thinned):
         most = mean - self.u + jnp.sqrt(3.0 * variance) + 1.0
 
         def add(number: Array, unseen: Array) -> Array:
-            more = unseen + jnp.exp2(_BITS - 1.0 - number.astype(unseen.dtype))
+            more = unseen + jnp.left_shift(1, _BITS - 1 - number).astype(unseen.dtype)
             return jnp.where((more <= most) & self._rises(more), more, unseen)
 
         unseen: Array = jax.lax.fori_loop(0, _BITS, add, jnp.zeros_like(most))

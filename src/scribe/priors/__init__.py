@@ -3,8 +3,9 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from scribe.priors._base import LATENT_SUFFIX, Base, CellContext, Draw, Latent, Law, Prior, latent_name
+from scribe.priors._base import LATENT_SUFFIX, Base, Context, Draw, Latent, Law, Prior, latent_name
 from scribe.priors._deviation import Deviation
+from scribe.priors.anchor import MeanAnchor
 from scribe.priors.capture import CaptureAnchor, organism
 from scribe.priors.dirichlet import Dirichlet
 from scribe.priors.gaussian import Gaussian
@@ -20,6 +21,7 @@ ALL: dict[str, Callable[..., Prior]] = {
     "normal": TransformedNormal,
     "capture_anchor": CaptureAnchor,
     "dirichlet": Dirichlet,
+    "mean_anchor": MeanAnchor,
     "over": Over,
 }
 """Every prior by the type name under which a specification stores it."""
@@ -46,7 +48,7 @@ __all__ = [
     "Beta",
     "BetaPrime",
     "CaptureAnchor",
-    "CellContext",
+    "Context",
     "Deviation",
     "Dirichlet",
     "Draw",
@@ -55,6 +57,7 @@ __all__ = [
     "Latent",
     "Law",
     "LogNormal",
+    "MeanAnchor",
     "NormalExponentialGamma",
     "Over",
     "Prior",

@@ -11,7 +11,7 @@ import numpyro.distributions as dist
 
 from scribe._types import AnyArray, Array
 
-__all__ = ["LATENT_SUFFIX", "Base", "CellContext", "Draw", "Latent", "Law", "Prior", "latent_name"]
+__all__ = ["LATENT_SUFFIX", "Base", "Context", "Draw", "Latent", "Law", "Prior", "latent_name"]
 
 LATENT_SUFFIX = "_unconstrained"
 
@@ -21,10 +21,16 @@ def latent_name(site: str) -> str:
     return site + LATENT_SUFFIX
 
 
-class CellContext(NamedTuple):
-    """What a prior over cells may depend on: the total count of every cell, (cells,)."""
+class Context(NamedTuple):
+    """What a prior may depend on of the data.
+
+    ``totals`` (cells,) are the total counts of the cells at hand. ``gene_means`` (genes,) are the mean counts of genes
+    over all cells, half a count added to each gene's total, and ``mean_total`` () is the mean of the totals.
+    """
 
     totals: Array
+    gene_means: Array
+    mean_total: Array
 
 
 class Latent(NamedTuple):
@@ -34,8 +40,8 @@ class Latent(NamedTuple):
     axes: tuple[str, ...]
 
 
-Law = Callable[[CellContext], dist.Distribution]
-"""Distribution of a latent, of one element or of all, given the cells."""
+Law = Callable[[Context], dist.Distribution]
+"""Distribution of a latent, of one element or of all, given the data."""
 
 Draw = Callable[[Latent, Law], Array]
 """Gives the value of a latent: samples it from its distribution, or reads what was sampled before."""
@@ -80,5 +86,5 @@ class Base(Prior):
         return {latent_name(name): value}
 
     @abstractmethod
-    def distribution(self, context: CellContext) -> dist.Distribution:
+    def distribution(self, context: Context) -> dist.Distribution:
         """Return the distribution on the real line, a scalar one or one of the shape of the cells."""

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 
 from scribe._dist.truncated import SoftplusTruncatedNormal
-from scribe.priors._base import Base, CellContext
+from scribe.priors._base import Base, Context
 
 __all__ = ["ORGANISMS", "CaptureAnchor", "organism"]
 
@@ -56,7 +56,7 @@ class CaptureAnchor(Base):
             )
             raise ValueError(msg)
 
-    def distribution(self, context: CellContext) -> dist.Distribution:
+    def distribution(self, context: Context) -> dist.Distribution:
         """Truncated normal per cell, on the softplus scale."""
         return SoftplusTruncatedNormal(self.log_m0 - jnp.log(jnp.maximum(context.totals, 1.0)), self.sigma)
 

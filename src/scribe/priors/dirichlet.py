@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 
 from scribe._dist.log_gamma import LogGamma
-from scribe.priors._base import Base, CellContext
+from scribe.priors._base import Base, Context
 
 __all__ = ["Dirichlet"]
 
@@ -43,7 +43,7 @@ class Dirichlet(Base):
     def _values(self) -> tuple[float, ...]:
         return tuple(self.concentration) if isinstance(self.concentration, Sequence) else (self.concentration,)
 
-    def distribution(self, context: CellContext) -> dist.Distribution:
+    def distribution(self, context: Context) -> dist.Distribution:
         """Logarithm of a gamma variable per component."""
         return LogGamma(jnp.asarray(self.concentration, jnp.zeros(()).dtype))
 

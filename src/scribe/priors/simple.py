@@ -8,7 +8,7 @@ import numpyro.distributions as dist
 
 from scribe._dist.links import LINKS
 from scribe._dist.logit_beta import LogitBeta
-from scribe.priors._base import Base, CellContext
+from scribe.priors._base import Base, Context
 
 __all__ = ["Beta", "BetaPrime", "LogNormal", "TransformedNormal"]
 
@@ -36,7 +36,7 @@ class LogNormal(Base):
     def __post_init__(self) -> None:
         _check_scale("LogNormal(loc, scale)", self.scale)
 
-    def distribution(self, context: CellContext) -> dist.Distribution:
+    def distribution(self, context: Context) -> dist.Distribution:
         """Normal on the log scale."""
         return dist.Normal(self.loc, self.scale)
 
@@ -56,7 +56,7 @@ class Beta(Base):
     def __post_init__(self) -> None:
         _check_shapes("Beta(a, b)", self.a, self.b)
 
-    def distribution(self, context: CellContext) -> dist.Distribution:
+    def distribution(self, context: Context) -> dist.Distribution:
         """Beta on the logit scale."""
         return LogitBeta(self.a, self.b)
 
@@ -80,7 +80,7 @@ class BetaPrime(Base):
     def __post_init__(self) -> None:
         _check_shapes("BetaPrime(a, b)", self.a, self.b)
 
-    def distribution(self, context: CellContext) -> dist.Distribution:
+    def distribution(self, context: Context) -> dist.Distribution:
         """Beta prime on the log scale."""
         return LogitBeta(self.b, self.a)
 
@@ -108,7 +108,7 @@ class TransformedNormal(Base):
         """The transform."""
         return self.transform
 
-    def distribution(self, context: CellContext) -> dist.Distribution:
+    def distribution(self, context: Context) -> dist.Distribution:
         """The normal."""
         return dist.Normal(self.loc, self.scale)
 

@@ -262,8 +262,9 @@ def fit(
         AnnData, or an array or sparse matrix of counts, cells x genes (see ``cells_axis``).
     model
         ``"nbvcp"`` unless given (negative binomial with variable capture probability), or ``"nbdm"``, ``"zinb"``,
-        ``"zinbvcp"``, ``"poisson"``, ``"poissonvcp"``, ``"zip"``, ``"zipvcp"``, or a family object. With
-        ``variable_capture`` or ``zero_inflation`` leave it out.
+        ``"zinbvcp"``, ``"poisson"``, ``"poissonvcp"``, ``"zip"``, ``"zipvcp"``, ``"twostate"``, ``"twostatevcp"``, or a
+        family object. With ``variable_capture`` or ``zero_inflation`` leave it out, or name the family alone:
+        ``"poisson"``, ``"twostate"``.
     layer
         Layer of an AnnData that holds the counts; None is ``.X``.
     rng

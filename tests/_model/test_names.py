@@ -6,6 +6,7 @@ import pytest
 
 from scribe._model.names import (
     DESCRIPTIVE,
+    FAMILY_NAMES,
     MODELS,
     describe,
     nearest,
@@ -14,7 +15,7 @@ from scribe._model.names import (
     site_among,
     site_of,
 )
-from scribe.families import nb, poisson, with_capture, zero_inflated
+from scribe.families import Family, nb, poisson, two_state, with_capture, zero_inflated
 
 COMPOSITIONS = {
     "nbdm": nb,
@@ -25,6 +26,8 @@ COMPOSITIONS = {
     "poissonvcp": with_capture(poisson),
     "zip": zero_inflated(poisson),
     "zipvcp": zero_inflated(with_capture(poisson)),
+    "twostate": two_state,
+    "twostatevcp": with_capture(two_state),
 }
 
 FLAGS = [
@@ -52,7 +55,19 @@ def test_flags_alone_compose_the_model(capture: bool | None, zeros: bool | None,
     assert found == COMPOSITIONS[model]
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(("name", "base"), [("poisson", poisson), ("twostate", two_state)])
+def test_flags_add_to_the_name_of_a_family(name: str, base: Family) -> None:
+    def found(capture: bool | None, zeros: bool | None) -> Family:
+        return resolve_family(name, variable_capture=capture, zero_inflation=zeros)
+
+    assert name in FAMILY_NAMES
+    assert found(None, None) == found(False, None) == found(False, False) == base
+    assert found(True, None) == found(True, False) == with_capture(base)
+    assert found(None, True) == zero_inflated(base)
+    assert found(True, True) == zero_inflated(with_capture(base))
+
+
+@pytest.mark.parametrize("model", [name for name in MODELS if name not in FAMILY_NAMES])
 @pytest.mark.parametrize("capture", [None, True, False])
 @pytest.mark.parametrize("zeros", [None, True, False])
 def test_with_a_name_flags_may_only_confirm(model: str, capture: bool | None, zeros: bool | None) -> None:

@@ -31,6 +31,9 @@ PHI = 0.23
 SIZES = np.array([0.4, 3.0, 0.05, 40.0])
 """Sizes of genes with odds of their own."""
 NU = np.array([0.9, 0.2, 0.01])
+ON = np.array([0.06, 0.4, 3.0, 30.0])
+OFF = np.array([40.0, 0.3, 1.5, 200.0])
+"""Rates of switching on and off."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,48 @@ class Row:
     @property
     def size(self) -> Floats:
         return MU * PHI if self.shared else SIZES
+
+
+def promoter(mu: Floats, on: Floats, off: Floats) -> dict[str, Any]:
+    """Every named quantity of a two-state promoter, in the order in which coordinates sample them."""
+    total = on + off
+    rate = mu * total / on
+    return {
+        "mu": mu,
+        "burst_size": mu / on,
+        "k_off": off,
+        "switching_ratio": off / on,
+        "excess_fano": rate * off / (total * (total + 1)),
+        "concentration": total,
+        "inv_concentration": 1 / (total + 1),
+        "k_on": on,
+        "r_hat": rate,
+    }
+
+
+class PoissonBeta:
+    """Counts seen through capture by scipy: a beta-weighted Gauss rule of 400 nodes, and moments in closed form."""
+
+    def __init__(self, mu: Floats, on: Floats, off: Floats) -> None:
+        self.rate = mu * (on + off) / on
+        self.shares = stats.beta(on, off)
+        rules = [special.roots_jacobi(400, b - 1, a - 1) for a, b in zip(*np.broadcast_arrays(on, off), strict=True)]
+        self.nodes = np.array([(1 + x) / 2 for x, _ in rules])
+        self.weights = np.array([w / w.sum() for _, w in rules])
+
+    def rvs(self, random_state: np.random.Generator) -> Floats:
+        return random_state.poisson(self.rate * self.shares.rvs(size=self.rate.shape, random_state=random_state))
+
+    def logpmf(self, u: Floats) -> Floats:
+        with np.errstate(under="ignore"):
+            pmf = stats.poisson.pmf(u[..., None], self.rate[..., None] * self.nodes)
+        return np.log(np.sum(self.weights * pmf, axis=-1))
+
+    def mean(self) -> Floats:
+        return self.rate * self.shares.mean()
+
+    def var(self) -> Floats:
+        return self.mean() + self.rate**2 * self.shares.var()
 
 
 TABLE = {
@@ -75,6 +120,51 @@ TABLE = {
         shared=False,
     ),
     "mean": Row((), "p_capture", lambda mu, r: {"mu": mu}, lambda mu: {}),
+    **{
+        f"two_state_{name}": Row(
+            aliases,
+            "p_capture",
+            lambda mu, r, names=names: {k: v for k, v in promoter(mu, ON, OFF).items() if k in names},
+            shapes,
+            shared=False,
+        )
+        for name, aliases, names, shapes in (
+            (
+                "moment_delta",
+                ("moment_delta", "delta"),
+                ("mu", "excess_fano", "inv_concentration"),
+                lambda mu, excess_fano, inv_concentration: promoter(
+                    mu,
+                    mu * (1 - inv_concentration) / (mu * inv_concentration + excess_fano),
+                    excess_fano * (1 - inv_concentration) / inv_concentration / (mu * inv_concentration + excess_fano),
+                ),
+            ),
+            (
+                "mean_fano",
+                ("mean_fano", "fano"),
+                ("mu", "excess_fano", "concentration"),
+                lambda mu, excess_fano, concentration: promoter(
+                    mu,
+                    concentration * mu / (mu + excess_fano * (concentration + 1)),
+                    concentration * excess_fano * (concentration + 1) / (mu + excess_fano * (concentration + 1)),
+                ),
+            ),
+            (
+                "natural",
+                ("natural",),
+                ("mu", "burst_size", "k_off"),
+                lambda mu, burst_size, k_off: promoter(mu, mu / burst_size, k_off),
+            ),
+            (
+                "ratio",
+                ("ratio",),
+                ("mu", "burst_size", "switching_ratio"),
+                lambda mu, burst_size, switching_ratio: promoter(
+                    mu, mu / burst_size, switching_ratio * mu / burst_size
+                ),
+            ),
+        )
+    },
 }
 
 
@@ -155,7 +245,7 @@ def test_one_distribution_in_all_systems(name: str, anchored: bool) -> None:
     With the size of the code's convention: scipy's probability is one minus ours, thinned in closed form.
     """
     mine, row = system(name), TABLE[name]
-    model = "nbvcp" if mine.family == "nb" else "poissonvcp"
+    model = {"nb": "nbvcp", "poisson": "poissonvcp", "two_state": "twostatevcp"}[mine.family]
     spec = resolve_spec(model, parameterization=name, priors={"organism": "human"} if anchored else None)
     assert spec.capture_site == ("eta_capture" if anchored else row.capture)
     z = {n: spec_link_inverse(spec, n, v) for n, v in row.sampled(MU, row.size).items()}
@@ -166,11 +256,15 @@ def test_one_distribution_in_all_systems(name: str, anchored: bool) -> None:
         p = MU / (MU + row.size)
         thinned = p * NU[:, None] / (1 - p * (1 - NU[:, None]))
         law = stats.nbinom(row.size, 1 - thinned)
+    elif mine.family == "two_state":
+        law = PoissonBeta(MU * NU[:, None], ON, OFF)
     else:
         law = stats.poisson(MU * NU[:, None])
     u = 1.0 + law.rvs(random_state=np.random.default_rng(0))
     data = full_data(Counts.from_matrix(u), totals_suffice=spec.totals_suffice)
-    np.testing.assert_allclose(log_likelihood(spec.family, natural, offset, data), law.logpmf(u).sum(), rtol=1e-10)
+    accuracy = 1e-8 if mine.family == "two_state" else 1e-10  # of the quadrature
+    found = log_likelihood(spec.family, natural, offset, data)
+    np.testing.assert_allclose(found, law.logpmf(u).sum(), rtol=accuracy)
     wide = {n: v if v.ndim == 0 else v[None] for n, v in natural.items()}
     mean, variance = spec.family.moments(wide, offset[:, None])
     np.testing.assert_allclose(mean, law.mean(), rtol=1e-11)
@@ -189,6 +283,7 @@ def test_found_by_name_and_alias() -> None:
             assert find(called, family=mine.family) is mine
     assert find(None, family="nb").name == "canonical"
     assert find(None, family="poisson").name == "mean"
+    assert find(None, family="two_state").name == "two_state_moment_delta"
 
 
 @pytest.mark.parametrize(

@@ -21,12 +21,17 @@ MODELS: dict[str, tuple[str, ...]] = {
     "poissonvcp": ("poisson", "with_capture"),
     "zip": ("poisson", "zero_inflated"),
     "zipvcp": ("poisson", "with_capture", "zero_inflated"),
+    "twostate": ("two_state",),
+    "twostatevcp": ("two_state", "with_capture"),
 }
 """Model names and the composition each stands for."""
 
 DEFAULT_MODEL = "nbvcp"
 
 OVERDISPERSIONS = ("none", "bnb")
+
+FAMILY_NAMES = ("poisson", "twostate")
+"""Models that are called like their family: flags add to them what the bare name leaves open."""
 
 _PARAMETERS: dict[str, Param] = {
     param.name: param
@@ -88,8 +93,9 @@ def resolve_family(
 ) -> Family:
     """Family for a model name or the flags that compose it.
 
-    Without a name, a flag that is not given takes its default (capture yes, zero inflation no). With a name, flags
-    may only confirm it. ``overdispersion="bnb"`` mixes the probability of any negative binomial.
+    Without a name, a flag that is not given takes its default (capture yes, zero inflation no). The name of a family
+    alone is that family with what the flags add. With any other name, flags may only confirm it.
+    ``overdispersion="bnb"`` mixes the probability of any negative binomial.
     """
     if overdispersion not in OVERDISPERSIONS:
         msg = f"overdispersion must be one of {', '.join(map(repr, OVERDISPERSIONS))}, got {overdispersion!r}."
@@ -111,10 +117,10 @@ def _resolve_flags(model: str | Family | None, *, variable_capture: bool | None,
     else:
         layers, called = _layers_of(model or DEFAULT_MODEL), repr(model)
     given = {"variable_capture": variable_capture, "zero_inflation": zero_inflation}
-    if model is None:
-        base = layers[:1]
-        capture = ("with_capture",) if variable_capture in (None, True) else ()
-        return from_layers((*base, *capture, *(("zero_inflated",) if zero_inflation else ())))
+    if model is None or model in FAMILY_NAMES:
+        captured = model is None if variable_capture is None else variable_capture
+        added = {"with_capture": captured, "zero_inflated": zero_inflation}
+        return from_layers((layers[0], *(name for name, wanted in added.items() if wanted)))
     for flag, implied in _flags_of(layers).items():
         if given[flag] is not None and given[flag] != implied:
             msg = (

@@ -3,8 +3,13 @@
 from scribe.coordinates._base import Coordinates
 from scribe.coordinates.nb import CANONICAL, MEAN_DISP, MEAN_ODDS, MEAN_PROB
 from scribe.coordinates.poisson import MEAN
+from scribe.coordinates.two_state import MEAN_FANO, MOMENT_DELTA, NATURAL, RATIO
 
-ALL: tuple[Coordinates, ...] = (CANONICAL, MEAN_PROB, MEAN_ODDS, MEAN_DISP, MEAN)
+ALL: tuple[Coordinates, ...] = (
+    *(CANONICAL, MEAN_PROB, MEAN_ODDS, MEAN_DISP),
+    MEAN,
+    *(MOMENT_DELTA, MEAN_FANO, NATURAL, RATIO),
+)
 """Every coordinate system."""
 
 

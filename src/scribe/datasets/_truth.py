@@ -99,7 +99,7 @@ def _default(spec: ModelSpec, key: Key, n_genes: int) -> dict[str, Array]:
     shift = 0.0 if spec.family.captured else float(np.log(_CAPTURE))
     noise = jax.random.normal(_stream(key, "mu"), (n_genes,))
     natural = {"log_mean": _LOG_MEAN + shift + _LOG_MEAN_SD * noise}
-    if "gene" in spec.natural_axes.get("log_odds", ()):
+    if "gene" in spec.natural_axes.get("log_odds", ("gene",)):
         log_size = _LOG_SIZE_SD * jax.random.normal(_stream(key, "r"), (n_genes,))
         natural["log_odds"] = log_size - natural["log_mean"]
     else:

@@ -47,7 +47,7 @@ def simulate(
         Size of the data.
     model
         ``"nbvcp"`` unless given, or ``"nbdm"``, ``"zinb"``, ``"zinbvcp"``, ``"poisson"``, ``"poissonvcp"``, ``"zip"``,
-        ``"zipvcp"``, or a family object.
+        ``"zipvcp"``, ``"twostate"``, ``"twostatevcp"``, or a family object.
     params
         True values under internal or descriptive names (``mu``, ``r``, ``p``, ``phi``, ``gate``; ``p_capture``,
         ``phi_capture`` or ``eta_capture``), one number or one per gene or cell.
@@ -78,7 +78,8 @@ def simulate(
     Typical values are: :math:`\log\mu_g \sim N(\log 3, 1.6)` molecules before capture, three to four decades between
     genes; capture log-normal with median 0.1 and coefficient of variation 0.4; :math:`\phi = 0.25` shared by all
     genes, a variance 1.4 times the mean at median capture, or, with ``parameterization="mean_disp"``,
-    :math:`\log r_g \sim N(0, 0.5)`; :math:`\text{gate} \sim \mathrm{Beta}(1, 9)`. Without capture :math:`\mu` is ten
+    :math:`\log r_g \sim N(0, 0.5)`; a two-state promoter has an excess variance as with these sizes, and switching
+    rates that sum to 20; :math:`\text{gate} \sim \mathrm{Beta}(1, 9)`. Without capture :math:`\mu` is ten
     times smaller and :math:`\phi` ten times larger, as if every cell had captured a tenth. With an anchor
     (``priors={"organism": ...}``) :math:`\mu` is scaled to the total mRNA it names.
 

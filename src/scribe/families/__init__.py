@@ -8,12 +8,14 @@ from scribe.families.beta_mixed import OVERDISPERSION, BetaMixed, beta_mixed
 from scribe.families.capture import WithCapture, with_capture
 from scribe.families.nb import NegativeBinomial
 from scribe.families.poisson import Poisson
+from scribe.families.two_state import TwoState
 from scribe.families.zero_inflated import GATE, ZeroInflated, zero_inflated
 
 nb = NegativeBinomial()
 poisson = Poisson()
+two_state = TwoState()
 
-ALL: dict[str, Family] = {"nb": nb, "poisson": poisson}
+ALL: dict[str, Family] = {"nb": nb, "poisson": poisson, "two_state": two_state}
 """Every base family by name."""
 
 MODIFIERS: dict[str, Callable[[Family], Family]] = {
@@ -45,12 +47,14 @@ __all__ = [
     "Param",
     "Poisson",
     "Thinned",
+    "TwoState",
     "WithCapture",
     "ZeroInflated",
     "beta_mixed",
     "from_layers",
     "nb",
     "poisson",
+    "two_state",
     "with_capture",
     "zero_inflated",
 ]

@@ -31,8 +31,9 @@ _UNITS = {
 
 _FORMULA = (
     "m = u + d; NB: d ~ NB(size r + u, mean (r + u) w) with w = (1 - nu)/(phi + nu), phi = r/mu; Poisson: d ~ "
-    "Poisson(mu (1 - nu)); a zero made by the gate, with probability gate/(gate + (1 - gate) P(0)), has m as before "
-    "capture"
+    "Poisson(mu (1 - nu)); two-state: d ~ Poisson(r_hat (1 - nu) p), p with density proportional to "
+    "p^(k_on + u - 1) (1 - p)^(k_off - 1) exp(-nu r_hat p); a zero made by "
+    "the gate, with probability gate/(gate + (1 - gate) P(0)), has m as before capture"
 )
 
 

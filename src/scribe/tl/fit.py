@@ -48,7 +48,8 @@ def fit(
         Annotated data with raw counts.
     model
         ``"nbvcp"`` unless given, or ``"nbdm"``, ``"zinb"``, ``"zinbvcp"``, ``"poisson"``, ``"poissonvcp"``, ``"zip"``,
-        ``"zipvcp"``, or a family object. With ``variable_capture`` or ``zero_inflation`` leave it out.
+        ``"zipvcp"``, ``"twostate"``, ``"twostatevcp"``, or a family object. With ``variable_capture`` or
+        ``zero_inflation`` leave it out, or name the family alone: ``"poisson"``, ``"twostate"``.
     layer
         Layer that holds the counts; None is ``.X``.
     key_added

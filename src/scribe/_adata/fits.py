@@ -106,7 +106,7 @@ def _level_slots(results: Results, counts: Counts, slots: Slots) -> dict[str, di
     return {"obs": obs, "obsm": obsm}
 
 
-def _read_design(adata: AnnData, slots: Slots, spec: ModelSpec) -> Design:
+def _read_design(adata: AnnData, slots: Slots, spec: ModelSpec, *, n_genes: int) -> Design:
     dataset = None
     if "dataset" in spec.levels:
         if slots.dataset not in adata.obs:
@@ -115,7 +115,8 @@ def _read_design(adata: AnnData, slots: Slots, spec: ModelSpec) -> Design:
         labels = list(spec.levels["dataset"].labels)
         dataset = np.asarray(pd.Categorical(adata.obs[slots.dataset], categories=labels).codes, np.int32)
     logits = np.asarray(adata.obsm[slots.logits]) if slots.logits in adata.obsm else None
-    return Design(dataset, logits)
+    some_genes = "component" in spec.levels and adata.n_vars < n_genes and slots.responsibilities in adata.obsm
+    return Design(dataset, logits, np.asarray(adata.obsm[slots.responsibilities]) if some_genes else None)
 
 
 def write_fit(
@@ -193,7 +194,7 @@ def read_fit(adata: AnnData, *, key: str = "scribe") -> Results:
         _read_params(adata, key, config["layout"], spec),
         n_genes=adata.n_vars,
         n_cells=adata.n_obs,
-        design=_read_design(adata, Slots(key), spec),
+        design=_read_design(adata, Slots(key), spec, n_genes=int(record["data"]["n_genes"])),
     )
     kind = BY_ENGINE[config["engine"]]
     return kind(

@@ -22,16 +22,21 @@ class Design:
     logits
         Log prior odds of the components in every cell that come on top of their weights, (cells, components); None
         where nothing is known beforehand.
+    responsibilities
+        Posterior probability of the components in every cell, (cells, components), as known from more genes than are
+        at hand; None where the genes at hand tell.
     """
 
     dataset: IntArray | None = None
     logits: FloatArray | None = None
+    responsibilities: FloatArray | None = None
 
     def subset(self, cells: IntArray | slice) -> Design:
         """The covariates of some cells."""
         return Design(
             None if self.dataset is None else self.dataset[cells],
             None if self.logits is None else self.logits[cells],
+            None if self.responsibilities is None else self.responsibilities[cells],
         )
 
     def datasets(self, n_cells: int) -> IntArray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 from scipy import sparse
 
@@ -33,14 +35,18 @@ def components_at_start(counts: Counts, n_components: int, logits: FloatArray | 
         Seed of the clustering.
     """
     from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
 
     known = np.zeros(counts.n_cells, bool) if logits is None else np.ptp(logits, axis=1) > 0
     if logits is not None and known.all():
         return np.argmax(logits, axis=1)
     where = _embedding(counts, seed=seed)
     if logits is None or not known.any():
-        n_clusters = min(n_components, counts.n_cells)
-        found = KMeans(n_clusters, n_init=10, random_state=seed).fit_predict(where)
+        with warnings.catch_warnings():
+            # fewer different cells than components: some of these start empty
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            n_clusters = min(n_components, counts.n_cells)
+            found = KMeans(n_clusters, n_init=10, random_state=seed).fit_predict(where)
         by_size = np.argsort(-np.bincount(found, minlength=n_components), kind="stable")
         return np.argsort(by_size)[found]
     label = np.argmax(logits, axis=1)

@@ -102,9 +102,7 @@ def resolve_levels(
 def _refuse_common(populations: Mapping[str, Any], params: tuple[str, ...]) -> None:
     for name in populations:
         if name not in params:
-            msg = (
-                f"expression_prior makes {name} differ between components, but mixture_params has only {list(params)}."
-            )
+            msg = f"expression_prior makes {name} differ between components, but mixture_params names {list(params)}."
             raise ValueError(msg)
 
 

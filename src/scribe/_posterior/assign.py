@@ -8,7 +8,6 @@ import jax
 import numpy as np
 
 from scribe._counts.container import Counts
-from scribe._posterior.parameters import responsibilities
 from scribe._posterior.posterior import Posterior
 from scribe._types import FloatArray, IntArray, Key
 
@@ -43,14 +42,14 @@ def assign(posterior: Posterior, counts: Counts, *, key: Key | None = None, n_sa
     n_samples
         Draws of the parameters to average over; 0 takes them at their most probable values.
     """
-    data, family = posterior.data(counts), posterior.spec.family
+    data = posterior.data(counts)
     if n_samples:
         drawn = posterior.draw_one_by_one(jax.random.key(0) if key is None else key, n_samples)
     else:
         drawn = iter([posterior.centre()])
     total = np.zeros((counts.n_cells, posterior.spec.lengths["component"]))
     for values in drawn:
-        total += np.asarray(responsibilities(family, posterior.parameters(values), data), np.float64)
+        total += np.asarray(posterior.responsibilities(posterior.parameters(values), data), np.float64)
     probabilities = total / total.sum(axis=1, keepdims=True)
     logs = np.log(np.where(probabilities > 0, probabilities, 1.0))
     return Assignment(

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from scribe._counts.container import Counts
-from scribe._posterior.parameters import Parameters, responsibilities
+from scribe._posterior.parameters import Parameters
 from scribe._posterior.posterior import Posterior
 from scribe._posterior.simulate import LARGE_MEAN, Elements, in_pieces, invert
 from scribe._types import AnyArray, Array, FloatArray, IntArray, Key, Natural
@@ -103,7 +103,7 @@ def denoise_blocks(
 def _with_responsibilities(posterior: Posterior, counts: Counts, stacked: Parameters) -> Parameters:
     """Replace the prior weights of components by their posterior probabilities, draw by draw."""
     data, n = posterior.data(counts), stacked.offset.shape[0]
-    gamma = [responsibilities(posterior.spec.family, _draw(stacked, i), data) for i in range(n)]
+    gamma = [posterior.responsibilities(_draw(stacked, i), data) for i in range(n)]
     return stacked._replace(log_weights=jnp.log(jnp.stack(gamma)))
 
 

@@ -14,6 +14,7 @@ import numpyro.distributions as dist
 from scribe._counts.container import Counts
 from scribe._model.names import nearest, rename, site_among
 from scribe._model.spec import ModelSpec
+from scribe._posterior.assign import assign
 from scribe._posterior.indexing import Selector, index_of
 from scribe._posterior.posterior import Posterior, Summary
 from scribe._rng import as_key
@@ -124,9 +125,13 @@ class Estimates(ABC):
 
     def _subset(self, *, genes: IntArray | None = None, cells: IntArray | None = None) -> Self:
         source, gene_names, cell_names = self.counts_source, self.gene_names, self.cell_names
+        posterior = self.posterior
+        if genes is not None and source is not None and posterior.mixed and posterior.design.responsibilities is None:
+            known = assign(posterior, self.counts()).probabilities
+            posterior = replace(posterior, design=replace(posterior.design, responsibilities=known))
         return replace(
             self,
-            posterior=self.posterior.subset(genes=genes, cells=cells),
+            posterior=posterior.subset(genes=genes, cells=cells),
             gene_names=gene_names if genes is None or gene_names is None else gene_names[genes],
             cell_names=cell_names if cells is None or cell_names is None else cell_names[cells],
             counts_source=None if source is None else lambda: source().subset(cells=cells, genes=genes),

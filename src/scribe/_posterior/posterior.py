@@ -139,6 +139,11 @@ class Posterior:
         return data_for(self.spec, counts, design, totals_suffice=False)
 
     @property
+    def mixed(self) -> bool:
+        """Whether cells may be of several components."""
+        return "component" in self.spec.levels and "component" not in self.chosen
+
+    @property
     def readable_axes(self) -> dict[str, tuple[str, ...]]:
         """Axes of every named quantity, without those of chosen levels."""
         every = self.spec.readable_axes.items()
@@ -150,9 +155,15 @@ class Posterior:
         index = tuple(self.chosen.get(axis, slice(None)) for axis in axes)
         return value[(slice(None),) * leading + index]
 
-    def responsibilities(self, counts: Counts, parameters: Parameters) -> Array:
-        """Posterior probability of every component in every cell at given parameters, (cells, components)."""
-        return responsibilities(self.spec.family, parameters, self.data(counts))
+    def responsibilities(self, parameters: Parameters, counts: Counts | CountData) -> Array:
+        """Posterior probability of every component in every cell at given parameters, (cells, components).
+
+        Of some genes only, it is that known from all.
+        """
+        if self.design.responsibilities is not None:
+            return jnp.asarray(self.design.responsibilities, parameters.offset.dtype)
+        data = self.data(counts) if isinstance(counts, Counts) else counts
+        return responsibilities(self.spec.family, parameters, data)
 
     def readable(self, values: Mapping[str, Array]) -> dict[str, Array]:
         """Named quantities at the chosen levels, from values with any number of leading draw axes."""

@@ -17,7 +17,7 @@ from scribe._posterior.denoise import DenoisedBlock, Method, denoise_blocks
 from scribe._posterior.estimates import Estimates
 from scribe._posterior.indexing import check_dense
 from scribe._posterior.loglik import pointwise
-from scribe._posterior.parameters import Parameters, responsibilities
+from scribe._posterior.parameters import Parameters
 from scribe._posterior.simulate import Sparse, simulate_blocks
 from scribe._types import FloatArray, Key, Rng
 
@@ -60,7 +60,7 @@ class Results(Estimates):
         if weights is None:
             return parameters
         if data is not None:
-            weights = jnp.log(responsibilities(self.spec.family, parameters, data))
+            weights = jnp.log(self.posterior.responsibilities(parameters, data))
         return parameters._replace(component=jax.random.categorical(key, weights))
 
     def simulate(
@@ -87,8 +87,8 @@ class Results(Estimates):
         For every data set an iterator over blocks (cell, gene, value) of positive counts.
         """
         key_parameters, key_counts = jax.random.split(self._key(rng))
-        mixture = "component" in self.spec.levels and "component" not in self.posterior.chosen
-        data = self.posterior.data(self.counts()) if mixture and self.counts_source is not None else None
+        known = self.posterior.mixed and self.counts_source is not None
+        data = self.posterior.data(self.counts()) if known else None
         draws = self._parameter_draws(key_parameters, n_samples, at_map=at_map)
         for number, drawn in enumerate(draws):
             key = jax.random.fold_in(key_counts, number)
@@ -224,7 +224,7 @@ class Results(Estimates):
         ``probabilities`` (cells, components), the most probable ``component`` (cells,), ``entropy`` (cells,) in nats
         and ``weights`` (components,), the shares of the components among the cells.
         """
-        if "component" not in self.spec.levels or "component" in self.posterior.chosen:
+        if not self.posterior.mixed:
             msg = "These results have one component only: fit a mixture, n_components=2 or more, to assign cells."
             raise ValueError(msg)
         return assign(self.posterior, self.counts(counts), key=self._key(rng), n_samples=n_samples)

@@ -159,6 +159,8 @@ def parameters(row: Row, counts: Counts, rng: np.random.Generator) -> Parameters
         "log_mean": np.log(mean),
         "log_odds": np.log(size / mean) if row.per_gene_odds else np.array(-0.5),
         "gate_logit": rng.normal(-2, 1.5, counts.n_genes),
+        "log_k_on": np.log(size),
+        "log_k_off": np.log(20.0 * size[::-1]),
     }
     return rounded(Parameters({name: known[name] for name in row.family.natural}, np.log(capture)))
 
@@ -268,7 +270,7 @@ CASES: dict[str, Callable[[np.random.Generator], Case]] = {
     "one_cell": lambda rng: simulated(rng, n_cells=1),
     "one_gene": lambda rng: simulated(rng, n_genes=1),
 }
-CORNER_ROWS = ["nbdm-shared", "nbdm-gene", "zinb-shared", "zinb-gene", "poisson-gene", "zip-gene"]
+CORNER_ROWS = ["nbdm-shared", "nbdm-gene", "zinb-shared", "zinb-gene", "poisson-gene", "zip-gene", "twostate-gene"]
 """Capture is the offset here, so the modifier adds nothing (`test_complete_files` runs those, too)."""
 
 
@@ -280,6 +282,8 @@ def at_of(row: Row, case: Case, rng: np.random.Generator) -> Parameters:
         "log_mean": log_mean,
         "log_odds": odds if row.per_gene_odds else np.median(odds),
         "gate_logit": case.gate,
+        "log_k_on": case.log_size,
+        "log_k_off": case.log_size[::-1] + 1.0,
     }
     return rounded(Parameters({name: known[name] for name in row.family.natural}, case.offset))
 
@@ -322,9 +326,16 @@ def test_corner_cases(row: str, dtype: Any) -> None:
             data = padded(full_data(counts, totals_suffice=False))
             errors = run_engine(family, at, data, dtype).errors(exact, counts.gene_totals)
         print(f"{name} {row} {np.dtype(dtype).name}", *(f"{e:.1e}" for e in errors))
-        if not max(errors) < TOLERANCE[dtype]:
+        if not max(errors) < tolerance(row, name, dtype):
             failed[name, repetition] = errors
     assert not failed
+
+
+def tolerance(row: str, case: str, dtype: Any) -> float:
+    """A single-precision quadrature has fewer nodes, and counts of a million cancel against their expectation."""
+    if row == "twostate-gene" and dtype is np.float32:
+        return 1e-2 if case == "huge" else 5e-5
+    return TOLERANCE[dtype]
 
 
 # -- sums by gene and by cell, groups, derivatives ------------------------------------------------------------------

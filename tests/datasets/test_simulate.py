@@ -47,6 +47,9 @@ def test_structure_and_truth(model, options):
         assert set(scalars) == (set() if own else {"p", "phi"})
         phi = truth["phi"] if own else scalars["phi"]
         np.testing.assert_allclose(truth["r"], phi * truth["mu"], rtol=1e-5)
+    if spec.family.layers[0] == "two_state":
+        expected |= {"k_on", "k_off", "r_hat", "burst_size", "switching_ratio"}
+        expected |= {"excess_fano", "concentration", "inv_concentration"}
     if "zero_inflated" in spec.family.layers:
         expected |= {"gate"}
     assert set(truth) == expected

@@ -90,3 +90,28 @@ def test_the_anchor_decides_the_scale_that_capture_leaves_open(small_counts: Any
         ratios[sigma] = np.median(np.asarray(results.get_map()["mu"])[common] / expected[common])
     np.testing.assert_allclose(ratios[0.05], 1.0, atol=0.1)
     assert abs(np.log(ratios[None])) > 0.3, ratios
+
+
+@pytest.mark.loose_promotion
+def test_the_anchor_is_the_location_of_datasets(small_counts: Any) -> None:
+    """Datasets deviate from the mean over all cells, which stays where the anchor is."""
+    adata = small_counts.copy()
+    adata.obs["half"] = np.where(np.arange(adata.n_obs) % 2, "a", "b")
+    molecules = 2000.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", scribe.ConvergenceWarning)
+        results = scribe.fit(
+            adata,
+            parameterization="mean_odds",
+            priors={"capture_efficiency": (math.log(molecules), 3.0)},
+            expression_anchor=True,
+            expression_anchor_sigma=0.05,
+            dataset_key="half",
+            expression_dataset_prior="gaussian",
+            n_steps=1500,
+        )
+    expected = adata.X.mean(axis=0).A1 * molecules / adata.X.sum(axis=1).A1.mean()
+    found = np.asarray(results.get_map()["mu"])
+    common = adata.X.sum(axis=0).A1 > 50
+    assert found.shape == (2, adata.n_vars)
+    np.testing.assert_allclose(np.median(found.mean(axis=0)[common] / expected[common]), 1.0, atol=0.1)

@@ -64,7 +64,9 @@ def main() -> None:
     folder = parser.parse_args().data
     warnings.simplefilter("ignore")
     scribe.settings.verbosity = "error"
-    print(f"{'data, model':28} {'labels':>6} {'k-means':>8} {'fit':>8} {'certain':>8} {'steps':>7} {'done':>6} {'s':>7}")
+    print(
+        f"{'data, model':28} {'labels':>6} {'k-means':>8} {'fit':>8} {'certain':>8} {'steps':>7} {'done':>6} {'s':>7}"
+    )
     blood = variable_genes(folder / "pbmc_facs.h5ad", 2000)
     row("pbmc_facs nbvcp", blood, "subpop")
     row("pbmc_facs nbvcp mean_disp", blood, "subpop", parameterization="mean_disp")

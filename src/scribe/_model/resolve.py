@@ -69,11 +69,12 @@ def resolve_spec(
             chosen[param.name] = anchor
         elif param is MIXING:
             chosen[param.name] = _mixing(given.get(param.name), n_components=len(components))
-        elif param.name == "mu" and mean_anchor is not None:
-            chosen[param.name] = replace(mean_anchor, transform=transforms["mu"])
         else:
             link = None if not said["unconstrained"] else transforms.get(param.name, "sigmoid")
-            prior = _prior(param, given.get(param.name), link, options=said)
+            if param.name == "mu" and mean_anchor is not None:
+                prior: Prior = replace(mean_anchor, transform=transforms["mu"])
+            else:
+                prior = _prior(param, given.get(param.name), link, options=said)
             populations = {axis: asked[axis][param.name] for axis in asked if param.name in asked[axis]}
             chosen[param.name] = over_levels(param, prior, populations, options=said)
     _refuse_idle(said, [*given.values(), *(value for named in asked.values() for value in named.values())])

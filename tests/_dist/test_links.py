@@ -70,7 +70,8 @@ def dtype(request: pytest.FixtureRequest) -> Any:
 
 
 def test_every_link_has_a_row() -> None:
-    assert set(TABLE) == set(LINKS)
+    # weights of components and plain real numbers are no elementwise map to a bounded support
+    assert set(TABLE) == set(LINKS) - {"softmax", "identity"}
     assert all(link.name == name for name, link in LINKS.items())
 
 

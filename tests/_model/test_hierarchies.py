@@ -192,7 +192,7 @@ def test_hierarchy_of_every_population(axis: str, kind: str) -> None:
         (
             "nbvcp",
             {"overdispersion": "bnb", "unconstrained": False},
-            "'horseshoe' prior of 'bnb_concent.* needs",
+            "overdispersion_prior='horseshoe' needs unconstrained=True",
         ),
         ("nbvcp", {"overdispersion": "BNB"}, "overdispersion must be one of 'none', 'bnb', got 'BNB'"),
         ("poisson", {"overdispersion": "bnb"}, "overdispersion='bnb' needs a negative binomial model"),

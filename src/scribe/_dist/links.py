@@ -17,7 +17,7 @@ from numpyro.distributions import transforms
 from scribe._dist.special import log_softplus, softplus_inverse
 from scribe._types import Array
 
-__all__ = ["EXP", "LINKS", "SIGMOID", "SOFTMAX", "SOFTPLUS", "Link"]
+__all__ = ["EXP", "IDENTITY", "LINKS", "SIGMOID", "SOFTMAX", "SOFTPLUS", "Link"]
 
 
 @dataclass(frozen=True)
@@ -74,5 +74,7 @@ SOFTPLUS = Link(
 SIGMOID = Link("sigmoid", jax.nn.sigmoid, _logit, _identity, _identity, transforms.SigmoidTransform())
 SOFTMAX = Link("softmax", jax.nn.softmax, jnp.log, jax.nn.log_softmax, _identity, transforms.ExpTransform())
 """Weights along the last axis from the logarithms of positive numbers, of which the transform is the exponential."""
+IDENTITY = Link("identity", _identity, _identity, _identity, _identity, transforms.IdentityTransform())
+"""Of a parameter that is itself a real number."""
 
-LINKS: dict[str, Link] = {link.name: link for link in (EXP, SOFTPLUS, SIGMOID, SOFTMAX)}
+LINKS: dict[str, Link] = {link.name: link for link in (EXP, SOFTPLUS, SIGMOID, SOFTMAX, IDENTITY)}

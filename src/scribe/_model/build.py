@@ -105,13 +105,13 @@ def plates(axes: tuple[str, ...], shape: tuple[int, ...], data: CountData) -> It
         yield
 
 
-def _sampler(data: CountData, n_genes: int, levels: Mapping[str, int]) -> Draw:
-    """Make every latent a numpyro site."""
-    context = Context(data.cells.totals, *data.means)
-    lengths = {**levels, "gene": n_genes, "cell": data.cells.totals.shape[0]}
+def _sampler(spec: ModelSpec, data: CountData, n_genes: int, values: Mapping[str, Array]) -> Draw:
+    """Make every latent a numpyro site; ``values`` are those of the parameters so far."""
+    lengths = {**spec.lengths, "gene": n_genes, "cell": data.cells.totals.shape[0]}
 
     def draw(latent: Latent, law: Law) -> Array:
         shape = tuple(lengths[axis] for axis in latent.axes)
+        context = Context(data.cells.totals, *data.means, spec.log_total(values, data.cells.dataset))
         with plates(latent.axes, shape, data):
             value: Array = numpyro.sample(latent.name, law(context).expand(shape))
             return value
@@ -127,9 +127,10 @@ def build(spec: ModelSpec, *, n_genes: int) -> Model:
     """
 
     def model(data: CountData) -> None:
-        draw = _sampler(data, n_genes, spec.lengths)
-        values = {site.name: site.prior(site.name, site.axes, draw) for site in spec.sites}
+        values: dict[str, Array] = {}
+        draw = _sampler(spec, data, n_genes, values)
         for site in spec.sites:
+            values[site.name] = site.prior(site.name, site.axes, draw)
             numpyro.deterministic(site.name, site.link.value(values[site.name]))
         natural = spec.natural(spec.working(values))
         offset = spec.offset(values, data.cells.totals.shape[0])

@@ -47,6 +47,7 @@ _POPULATIONS: dict[tuple[str, str], Population] = {
     ("probability", "dataset"): Population((0.0, 1.0), (0.0, 0.5)),
     ("gate", "dataset"): Population((-2.0, 1.0), (-2.0, 0.5)),
     ("bnb_concentration", "dataset"): Population((-5.0, 1.0), (0.0, 1.0)),
+    ("mu_eta", "dataset"): Population((12.0, 1.0), (-2.0, 0.5)),
 }
 """Default hyperpriors by the role of a parameter and the axis of the population."""
 
@@ -61,6 +62,7 @@ FLAT: dict[str, tuple[tuple[str, ...], str]] = {
     "prob_dataset_prior": (_PROBABILITY, "dataset"),
     "zero_inflation_dataset_prior": (("gate",), "dataset"),
     "overdispersion_dataset_prior": (("bnb_concentration",), "dataset"),
+    "capture_scaling_prior": (("mu_eta",), "dataset"),
 }
 """Keywords that ask for a population: the parameters of which the sampled one is meant, and the axis."""
 

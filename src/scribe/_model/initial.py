@@ -24,7 +24,7 @@ from scipy.special import gammaln
 from scribe._counts.container import Counts
 from scribe._counts.design import Design
 from scribe._model.clusters import components_at_start
-from scribe._model.spec import LEVELS_AND_GENES, MIXING, ModelSpec, Site
+from scribe._model.spec import LEVELS_AND_GENES, MIXING, SCALING, ModelSpec, Site
 from scribe._types import AnyArray, Array, FloatArray, IntArray
 from scribe.priors import CaptureAnchor, latent_name
 
@@ -103,6 +103,9 @@ def _values_and_moves(
             for site in spec.sites
             if site.name in working
         }
+        if SCALING.name in spec.priors:
+            shape = tuple(spec.lengths[axis] for axis in spec.site(SCALING.name).axes)
+            values[SCALING.name] = jnp.full(shape, _log_m0(spec), log_capture.dtype) + scale
         if MIXING.name in spec.priors:
             per_dataset = natural["log_mixing"]
             own = "dataset" in spec.site(MIXING.name).axes
@@ -118,6 +121,12 @@ def _values_and_moves(
         name = latent_name(spec.capture_site)
         moves[name] = jnp.clip(moves[name], -2.0, 2.0)
     return at(none), moves
+
+
+def _log_m0(spec: ModelSpec) -> float:
+    """Log of the total mRNA of a cell that capture is anchored to; zero without an anchor."""
+    anchor = spec.priors.get("eta_capture")
+    return anchor.log_m0 if isinstance(anchor, CaptureAnchor) else 0.0
 
 
 def _on_axes(site: Site, value: Array) -> Array:

@@ -131,6 +131,7 @@ _DATASET_PRIORS = {
     "prob_dataset_prior": "prob_prior",
     "zero_inflation_dataset_prior": "zero_inflation_prior",
     "overdispersion_dataset_prior": None,
+    "capture_scaling_prior": None,
 }
 """Populations of datasets, and what they become with one dataset: populations of genes, or nothing."""
 
@@ -143,7 +144,8 @@ def without_datasets(said: Mapping[str, Any], label: str) -> dict[str, Any]:
         raise ValueError(msg)
     out, changed = dict(said), []
     for keyword, instead in _DATASET_PRIORS.items():
-        if said[keyword] == "none":
+        # with one dataset the scale is learned without a population
+        if said[keyword] == "none" or keyword == "capture_scaling_prior":
             continue
         moves = instead is not None and said[instead] == "none"
         genes = keyword != "prob_dataset_prior" or said["prob_dataset_mode"] != "scalar"

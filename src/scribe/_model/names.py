@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from scribe import coordinates, families
-from scribe._model.spec import CAPTURE_SITES, MIXING
+from scribe._model.spec import CAPTURE_SITES, MIXING, SCALING
 from scribe.families import Family, Param, from_layers
 
 __all__ = ["DESCRIPTIVE", "MODELS", "describe", "nearest", "rename", "resolve_family", "site_among", "site_of"]
@@ -40,6 +40,7 @@ _PARAMETERS: dict[str, Param] = {
         *families.PARAMS,
         *CAPTURE_SITES.values(),
         MIXING,
+        SCALING,
     )
 }
 

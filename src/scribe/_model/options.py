@@ -65,6 +65,10 @@ class ModelOptions(TypedDict, total=False):
     auto_downgrade_single_dataset_hierarchy: Annotated[
         bool, Option(True, "dataset", "With one dataset only, warn and fit without dataset levels; else raise.")
     ]
+    capture_scaling_prior: Annotated[
+        Family,
+        Option("none", "dataset", f"Learn total mRNA, as a population of datasets where there are some: {_FAMILIES}."),
+    ]
     expression_anchor: Annotated[
         bool, Option(False, "model", "Centre mu at the observed means over mean capture; sets unconstrained=True.")
     ]

@@ -14,7 +14,7 @@ from scribe._model.hierarchies import FLAT, HYPERPARAMETERS, find_population, hi
 from scribe._model.levels import resolve_levels, without_datasets
 from scribe._model.names import DESCRIPTIVE, nearest, resolve_family, site_of
 from scribe._model.options import ModelOptions, complete, options_table
-from scribe._model.spec import CAPTURE_SITES, MIXING, ModelSpec
+from scribe._model.spec import CAPTURE_SITES, MIXING, SCALING, ModelSpec
 from scribe.coordinates import Coordinates
 from scribe.families import Family, Param
 from scribe.priors import CaptureAnchor, Dirichlet, LogNormal, MeanAnchor, Prior, TransformedNormal, organism
@@ -54,11 +54,17 @@ def resolve_spec(
         params.append(CAPTURE_SITES[capture])
     if components:
         params.append(MIXING)
+    scaling = _scaling(said, given, anchor)
+    if scaling is not None:
+        params.append(SCALING)
     _refuse_derived(given, params, family=family, coordinates=coordinates)
     mean_anchor = _mean_anchor(said, given, params, coordinates=coordinates, anchor=anchor)
     said["unconstrained"] = said["unconstrained"] or mean_anchor is not None
     asked = _flat(said, given, params, coordinates=coordinates)
     given |= asked.pop("gene")
+    if not datasets:
+        # of one dataset the scale is learned without a population
+        asked["dataset"].pop(SCALING.name, None)
     levels = resolve_levels(
         (coordinates.sampled, family.params), said, components=components, datasets=datasets, populations=asked
     )
@@ -67,6 +73,8 @@ def resolve_spec(
     for param in params:
         if param.name == "eta_capture" and anchor is not None:
             chosen[param.name] = anchor
+        elif param is SCALING and scaling is not None:
+            chosen[param.name] = over_levels(param, scaling, _populations(asked, param), options=said)
         elif param is MIXING:
             chosen[param.name] = _mixing(given.get(param.name), n_components=len(components))
         else:
@@ -75,8 +83,7 @@ def resolve_spec(
                 prior: Prior = replace(mean_anchor, transform=transforms["mu"])
             else:
                 prior = _prior(param, given.get(param.name), link, options=said)
-            populations = {axis: asked[axis][param.name] for axis in asked if param.name in asked[axis]}
-            chosen[param.name] = over_levels(param, prior, populations, options=said)
+            chosen[param.name] = over_levels(param, prior, _populations(asked, param), options=said)
     _refuse_idle(said, [*given.values(), *(value for named in asked.values() for value in named.values())])
     return ModelSpec(family, coordinates, chosen, levels)
 
@@ -112,6 +119,28 @@ def _mean_anchor(
     return MeanAnchor(float(sigma), None if anchor is None else anchor.log_m0)
 
 
+def _populations(asked: Mapping[str, Mapping[str, Any]], param: Param) -> dict[str, Any]:
+    """Families of the populations of a parameter, by axis."""
+    return {axis: named[param.name] for axis, named in asked.items() if param.name in named}
+
+
+def _scaling(said: dict[str, Any], given: dict[str, Any], anchor: CaptureAnchor | None) -> Prior | None:
+    """Prior of total mRNA where it is learned: about that of the anchor, or as ``priors['capture_scaling']`` says."""
+    value = given.get(SCALING.name)
+    if is_family(value):
+        said["capture_scaling_prior"], value = value, None
+    if value is None and said["capture_scaling_prior"] == "none":
+        return None
+    if anchor is None:
+        msg = (
+            "capture_scaling needs a prior of capture to scale: pass priors={'organism': 'human'} (or another) or "
+            "priors={'capture_efficiency': (log_M0, sigma_M)} as well."
+        )
+        raise ValueError(msg)
+    loc, scale = (anchor.log_m0, 1.0) if value is None else _pair(SCALING.name, value, "(log_M0, its sd)")
+    return TransformedNormal(loc, scale, "identity")
+
+
 def _flat(
     said: Mapping[str, Any], given: Mapping[str, Any], params: list[Param], *, coordinates: Coordinates
 ) -> dict[str, dict[str, Any]]:
@@ -129,7 +158,7 @@ def _flat(
         if axis == "gene" and site in given:
             msg = f"{keyword}={value!r} and priors[{site!r}]={given[site]!r} set the same prior: keep one."
             raise ValueError(msg)
-        if not said["unconstrained"]:
+        if not said["unconstrained"] and site != SCALING.name:
             msg = f"{keyword}={value!r} needs unconstrained=True: pass that as well."
             raise ValueError(msg)
         found[axis][site] = value

@@ -17,9 +17,9 @@ from scribe._dist.links import LINKS, Link
 from scribe._types import AnyArray, Array
 from scribe.coordinates import Coordinates
 from scribe.families import Family, Param, from_layers
-from scribe.priors import Beta, BetaPrime, CaptureAnchor, Dirichlet, Latent, Law, LogNormal, Prior
+from scribe.priors import Beta, BetaPrime, CaptureAnchor, Dirichlet, Latent, Law, LogNormal, Prior, TransformedNormal
 
-__all__ = ["CAPTURE_SITES", "LEVELS_AND_GENES", "LEVEL_AXES", "MIXING", "Levels", "ModelSpec", "Site"]
+__all__ = ["CAPTURE_SITES", "LEVELS_AND_GENES", "LEVEL_AXES", "MIXING", "SCALING", "Levels", "ModelSpec", "Site"]
 
 _FLAT_ODDS = BetaPrime(1.0, 1.0)
 
@@ -36,6 +36,9 @@ CAPTURE_SITES: dict[str, Param] = {
 
 MIXING = Param("mixing_weights", ("mixing",), "simplex", ("component",), Dirichlet(1.0), (0.0, 1.0))
 """Weights of the components of a mixture."""
+
+SCALING = Param("mu_eta", ("capture_scaling",), "real", (), TransformedNormal(12.0, 1.0, "identity"), (12.0, 1.0))
+"""Log of the total mRNA of a cell where an anchor of capture leaves it to the data."""
 
 _DUMMY = {"gene": 3, "cell": 5}
 """Lengths of axes that a specification does not know, while shapes are traced."""
@@ -119,8 +122,9 @@ class ModelSpec:
     def params(self) -> tuple[Param, ...]:
         """All sampled parameters, in sampling order."""
         capture = (CAPTURE_SITES[self.capture_site],) if self.capture_site else ()
+        scaling = (SCALING,) if SCALING.name in self.priors else ()
         mixing = (MIXING,) if "component" in self.levels else ()
-        return (*self.coordinates.sampled, *self.family.params, *capture, *mixing)
+        return (*self.coordinates.sampled, *self.family.params, *scaling, *capture, *mixing)
 
     @functools.cached_property
     def sites(self) -> tuple[Site, ...]:
@@ -258,6 +262,11 @@ class ModelSpec:
             return -link.value(z)
         working = link.working(z)
         return -jax.nn.softplus(-working if site == "p_capture" else working)
+
+    def log_total(self, values: Mapping[str, Array], dataset: Array | None) -> Array | None:
+        """Log of the total mRNA, () or (cells,), where it is a parameter; ``dataset`` as in `log_weights`."""
+        value = values.get(SCALING.name)
+        return value if value is None or value.ndim == 0 else value[_required(dataset)]
 
     def _link(self, site: str) -> Link:
         return LINKS[self.priors[site].link]

@@ -26,11 +26,13 @@ class Context(NamedTuple):
 
     ``totals`` (cells,) are the total counts of the cells at hand. ``gene_means`` (genes,) are the mean counts of genes
     over all cells, half a count added to each gene's total, and ``mean_total`` () is the mean of the totals.
+    ``log_m0`` () or (cells,) is the log of the total mRNA, where that is a parameter of the model.
     """
 
     totals: Array
     gene_means: Array
     mean_total: Array
+    log_m0: Array | None = None
 
 
 class Latent(NamedTuple):

@@ -57,8 +57,9 @@ class CaptureAnchor(Base):
             raise ValueError(msg)
 
     def distribution(self, context: Context) -> dist.Distribution:
-        """Truncated normal per cell, on the softplus scale."""
-        return SoftplusTruncatedNormal(self.log_m0 - jnp.log(jnp.maximum(context.totals, 1.0)), self.sigma)
+        """Truncated normal per cell, on the softplus scale, about the total mRNA of the anchor or one being learned."""
+        log_m0 = self.log_m0 if context.log_m0 is None else context.log_m0
+        return SoftplusTruncatedNormal(log_m0 - jnp.log(jnp.maximum(context.totals, 1.0)), self.sigma)
 
     def to_json(self) -> dict[str, object]:
         """Type and parameters."""

@@ -86,6 +86,19 @@ def small_check(small_fit: AnnData) -> AnnData:
     return scribe.tl.ppc(small_fit, n_samples=12, n_genes=6, copy=True)
 
 
+@pytest.fixture(scope="session")
+def small_mixture(small_counts: AnnData) -> AnnData:
+    """A short fit of a mixture of two components to `small_counts` with a check of each; copy before writing to it."""
+    import scribe
+
+    adata = small_counts.copy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", scribe.ConvergenceWarning)
+        scribe.tl.fit(adata, n_components=2, n_steps=100, early_stopping=False)
+    scribe.tl.ppc(adata, n_samples=8, n_genes=3, groupby="scribe_component")
+    return adata
+
+
 @pytest.fixture(params=["h5ad", "zarr"])
 def through_file(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[AnnData], AnnData]:
     """Write an AnnData to a file, of either format in turn, and read it back."""
@@ -134,3 +147,34 @@ def made_fit() -> Callable[..., AnnData]:
         return adata
 
     return make
+
+
+@pytest.fixture(scope="session")
+def made_chains(made_fit: Callable[..., AnnData]) -> AnnData:
+    """A posterior of `made_fit` as two chains of 50 independent draws; copy before writing to it."""
+    import jax
+    import numpy as np
+
+    import scribe
+    from scribe._adata.fits import write_fit
+    from scribe._posterior.posterior import Posterior
+    from scribe.engines.mixing import Mixing
+    from scribe.guides.draws import DRAWS, Draws
+
+    adata = made_fit("nbvcp", shape=(12, 6))
+    made = scribe.get.results(adata)
+    posterior, n_chains, n_draws = made.posterior, 2, 50
+    drawn = posterior.guide.draw(
+        jax.random.key(0), posterior.device_params(), latents=made.spec.latents, n_draws=n_chains * n_draws
+    )
+    arrays = {name + DRAWS: np.moveaxis(np.asarray(value), 0, -1) for name, value in drawn.items()}
+    nothing = np.zeros((n_chains, n_draws))
+    names = ("num_steps", "accept_prob", "energy", "potential_energy")
+    results = scribe.ScribeMCMCResults(
+        Posterior(made.spec, Draws(n_chains), arrays, n_genes=made.n_genes, n_cells=made.n_cells),
+        Mixing(True, "made up", 1.0, 100.0, 100.0, 0, 0.1, 3.0, 0.8),
+        statistics={**dict.fromkeys(names, nothing), "diverging": nothing.astype(bool)},
+        seed=7,
+    )
+    write_fit(adata, results, made.counts(), key="scribe", layer=None, options={})
+    return adata

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from scribe._stats.ppc import LEVELS, bands, check, spread, summary
+from scribe._stats.ppc import LEVELS, bands, check, distinct, spread, summary
 from scribe._stats.ranks import Tally, two_sided
-from scribe._stats.statistics import SUMMARIES, bin_edges, statistics
+from scribe._stats.statistics import SUMMARIES, Watch, bin_edges, statistics
 
 CELLS, GENES, DRAWS = 60, 7, 19
+NOTHING = Watch.ungrouped(np.array([], int), CELLS)
 
 
 def blocks_of(dense, *, size=25):
@@ -36,7 +37,7 @@ def result(dense):
         n_cells=CELLS,
         n_genes=GENES,
         largest=float(dense[0].max()),
-        chosen=np.array([5, 2]),
+        watch=Watch.ungrouped(np.array([5, 2]), CELLS),
     )
 
 
@@ -56,7 +57,7 @@ def test_bins():
 def test_statistics_equal_those_of_the_dense_array(dense, size):
     data = dense[0]
     edges = bin_edges(float(data.max()))
-    found = statistics(blocks_of(data, size=size), n_cells=CELLS, n_genes=GENES, edges=edges)
+    found = statistics(blocks_of(data, size=size), n_cells=CELLS, n_genes=GENES, edges=edges, watch=NOTHING)
     np.testing.assert_allclose(found.gene["mean"], data.mean(0), rtol=1e-12)
     np.testing.assert_allclose(found.gene["variance"], data.var(0, ddof=1), rtol=1e-9, atol=1e-12)
     np.testing.assert_array_equal(found.gene["zero_fraction"], (data == 0).mean(0))
@@ -67,18 +68,18 @@ def test_statistics_equal_those_of_the_dense_array(dense, size):
 
 def test_counts_that_are_not_whole_stay_out_of_the_zeros():
     block = (np.zeros(3, np.int32), np.arange(3, dtype=np.int32), np.array([0.2, 1.4, 8.6], np.float32))
-    found = statistics([block], n_cells=2, n_genes=3, edges=bin_edges(9.0))
+    found = statistics([block], n_cells=2, n_genes=3, edges=bin_edges(9.0), watch=NOTHING)
     assert [np.flatnonzero(row).tolist() for row in found.histogram] == [[0, 1], [0, 1], [0, 6]]
 
 
 def test_counts_beyond_the_last_bin_fall_into_it():
     block = (np.zeros(2, np.int32), np.arange(2, dtype=np.int32), np.array([50.0, 1e8], np.float32))
-    found = statistics([block], n_cells=1, n_genes=2, edges=bin_edges(1.0))
+    found = statistics([block], n_cells=1, n_genes=2, edges=bin_edges(1.0), watch=NOTHING)
     np.testing.assert_array_equal(found.histogram[:, -1], 1)
 
 
 def test_an_empty_data_set():
-    found = statistics([], n_cells=4, n_genes=3, edges=bin_edges(0.0))
+    found = statistics([], n_cells=4, n_genes=3, edges=bin_edges(0.0), watch=NOTHING)
     np.testing.assert_array_equal(found.histogram[:, 0], 4)
     assert [function(found) for _, _, function in SUMMARIES] == [0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 3.0]
 
@@ -181,6 +182,40 @@ def test_the_bands(dense, result):
     assert table["gene"][0] == 5, "genes keep the order asked for"
 
 
+def test_the_bands_of_groups_of_cells(dense):
+    group = np.arange(CELLS) % 3 - 1
+    watch = Watch(np.array([5, 2, 5]), group, 2)
+    found = check(
+        blocks_of(dense[0]),
+        map(blocks_of, dense[1:]),
+        n_cells=CELLS,
+        n_genes=GENES,
+        largest=float(dense[0].max()),
+        watch=watch,
+    )
+    table = bands(found)
+    order = [(5, 0), (5, 1), (2, 0), (2, 1), (5, 0), (5, 1)]
+    starts = np.flatnonzero(table["count"] == 0)
+    assert list(zip(table["gene"][starts], table["group"][starts], strict=True)) == order
+    for (gene, number), first, end in zip(order, starts, [*starts[1:], None], strict=True):
+        histograms = np.stack([table_of(data[group == number], found.edges)[gene] for data in dense])
+        rows = slice(first, end)
+        np.testing.assert_array_equal(table["observed"][rows], histograms[0][: len(table["observed"][rows])])
+        high = np.quantile(histograms[1:], 0.975, axis=0)
+        np.testing.assert_allclose(table["upper_95"][rows], high[: len(table["upper_95"][rows])])
+        assert table["observed"][rows].sum() == CELLS / 3
+
+
+def test_distinct_genes_have_the_largest_poisson_likelihood_ratio():
+    rng = np.random.default_rng(4)
+    sums = rng.poisson(rng.gamma(1.0, 20.0, (3, 40))).astype(float)
+    sums[:, 7] = 0
+    expected = sums.sum(1)[:, None] * (sums.sum(0) / sums.sum())
+    ratio = (stats.poisson.logpmf(sums, np.maximum(sums, 1e-9)) - stats.poisson.logpmf(sums, expected)).sum(0)
+    np.testing.assert_array_equal(distinct(sums, 12), np.argsort(-np.nan_to_num(ratio))[:12])
+    assert len(distinct(sums, 100)) == 40
+
+
 def test_replicates_are_read_one_by_one(dense):
     alive = []
 
@@ -190,7 +225,14 @@ def test_replicates_are_read_one_by_one(dense):
             yield blocks_of(replicate)
             alive.append("used")
 
-    check(blocks_of(dense[0]), stream(), n_cells=CELLS, n_genes=GENES, largest=10.0, chosen=np.array([1]))
+    check(
+        blocks_of(dense[0]),
+        stream(),
+        n_cells=CELLS,
+        n_genes=GENES,
+        largest=10.0,
+        watch=Watch.ungrouped(np.array([1]), CELLS),
+    )
     assert alive == ["made", "used"] * 3
 
 

@@ -16,17 +16,46 @@ import scribe
 pytestmark = pytest.mark.loose_promotion
 
 BANDS = ["lower_95", "lower_68", "lower_50", "median", "upper_50", "upper_68", "upper_95"]
+DRAWS = ["parameter", "gene", "level", "chain", "draw", "value"]
 FRAMES = {
     "loss": ["step", "loss", "smoothed"],
     "capture": ["total", "capture", "sd"],
     "mean_calibration": ["observed", "predicted"],
-    "ppc": ["gene", "count", "count_to", "observed", *BANDS],
+    "ppc": ["gene", "group", "count", "count_to", "observed", *BANDS],
+    "mixture_composition": ["group", "component", "n_cells", "fraction"],
+    "capture_anchor": ["total", "capture", "sd", "molecules"],
+    "posterior": DRAWS,
+    "posterior_pairs": DRAWS,
+    "correlation": ["gene", "other", "correlation"],
+    "trace": DRAWS,
+    "rank": [*DRAWS[:4], "from", "to", "n_draws"],
 }
 MISSING = {
     "loss": ("uns", "scribe", r"scribe\.tl\.fit"),
     "capture": ("obs", "scribe_capture", r"scribe\.tl\.fit"),
     "mean_calibration": ("varm", "scribe_params", r"scribe\.tl\.fit"),
     "ppc": ("uns", "scribe_ppc", r"scribe\.tl\.ppc"),
+    "mixture_composition": ("obs", "scribe_component", r"scribe\.tl\.fit"),
+    "capture_anchor": ("obs", "scribe_capture", r"scribe\.tl\.fit"),
+    "posterior": ("varm", "scribe_r", r"scribe\.tl\.fit"),
+    "posterior_pairs": ("varm", "scribe_r", r"scribe\.tl\.fit"),
+    "correlation": ("varm", "scribe_r", r"scribe\.tl\.fit"),
+    "trace": ("varm", "scribe_r", r"scribe\.tl\.fit"),
+    "rank": ("varm", "scribe_r", r"scribe\.tl\.fit"),
+}
+FITS = {
+    "mixture_composition": "small_mixture",
+    "capture_anchor": "anchored",
+    "correlation": "made_chains",
+    "trace": "made_chains",
+    "rank": "made_chains",
+}
+"""Fixtures of the fits that plots are for; the others take any."""
+ONE_PANEL = {
+    "posterior": {"params": "p"},
+    "posterior_pairs": {"params": ["r", "p"]},
+    "trace": {"params": "p"},
+    "rank": {"params": "p"},
 }
 
 every = pytest.mark.parametrize("name", scribe.pl.__all__)
@@ -40,9 +69,14 @@ def figures():
     plt.close("all")
 
 
+@pytest.fixture(scope="module")
+def anchored(made_fit):
+    return made_fit("nbvcp", priors={"organism": "human"})
+
+
 @pytest.fixture
-def adata(small_check):
-    return small_check
+def adata(request, name):
+    return request.getfixturevalue(FITS.get(name, "small_check"))
 
 
 def plot(name, data, **options):
@@ -51,7 +85,7 @@ def plot(name, data, **options):
 
 def one_panel(name, data):
     """Options under which a plot has one panel."""
-    return {"genes": data.uns["scribe_ppc"]["bands"]["gene"].iloc[-1]} if name == "ppc" else {}
+    return {"genes": data.uns["scribe_ppc"]["bands"]["gene"].iloc[-1]} if name == "ppc" else ONE_PANEL.get(name, {})
 
 
 def axes_of(drawn):

@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
+from scipy import stats
 
 import scribe
+from scribe import guides
+from scribe.engines import diagnostics
 from scribe.pl import _canvas
 from scribe.pl.capture import frame as capture_frame
 from scribe.pl.capture import medians
+from scribe.pl.capture_anchor import frame as anchor_frame
+from scribe.pl.correlation import _by_gene as independent
+from scribe.pl.correlation import _clustered as clustered
+from scribe.pl.correlation import frame as correlation_frame
 from scribe.pl.loss import frame as loss_frame
 from scribe.pl.mean_calibration import calibration
 from scribe.pl.mean_calibration import frame as calibration_frame
+from scribe.pl.mixture_composition import frame as composition_frame
+from scribe.pl.posterior import frame as posterior_frame
+from scribe.pl.posterior_pairs import frame as pairs_frame
+from scribe.pl.ppc import _layout as layout
 from scribe.pl.ppc import frame as ppc_frame
+from scribe.pl.rank import frame as rank_frame
+from scribe.pl.trace import frame as trace_frame
 
 pytestmark = pytest.mark.loose_promotion
 
@@ -83,11 +97,11 @@ def test_capture_leaves_out_empty_cells(small_fit):
 
 def test_medians_of_bins():
     table = pd.DataFrame({"total": np.arange(60.0)[::-1], "capture": np.arange(60.0)[::-1] / 100})
-    middle = medians(table)
+    middle = medians(table, "capture")
     assert len(middle) == 12
     np.testing.assert_allclose(middle["total"], np.arange(12) * 5 + 2)
     np.testing.assert_allclose(middle["capture"], middle["total"] / 100)
-    assert len(medians(table.iloc[:3])) == 1
+    assert len(medians(table.iloc[:3], "capture")) == 1
 
 
 def test_mean_calibration(small_fit):
@@ -173,3 +187,185 @@ def test_a_grid_has_no_empty_panels():
 @pytest.mark.parametrize(("value", "text"), [(0.001, "0.001"), (10.0, "10"), (20000.0, "20,000")])
 def test_numbers_are_written_plainly(value, text):
     assert _canvas.plain(value) == text
+
+
+def test_mixture_composition(small_mixture):
+    table = composition_frame(small_mixture)
+    component = small_mixture.obs["scribe_component"]
+    assert table["group"].unique().tolist() == ["all"]
+    np.testing.assert_array_equal(table["n_cells"], component.value_counts(sort=False))
+    assert table["fraction"].sum() == pytest.approx(1.0)
+    adata = small_mixture.copy()
+    adata.obs["place"] = pd.Categorical(["here", "there", None] * 50, categories=["nowhere", "there", "here"])
+    table = composition_frame(adata, groupby="place")
+    assert table["group"].unique().tolist() == ["there", "here"]
+    for _, row in table.iterrows():
+        inside = adata.obs["place"] == row["group"]
+        assert row["n_cells"] == (component[inside] == row["component"]).sum()
+        assert row["fraction"] == pytest.approx(row["n_cells"] / 50)
+    ax = scribe.pl.mixture_composition(adata, "place")
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["there", "here"]
+    shares = table["fraction"].to_numpy().reshape(2, 2)
+    assert [bar.get_width() for bar in ax.patches] == pytest.approx(shares.T.ravel())
+    with pytest.raises(KeyError, match=r"Did you mean 'place'\?"):
+        scribe.pl.mixture_composition(adata, "plaec")
+    adata.obs["place"] = None
+    with pytest.raises(ValueError, match="has a value in none of the cells"):
+        scribe.pl.mixture_composition(adata, "place")
+
+
+def test_composition_keeps_components_without_cells(small_mixture):
+    cells = small_mixture.obs["scribe_component"] == "0"
+    assert composition_frame(small_mixture[cells.to_numpy()])["n_cells"].tolist() == [cells.sum(), 0]
+
+
+def test_capture_anchor(made_fit, small_fit):
+    adata = made_fit("nbvcp", priors={"capture_efficiency": (np.log(5e4), 0.2)})
+    table = anchor_frame(adata)
+    eta = np.asarray(scribe.get.results(adata).get_map()["eta_capture"])
+    np.testing.assert_allclose(np.log(table["molecules"]), np.log(table["total"]) + eta, atol=0.05)
+    ax = scribe.pl.capture_anchor(adata)
+    (line,) = (line for line in ax.get_lines() if line.get_label() == "prior, $M_0$")
+    np.testing.assert_allclose(line.get_ydata(), 5e4)
+    with pytest.raises(ValueError, match=r"not anchored.*'organism': 'human'.*scribe\.pl\.capture"):
+        scribe.pl.capture_anchor(small_fit)
+
+
+def test_posterior_of_every_level(small_mixture):
+    adata = small_mixture
+    names = list(adata.var_names[[3, 0]])
+    table = posterior_frame(adata, genes=names, params=["expression", "mixing_weights"], n_samples=40, rng=5)
+    assert table.groupby(["parameter", "gene", "level"], sort=False).size().to_dict() == {
+        **{("mu", gene, f"component {k}"): 40 for gene in names for k in range(2)},
+        **{("mixing_weights", "", f"component {k}"): 40 for k in range(2)},
+    }
+    results = scribe.get.results(adata)[names].cells([0])
+    drawn = results.get_posterior_samples(40, rng=5)
+    tables = dict(list(table.groupby(["parameter", "gene", "level"])))
+    for number, gene in enumerate(names):
+        for k in range(2):
+            found = tables["mu", gene, f"component {k}"]
+            np.testing.assert_allclose(found["value"], drawn["mu"][:, k, number], rtol=1e-6)
+    sums = table.query("parameter == 'mixing_weights'").groupby("draw")["value"].sum()
+    np.testing.assert_allclose(sums, 1.0, rtol=1e-5)
+    axes = scribe.pl.posterior(adata, names, ["mu", "mixing_weights"], n_samples=40)
+    assert [ax.get_title() for ax in axes] == [*names, ""]
+    assert axes[0].get_xlabel() == "expression mu (molecules per cell)"
+    assert [text.get_text() for text in plt.gcf().legends[0].get_texts()] == ["component 0", "component 1"]
+
+
+def test_posterior_chooses_sampled_parameters_and_genes(small_fit):
+    table = posterior_frame(small_fit, n_samples=5)
+    assert set(table["parameter"]) == {"p", "r"}
+    assert table.loc[table["parameter"] == "r", "gene"].nunique() == 3
+    assert set(posterior_frame(small_fit, genes="CD74", params="r", n_samples=5)["gene"]) == {"CD74"}
+    with pytest.raises(ValueError, match=r"'p_capture' has a value for every cell: see scribe\.pl\.capture"):
+        scribe.pl.posterior(small_fit, params=["p_capture"])
+    with pytest.raises(ValueError, match="No parameter 'rr' in this fit"):
+        scribe.pl.posterior(small_fit, params=["rr"])
+    with pytest.raises(ValueError, match="params is empty"):
+        scribe.pl.posterior(small_fit, params=[])
+    with pytest.raises(KeyError, match="not in the results"):
+        scribe.pl.posterior(small_fit, "no such gene")
+
+
+def test_pairs(small_fit):
+    table = pairs_frame(small_fit, genes="CD74", params=["p", "r", "phi"], n_samples=50)
+    values = {name: part["value"].to_numpy() for name, part in table.groupby("parameter")}
+    axes = scribe.pl.posterior_pairs(small_fit, "CD74", ["p", "r", "phi"], n_samples=50)
+    for ax, (x, y) in zip(axes, [("p", "r"), ("p", "phi"), ("r", "phi")], strict=True):
+        np.testing.assert_allclose(ax.collections[0].get_offsets(), np.column_stack([values[x], values[y]]))
+        correlation = stats.spearmanr(values[x], values[y]).statistic
+        assert float(ax.get_title(loc="right").split()[-1]) == pytest.approx(correlation, abs=0.006)
+    assert axes[1].get_title(loc="right").endswith(" -1.00"), "phi is a function of p"
+    assert [ax.get_ylabel() for ax in axes] == ["dispersion r, CD74", "odds phi", ""]
+    with pytest.raises(ValueError, match="Pairs need 2 to 10 quantities, these are 1: prob p"):
+        scribe.pl.posterior_pairs(small_fit, params="p")
+
+
+def test_correlation(made_chains):
+    table = correlation_frame(made_chains, param="dispersion")
+    draws = scribe.get.results(made_chains).get_samples()["r"]
+    expected = pd.DataFrame(draws, columns=made_chains.var_names).corr("spearman")
+    for _, row in table.iterrows():
+        assert row["correlation"] == pytest.approx(expected.loc[row["gene"], row["other"]])
+    few = correlation_frame(made_chains, genes=2)
+    assert set(few["gene"]) == set(scribe.get.params(made_chains)["observed_mean"].nlargest(2).index)
+    with pytest.raises(ValueError, match="'p' has no value per gene: choose among"):
+        scribe.pl.correlation(made_chains, "p")
+    with pytest.raises(ValueError, match="two genes or more, got 1"):
+        scribe.pl.correlation(made_chains, genes=1)
+
+
+def test_correlating_genes_stand_together():
+    rng = np.random.default_rng(0)
+    shared = rng.normal(size=(500, 2))
+    matrix = np.corrcoef(shared[:, np.arange(8) % 2] + 0.3 * rng.normal(size=(500, 8)), rowvar=False)
+    assert (np.diff(clustered(matrix) % 2) != 0).sum() == 1
+
+
+def test_correlation_of_one_level_and_of_a_mean_field_guide(small_mixture):
+    with pytest.warns(UserWarning, match="mean-field guide, which holds the parameters of genes independent"):
+        table = correlation_frame(small_mixture, genes=4, component="1")
+    assert len(table) == 16
+    with pytest.raises(ValueError, match="differs between levels of 'component': pass component=, one of 0, 1"):
+        scribe.pl.correlation(small_mixture)
+
+
+@pytest.mark.parametrize(
+    ("guide", "expected"),
+    [
+        (guides.MeanField(), True),
+        (guides.Composed((guides.Amortised(), guides.MeanField())), True),
+        (guides.Composed((guides.LowRank(2), guides.MeanField())), False),
+        (guides.Composed((guides.Joint(("p", "r")), guides.MeanField())), False),
+        (guides.Draws(2), False),
+    ],
+)
+def test_which_guides_hold_genes_independent(small_fit, guide, expected):
+    results = scribe.get.results(small_fit)
+    assert independent(replace(results, posterior=replace(results.posterior, guide=guide))) is expected
+
+
+def test_chains(made_chains):
+    table = trace_frame(made_chains, genes=["gene1"], params=["r"])
+    draws = scribe.get.results(made_chains).get_samples(group_by_chain=True)["r"][:, :, 1]
+    np.testing.assert_array_equal(table.pivot(index="chain", columns="draw", values="value"), draws)
+    ax = scribe.pl.trace(made_chains, ["gene1"], ["r"])[0]
+    assert f"R-hat {diagnostics(draws).r_hat:.3f}" in ax.get_title(loc="left")
+    np.testing.assert_array_equal(ax.get_lines()[1].get_ydata(), draws[1])
+    ranks = rank_frame(made_chains, genes=["gene1"], params=["r"])
+    order = stats.rankdata(draws).reshape(draws.shape)
+    for chain, rows in ranks.groupby("chain"):
+        np.testing.assert_array_equal(rows["n_draws"], np.histogram(order[chain], np.linspace(0.5, 100.5, 21))[0])
+        np.testing.assert_allclose(rows["to"] - rows["from"], 0.05)
+
+
+@pytest.mark.parametrize("name", ["trace", "rank"])
+def test_fits_without_chains_say_so(small_fit, name):
+    with pytest.raises(ValueError, match=r"made by SVI, which runs no chains.*inference_method='mcmc'"):
+        getattr(scribe.pl, name)(small_fit)
+
+
+def test_ppc_of_groups(small_mixture):
+    table = ppc_frame(small_mixture)
+    kept = list(dict.fromkeys(table["gene"]))
+    axes = scribe.pl.ppc(small_mixture)
+    assert [ax.get_title() for ax in axes] == [f"{gene}\ncomponent {k}" for gene in kept for k in range(2)]
+    axes = scribe.pl.ppc(small_mixture, kept[1], groups="1")
+    rows = table.query("gene == @kept[1] and group == '1'")
+    points = axes[0].get_lines()[0].get_ydata()
+    np.testing.assert_allclose(points, (rows["observed"] / (rows["count_to"] - rows["count"] + 1))[: len(points)])
+    with pytest.raises(KeyError, match=r"no histograms of \['2'\].*groupby="):
+        scribe.pl.ppc(small_mixture, groups=["2"])
+
+
+def test_many_groups_are_wrapped_gene_by_gene():
+    assert layout(4, 1) == (None, range(4))
+    assert layout(2, 3) == (3, [0, 1, 2, 3, 4, 5])
+    assert layout(2, 7) == (4, [*range(7), *range(8, 15)])
+
+
+@pytest.mark.parametrize("n", [1, 7, 30])
+def test_levels_have_colours_of_their_own(n):
+    assert len(set(_canvas.colours(n))) == n

@@ -175,3 +175,32 @@ def test_zero_inflation_is_described_by_a_model_with_it():
     scribe.tl.ppc(adata, n_samples=30, n_genes=2)
     assert (adata.var["scribe_ppc_zero_fraction_p"] < 0.05).mean() < 0.15
     assert adata.uns["scribe_ppc"]["coverage"]["95"] > 0.85
+
+
+def test_histograms_of_groups_of_cells(fitted, checked):
+    adata = fitted.copy()
+    adata.obs["side"] = pd.Categorical(np.where(np.arange(150) < 90, "left", "right"))
+    adata.obs.loc[adata.obs_names[:30], "side"] = None
+    names = list(adata.var_names[[2, 0]])
+    scribe.tl.ppc(adata, n_samples=12, genes=names, groupby="side")
+    record = adata.uns["scribe_ppc"]
+    assert record["groupby"] == "side"
+    for (gene, group), rows in record["bands"].groupby(["gene", "group"]):
+        counts = adata[(adata.obs["side"] == group).to_numpy(), gene].X.toarray()
+        assert rows["observed"].sum() == 60
+        assert rows.loc[rows["count"] == 0, "observed"].item() == (counts == 0).sum()
+        assert rows["upper_95"].max() <= 60
+    pd.testing.assert_frame_equal(adata.var, checked.var)
+    scribe.tl.ppc(adata, n_samples=2, groupby="side")
+    assert adata.uns["scribe_ppc"]["bands"]["gene"].nunique() == 12, "25 histograms or less"
+    with pytest.raises(KeyError, match=r"groupby='sid'.*Did you mean 'side'\?"):
+        scribe.tl.ppc(adata, groupby="sid")
+
+
+def test_genes_that_tell_groups_apart_come_first(fitted):
+    adata = fitted.copy()
+    most = adata.var_names[3]
+    adata.obs["high"] = (adata[:, most].X.toarray().ravel() > np.median(adata[:, most].X.toarray())).astype(str)
+    scribe.tl.ppc(adata, n_samples=1, n_genes=1, groupby="high")
+    assert set(adata.uns["scribe_ppc"]["bands"]["gene"]) == {most}
+    assert set(adata.uns["scribe_ppc"]["bands"]["group"]) == {"True", "False"}

@@ -15,7 +15,7 @@ from scribe._counts.design import Design
 from scribe._model.names import nearest
 from scribe._types import FloatArray, IntArray
 
-__all__ = ["Covariates", "read_covariates"]
+__all__ = ["Covariates", "groups_of", "obs_column", "read_covariates"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,8 @@ def read_covariates(data: object, options: Mapping[str, Any], *, n_cells: int) -
     return Covariates(Design(dataset, logits), components, datasets)
 
 
-def _column(data: object, key: str, *, keyword: str) -> pd.Series:
+def obs_column(data: object, key: str, *, keyword: str) -> pd.Series:
+    """A column of ``obs``; errors name the ``keyword`` that asked for it."""
     if not isinstance(data, AnnData):
         msg = (
             f"{keyword}={key!r} names a column of adata.obs, but the counts are {type(data).__name__}: pass an AnnData."
@@ -59,6 +60,15 @@ def _column(data: object, key: str, *, keyword: str) -> pd.Series:
         )
         raise KeyError(msg)
     return data.obs[key]
+
+
+def groups_of(adata: AnnData, groupby: str) -> pd.Categorical:
+    """Groups of cells by a column of ``obs``, in its order, under text labels; cells without a value are of none."""
+    found = pd.Categorical(obs_column(adata, groupby, keyword="groupby")).remove_unused_categories()
+    if len(found.categories) == 0:
+        msg = f"groupby={groupby!r} has a value in none of the cells: name a column of adata.obs that has."
+        raise ValueError(msg)
+    return found.rename_categories([str(label) for label in found.categories])
 
 
 def _components(data: object, options: Mapping[str, Any], *, n_cells: int) -> tuple[tuple[str, ...], FloatArray | None]:
@@ -125,7 +135,7 @@ def _given_logits(
 def _labels(data: object, options: Mapping[str, Any]) -> pd.Series:
     """Label of every cell, missing where it has none; labels of several columns are joined."""
     keys = options["annotation_key"]
-    columns = [_column(data, key, keyword="annotation_key") for key in ([keys] if isinstance(keys, str) else keys)]
+    columns = [obs_column(data, key, keyword="annotation_key") for key in ([keys] if isinstance(keys, str) else keys)]
     missing = np.any([column.isna().to_numpy() for column in columns], axis=0)
     joined = columns[0].astype(str)
     for column in columns[1:]:
@@ -163,7 +173,7 @@ def _datasets(data: object, options: Mapping[str, Any]) -> tuple[tuple[str, ...]
             )
             raise ValueError(msg)
         return (), None
-    column = _column(data, key, keyword="dataset_key")
+    column = obs_column(data, key, keyword="dataset_key")
     if column.isna().any():
         msg = (
             f"dataset_key={key!r} is missing in {int(column.isna().sum()):,} cells: every cell must belong to a "

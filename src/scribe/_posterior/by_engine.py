@@ -13,10 +13,10 @@ import numpy as np
 from scribe._model.names import rename
 from scribe._posterior.results import Results
 from scribe._settings import settings
-from scribe._types import AnyArray, FloatArray
+from scribe._types import AnyArray, FloatArray, Rng
 from scribe.engines import Mixing, Verdict, diagnostics
 
-__all__ = ["BY_ENGINE", "DrawSummary", "ScribeMCMCResults", "ScribeSVIResults", "thin_enough"]
+__all__ = ["BY_ENGINE", "DrawSummary", "ScribeMCMCResults", "ScribeSVIResults", "draws_by_chain", "thin_enough"]
 
 _log = logging.getLogger("scribe")
 
@@ -236,6 +236,13 @@ BY_ENGINE: dict[str, type[ScribeSVIResults] | type[ScribeMCMCResults]] = {
     kind.engine: kind for kind in (ScribeSVIResults, ScribeMCMCResults)
 }
 """Every class of results by the engine that a stored fit names."""
+
+
+def draws_by_chain(results: Results, n_samples: int, *, rng: Rng = None) -> dict[str, AnyArray]:
+    """All draws of a fit by MCMC, or ``n_samples`` of another as one chain: (chains, draws, ...) by parameter name."""
+    if isinstance(results, ScribeMCMCResults):
+        return results.get_samples(group_by_chain=True)
+    return {name: np.asarray(x)[None] for name, x in results.get_posterior_samples(n_samples, rng=rng).items()}
 
 
 def thin_enough(results: Results) -> Results:

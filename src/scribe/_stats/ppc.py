@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from scribe._stats.ranks import Tally
-from scribe._stats.statistics import SUMMARIES, Block, Statistics, bin_edges, statistics
+from scribe._stats.statistics import SUMMARIES, Block, Statistics, Watch, bin_edges, statistics
 from scribe._types import FloatArray, IntArray
 
-__all__ = ["LEVELS", "Check", "bands", "check", "spread", "summary"]
+__all__ = ["LEVELS", "Check", "bands", "check", "distinct", "spread", "summary"]
 
 LEVELS = (50, 68, 95)
 """Percent of the replicates that the central bands hold."""
@@ -38,10 +38,10 @@ class Check:
         Ranks of the number of cells, (genes, bins).
     observed, replicates
         The `SUMMARIES` of the observed data, (summaries,), and of the replicates, (draws, summaries).
-    chosen
-        Genes whose histograms were kept.
-    drawn
-        Their histograms, (draws, chosen genes, bins).
+    watch
+        Genes whose histograms were kept, by group of cells.
+    watched, drawn
+        These histograms, (groups, genes, bins) of the observed data and (draws, groups, genes, bins) of the replicates.
     """
 
     edges: IntArray
@@ -50,7 +50,8 @@ class Check:
     histogram: Tally
     observed: FloatArray
     replicates: FloatArray
-    chosen: IntArray
+    watch: Watch
+    watched: IntArray
     drawn: IntArray
 
 
@@ -61,7 +62,7 @@ def check(
     n_cells: int,
     n_genes: int,
     largest: float,
-    chosen: IntArray,
+    watch: Watch,
 ) -> Check:
     """Compare observed counts with replicate data sets.
 
@@ -75,13 +76,13 @@ def check(
         Shape of all of them.
     largest
         Largest observed count.
-    chosen
-        Genes whose histograms are kept.
+    watch
+        Genes whose histograms are kept, by group of cells.
     """
     edges = bin_edges(largest)
 
     def summarise(blocks: Iterable[Block]) -> Statistics:
-        return statistics(blocks, n_cells=n_cells, n_genes=n_genes, edges=edges)
+        return statistics(blocks, n_cells=n_cells, n_genes=n_genes, edges=edges, watch=watch)
 
     data = summarise(observed)
     gene, cell = ({name: Tally(v) for name, v in level.items()} for level in (data.gene, data.cell))
@@ -94,9 +95,9 @@ def check(
                 tally.add(values[name])
         histogram.add(replicate.histogram)
         rows.append([function(replicate) for _, _, function in SUMMARIES])
-        drawn.append(replicate.histogram[chosen])
+        drawn.append(replicate.watched)
     whole = np.asarray([function(data) for _, _, function in SUMMARIES])
-    return Check(edges, gene, cell, histogram, whole, np.asarray(rows), chosen, np.stack(drawn))
+    return Check(edges, gene, cell, histogram, whole, np.asarray(rows), watch, data.watched, np.stack(drawn))
 
 
 def summary(result: Check) -> dict[str, Any]:
@@ -117,23 +118,38 @@ def summary(result: Check) -> dict[str, Any]:
 
 
 def bands(result: Check) -> dict[str, Any]:
-    """Columns of the table of histograms of the chosen genes, one row per gene and bin.
+    """Columns of the table of histograms of the watched genes, one row per gene, group and bin.
 
-    ``gene`` (index), ``count`` and ``count_to`` (first and last count of the bin), ``observed`` (cells), the ``median``
-    over replicates and the limits ``lower_95`` to ``upper_95`` of the central bands. A gene's rows end with the last
-    bin that any data set reaches.
+    ``gene`` and ``group`` (numbers), ``count`` and ``count_to`` (first and last count of the bin), ``observed``
+    (cells), the ``median`` over replicates and the limits ``lower_95`` to ``upper_95`` of the central bands. A gene's
+    rows end with the last bin that any data set reaches in any group.
     """
     probabilities = [0.5, *(0.5 - level / 200 for level in LEVELS), *(0.5 + level / 200 for level in LEVELS)]
     names = ["median", *(f"lower_{level}" for level in LEVELS), *(f"upper_{level}" for level in LEVELS)]
-    quantiles = np.quantile(result.drawn, probabilities, axis=0)
-    observed = result.histogram.observed[result.chosen]
-    reached = (observed > 0) | (result.drawn > 0).any(axis=0)
+    quantiles = np.swapaxes(np.quantile(result.drawn, probabilities, axis=0), 1, 2)
+    observed = np.swapaxes(result.watched, 0, 1)
+    reached = np.any(result.watched > 0, axis=0) | np.any(result.drawn > 0, axis=(0, 1))
     last = reached.shape[1] - 1 - np.argmax(reached[:, ::-1], axis=1)
-    gene, column = np.nonzero(np.arange(reached.shape[1]) <= last[:, None])
+    shown = np.arange(reached.shape[1]) <= last[:, None]
+    at = np.nonzero(np.broadcast_to(shown[:, None], observed.shape))
+    gene, group, column = at
     ends = np.append(result.edges[1:] - 1, result.edges[-1])
-    out = {"gene": result.chosen[gene], "count": result.edges[column], "count_to": ends[column]}
-    out |= {"observed": observed[gene, column]}
-    return out | {name: values[gene, column] for name, values in zip(names, quantiles, strict=True)}
+    out = {"gene": result.watch.genes[gene], "group": group, "count": result.edges[column], "count_to": ends[column]}
+    out |= {"observed": observed[at]}
+    return out | {name: values[at] for name, values in zip(names, quantiles, strict=True)}
+
+
+def distinct(sums: FloatArray, n: int) -> IntArray:
+    r"""Up to ``n`` genes whose share of the counts differs most between groups of cells, the most different first.
+
+    By the likelihood ratio of Poisson counts with a rate per group to those with one rate,
+    :math:`\sum_k n_{gk} \log\{n_{gk} N / (n_g N_k)\}`, from the sums :math:`n_{gk}` of ``sums``, (groups, genes), with
+    :math:`N_k` the sum of all counts of a group.
+    """
+    expected = np.outer(sums.sum(axis=1), sums.sum(axis=0)) / max(sums.sum(), 1.0)
+    safe = np.where(sums > 0, sums, 1.0)
+    ratio = np.sum(sums * np.log(safe / np.where(sums > 0, expected, 1.0)), axis=0)
+    return np.argsort(-ratio, kind="stable")[:n]
 
 
 def spread(totals: FloatArray, n: int) -> IntArray:

@@ -9,12 +9,35 @@ import numpy as np
 
 from scribe._types import FloatArray, IntArray
 
-__all__ = ["SUMMARIES", "Block", "Statistics", "bin_edges", "statistics"]
+__all__ = ["SUMMARIES", "Block", "Statistics", "Watch", "bin_edges", "statistics"]
 
 Block = tuple[IntArray, IntArray, FloatArray]
 """Cell, gene and value of the positive counts of consecutive cells."""
 
 _SMALL = 4096
+
+
+class Watch(NamedTuple):
+    """Genes whose histograms are kept by group of cells.
+
+    Attributes
+    ----------
+    genes
+        The genes, (watched,).
+    group
+        Group of every cell, (cells,); -1 for cells of none.
+    n_groups
+        Number of groups.
+    """
+
+    genes: IntArray
+    group: IntArray
+    n_groups: int
+
+    @classmethod
+    def ungrouped(cls, genes: IntArray, n_cells: int) -> Watch:
+        """All cells in one group."""
+        return cls(genes, np.zeros(n_cells, np.int64), 1)
 
 
 class Statistics(NamedTuple):
@@ -28,11 +51,14 @@ class Statistics(NamedTuple):
         ``total`` count and number of genes ``detected``, (cells,) each.
     histogram
         Number of cells by bin of the count, (genes, bins).
+    watched
+        The same of each group of cells, (groups, watched genes, bins).
     """
 
     gene: Mapping[str, FloatArray]
     cell: Mapping[str, FloatArray]
     histogram: IntArray
+    watched: IntArray
 
 
 def bin_edges(largest: float) -> IntArray:
@@ -44,7 +70,7 @@ def bin_edges(largest: float) -> IntArray:
     return np.concatenate([np.arange(5), decades[: np.searchsorted(decades, largest, side="right") + 3]])
 
 
-def statistics(blocks: Iterable[Block], *, n_cells: int, n_genes: int, edges: IntArray) -> Statistics:
+def statistics(blocks: Iterable[Block], *, n_cells: int, n_genes: int, edges: IntArray, watch: Watch) -> Statistics:
     """Statistics of one data set in one pass over its non-zeros.
 
     Parameters
@@ -55,10 +81,16 @@ def statistics(blocks: Iterable[Block], *, n_cells: int, n_genes: int, edges: In
         Shape of the data set.
     edges
         Lowest count of every bin of the histogram.
+    watch
+        Genes and groups of cells to keep histograms of.
     """
     sums, squares = np.zeros((2, n_genes))
     totals, detected = np.zeros((2, n_cells))
     histogram = np.zeros(n_genes * len(edges), np.int64)
+    genes, order = np.unique(watch.genes, return_inverse=True)
+    watched = np.zeros((watch.n_groups, len(genes), len(edges)), np.int64)
+    position = np.full(n_genes, -1)
+    position[genes] = np.arange(len(genes))
     for cell, gene, value in blocks:
         if not len(value):
             continue
@@ -69,12 +101,18 @@ def statistics(blocks: Iterable[Block], *, n_cells: int, n_genes: int, edges: In
         here = slice(first, int(cell.max()) + 1)
         totals[here] += np.bincount(cell - first, weight)
         detected[here] += np.bincount(cell - first)
-        histogram += np.bincount(gene * np.int64(len(edges)) + _bin_of(value, edges), minlength=histogram.size)
+        bins = _bin_of(value, edges)
+        histogram += np.bincount(gene * np.int64(len(edges)) + bins, minlength=histogram.size)
+        seen = np.flatnonzero((position[gene] >= 0) & (watch.group[cell] >= 0))
+        place = np.ravel_multi_index((watch.group[cell[seen]], position[gene[seen]], bins[seen]), watched.shape)
+        watched += np.bincount(place, minlength=watched.size).reshape(watched.shape)
     table = histogram.reshape(n_genes, len(edges))
     table[:, 0] = n_cells - table.sum(axis=1)
+    sizes = np.bincount(watch.group[watch.group >= 0], minlength=watch.n_groups)
+    watched[..., 0] = sizes[:, None] - watched.sum(axis=2)
     variance = np.maximum(squares - sums * sums / n_cells, 0.0) / max(n_cells - 1, 1)
     gene_statistics = {"mean": sums / n_cells, "variance": variance, "zero_fraction": table[:, 0] / n_cells}
-    return Statistics(gene_statistics, {"total": totals, "detected": detected}, table)
+    return Statistics(gene_statistics, {"total": totals, "detected": detected}, table, watched[:, order])
 
 
 def _bin_of(value: FloatArray, edges: IntArray) -> IntArray:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from anndata import AnnData
 
 from scribe._adata.fits import read_fit
-from scribe._posterior.by_engine import ScribeMCMCResults
+from scribe._posterior.by_engine import ScribeMCMCResults, draws_by_chain
 from scribe._posterior.results import Results
-from scribe._types import AnyArray, Rng
+from scribe._types import Rng
 
 if TYPE_CHECKING:
     from xarray import DataTree
@@ -51,11 +50,7 @@ def datatree(adata: AnnData, *, key: str = "scribe", n_samples: int = 1000, rng:
     import xarray as xr
 
     results = read_fit(adata, key=key)
-    draws: Mapping[str, AnyArray]
-    if isinstance(results, ScribeMCMCResults):
-        draws = results.get_samples(group_by_chain=True)
-    else:
-        draws = {n: np.asarray(x)[None] for n, x in results.get_posterior_samples(n_samples, rng=rng).items()}
+    draws = draws_by_chain(results, n_samples, rng=rng)
     axes = results.spec.readable_axes
     attributes = {"created_by": "scribe", "model": results.spec.family.name, "engine": results.engine}
     groups = {

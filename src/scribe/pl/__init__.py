@@ -1,8 +1,27 @@
 """Plots: each computes a tidy table from the slots of a fit, then draws it."""
 
 from scribe.pl.capture import capture
+from scribe.pl.capture_anchor import capture_anchor
+from scribe.pl.correlation import correlation
 from scribe.pl.loss import loss
 from scribe.pl.mean_calibration import mean_calibration
+from scribe.pl.mixture_composition import mixture_composition
+from scribe.pl.posterior import posterior
+from scribe.pl.posterior_pairs import posterior_pairs
 from scribe.pl.ppc import ppc
+from scribe.pl.rank import rank
+from scribe.pl.trace import trace
 
-__all__ = ["capture", "loss", "mean_calibration", "ppc"]
+__all__ = [
+    "capture",
+    "capture_anchor",
+    "correlation",
+    "loss",
+    "mean_calibration",
+    "mixture_composition",
+    "posterior",
+    "posterior_pairs",
+    "ppc",
+    "rank",
+    "trace",
+]

@@ -14,14 +14,59 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from numpy.typing import NDArray
 
-__all__ = ["ACCENT", "DATA", "MODEL", "SOFT", "finish", "grid", "log_ticks", "plain", "tidy"]
+__all__ = [
+    "ACCENT",
+    "DATA",
+    "MODEL",
+    "SOFT",
+    "colours",
+    "finish",
+    "grid",
+    "group_name",
+    "legend",
+    "log_ticks",
+    "plain",
+    "tidy",
+]
 
 DATA, MODEL, ACCENT, SOFT = "#222222", "#0072B2", "#D55E00", "#8C8C8C"
 """Observed data, the model, what calls for attention, and guides to the eye: distinct to colour-blind readers too."""
 
+_LEVELS = (MODEL, "#E69F00", "#009E73", "#CC79A7", "#56B4E9", ACCENT, "#F0E442")
+"""The palette of Okabe and Ito, for things without order."""
 
-def grid(ax: Axes | Sequence[Axes] | NDArray[np.object_] | None, n: int, *, size: tuple[float, float]) -> list[Axes]:
-    """Return ``n`` axes: the user's own, or those of a new figure with panels of the given size in inches."""
+
+def colours(n: int) -> list[str]:
+    """Colours of ``n`` levels, distinct to colour-blind readers; more than seven are taken from one scale, in order."""
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
+    return list(_LEVELS[:n]) if n <= len(_LEVELS) else [to_hex(c) for c in colormaps["viridis"](np.linspace(0, 1, n))]
+
+
+def grid(
+    ax: Axes | Sequence[Axes] | NDArray[np.object_] | None,
+    n: int,
+    *,
+    size: tuple[float, float],
+    columns: int | None = None,
+    places: Sequence[int] | None = None,
+) -> list[Axes]:
+    """Return ``n`` axes: the user's own, or those of a new figure.
+
+    Parameters
+    ----------
+    ax
+        Axes of the user.
+    n
+        Number of panels.
+    size
+        Width and height of a panel of a new figure in inches.
+    columns
+        Panels in a row of it; None makes it about square.
+    places
+        Where its panels stand, counted row by row; None fills it without gaps.
+    """
     from matplotlib.axes import Axes as AxesType
 
     if ax is not None:
@@ -32,16 +77,17 @@ def grid(ax: Axes | Sequence[Axes] | NDArray[np.object_] | None, n: int, *, size
         return given[:n]
     from matplotlib import pyplot as plt
 
-    columns = min(n, max(int(np.ceil(np.sqrt(n))), 1))
-    rows = -(-n // columns)
+    columns = min(n, max(int(np.ceil(np.sqrt(n))), 1)) if columns is None else columns
+    places = range(n) if places is None else places
+    rows = max(places) // columns + 1
     width, height = size
     figure, made = plt.subplots(
         rows, columns, figsize=(width * columns, height * rows), squeeze=False, layout="constrained"
     )
     panels = list(made.ravel())
-    for empty in panels[n:]:
-        figure.delaxes(empty)
-    return panels[:n]
+    for empty in set(range(len(panels))) - set(places):
+        figure.delaxes(panels[empty])
+    return [panels[place] for place in places]
 
 
 def tidy(ax: Axes) -> None:
@@ -49,6 +95,23 @@ def tidy(ax: Axes) -> None:
     ax.spines[["top", "right"]].set_visible(False)
     ax.tick_params(which="both", direction="out", colors=DATA)
     ax.tick_params(which="minor", length=2)
+
+
+def legend(panels: Sequence[Axes], *, owned: bool) -> None:
+    """Name the colours of the first panel: above the panels of a figure of our own, else inside the panel."""
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure = panels[0].get_figure(root=True)
+    if not handles or figure is None:
+        return
+    if owned:
+        figure.legend(handles, labels, loc="outside upper right", ncols=4, frameon=False, fontsize="small")
+    else:
+        panels[0].legend(frameon=False, fontsize="small")
+
+
+def group_name(label: str, what: str) -> str:
+    """Name of a group of cells: its label, after what it is a number of if it is one, as in ``component 2``."""
+    return f"{what} {label}" if label.isdigit() else label
 
 
 def log_ticks(axis: Axis) -> None:

@@ -10,7 +10,7 @@ import pandas as pd
 from anndata import AnnData
 
 from scribe._adata.slots import Slots, require
-from scribe.pl._canvas import ACCENT, MODEL, finish, grid, log_ticks, tidy
+from scribe.pl._canvas import ACCENT, DATA, MODEL, finish, grid, log_ticks, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,7 +55,8 @@ def capture(
 ) -> Axes:
     """Posterior mean and sd of the capture probability of every cell against its library size, both logarithmic.
 
-    Cells of equal content but unequal capture lie on a line of slope one. Cells without counts are left out.
+    Cells of equal content but unequal capture lie on a line of slope one, which is drawn beside the medians. Cells
+    without counts are left out.
 
     Parameters
     ----------
@@ -82,15 +83,30 @@ def capture(
 
 
 def draw(ax: Axes, table: pd.DataFrame) -> None:
-    """Draw cells with error bars and the median over bins of the library size."""
+    """Draw cells, the median over bins of the library size, and a line of slope one through it."""
+    middle = draw_cells(ax, table, "capture")
+    total, capture = middle["total"], middle["capture"]
+    slope_one = total * np.exp(np.mean(np.log(capture / total)))
+    ax.plot(total, slope_one, color=DATA, linewidth=1.0, linestyle="--", label="slope one", zorder=4)
+    kind = table.attrs["capture"]
+    ax.set_ylabel(_LABELS[kind])
+    ax.set_title(_NOTES[kind], loc="left", fontsize="small")
+    ax.legend(frameon=False, fontsize="small", loc="upper left")
+
+
+def draw_cells(ax: Axes, table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Draw one column against the library size: cells with error bars, and medians over bins, which are returned.
+
+    The relative error of the column is that of ``capture``.
+    """
     seen = table[(table["total"] > 0) & (table["capture"] > 0)]
     # limits on the log scale, so that a bar never reaches zero
     factor = np.exp(seen["sd"] / seen["capture"])
-    limits = [seen["capture"] - seen["capture"] / factor, seen["capture"] * factor - seen["capture"]]
+    limits = [seen[name] - seen[name] / factor, seen[name] * factor - seen[name]]
     few = len(seen) <= _MANY
     ax.errorbar(
         seen["total"],
-        seen["capture"],
+        seen[name],
         yerr=limits,
         fmt="o",
         markersize=3 if few else 2.2,
@@ -102,22 +118,19 @@ def draw(ax: Axes, table: pd.DataFrame) -> None:
         label="cell, mean ± sd",
         rasterized=True,
     )
-    middle = medians(seen)
-    ax.plot(middle["total"], middle["capture"], color=ACCENT, linewidth=1.8, label="median of bins", zorder=3)
+    middle = medians(seen, name)
+    ax.plot(middle["total"], middle[name], color=ACCENT, linewidth=1.8, label="median of bins", zorder=3)
     ax.set_xscale("log")
     ax.set_yscale("log")
     for axis in (ax.xaxis, ax.yaxis):
         log_ticks(axis)
-    kind = table.attrs["capture"]
     ax.set_xlabel("library size (counts per cell)")
-    ax.set_ylabel(_LABELS[kind])
-    ax.set_title(_NOTES[kind], loc="left", fontsize="small")
-    ax.legend(frameon=False, fontsize="small", loc="upper left")
     tidy(ax)
+    return middle
 
 
-def medians(table: pd.DataFrame) -> pd.DataFrame:
-    """Median total and capture in bins of equal numbers of cells, at most 12."""
-    order = table.sort_values("total", kind="stable")[["total", "capture"]]
+def medians(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Median total and another column in bins of equal numbers of cells, at most 12."""
+    order = table.sort_values("total", kind="stable")[["total", name]]
     parts = np.array_split(np.arange(len(order)), min(_BINS, max(len(order) // 5, 1)))
     return pd.DataFrame([order.iloc[part].median() for part in parts if len(part)])

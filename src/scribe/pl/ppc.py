@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,26 +13,30 @@ from anndata import AnnData
 
 from scribe._adata.slots import read_derived
 from scribe._types import AnyArray
-from scribe.pl._canvas import DATA, MODEL, finish, grid, plain, tidy
+from scribe.pl._canvas import DATA, MODEL, finish, grid, group_name, legend, plain, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["frame", "ppc"]
 
+_IN_A_ROW = 5
 _SHADES = {95: 0.18, 68: 0.32, 50: 0.5}
 
 
 def frame(adata: AnnData, key: str = "scribe") -> pd.DataFrame:
-    """One row per gene and bin of its counts: cells ``observed``, ``median`` and limits of the predictive bands."""
-    table: pd.DataFrame = read_derived(adata, key=key, name="ppc", verb="ppc")["bands"]
-    return table.reset_index(drop=True)
+    """One row per gene, group and bin of counts: cells ``observed``, ``median`` and limits of the predictive bands."""
+    record = read_derived(adata, key=key, name="ppc", verb="ppc")
+    table: pd.DataFrame = record["bands"].reset_index(drop=True)
+    table.attrs["groupby"] = str(record.get("groupby", "")).removeprefix(f"{key}_")
+    return table
 
 
 def ppc(
     adata: AnnData,
     genes: Sequence[str] | str | None = None,
     *,
+    groups: Sequence[str] | str | None = None,
     key: str = "scribe",
     ax: Axes | Sequence[Axes] | AnyArray | None = None,
     show: bool | None = None,
@@ -41,7 +46,8 @@ def ppc(
 
     Counts and cells are on axes that are linear near zero and logarithmic above, so that the many zeros and the few
     large counts are both seen. Where the points leave the darkest bands for the model's liking too often, the gene is
-    not described by it; :func:`scribe.tl.ppc` says how often.
+    not described by it; :func:`scribe.tl.ppc` says how often. With its ``groupby`` there is a panel for every group of
+    cells, such as the components of a mixture: one row per gene.
 
     Parameters
     ----------
@@ -49,10 +55,12 @@ def ppc(
         Annotated data with a posterior predictive check.
     genes
         Genes to draw among those the check kept; None draws all.
+    groups
+        Groups of cells to draw among those the check kept; None draws all.
     key
         Name of the fit.
     ax
-        Axes to draw into, one per gene; None makes a figure.
+        Axes to draw into, one per gene and group; None makes a figure.
     show
         Show the figure; None shows one of its own where there is a window or notebook.
     save
@@ -60,40 +68,49 @@ def ppc(
 
     Returns
     -------
-    Array of the axes, one per gene.
+    Array of the axes, one per gene and group, gene by gene.
     """
     table = frame(adata, key)
-    chosen = _chosen(table, genes, key=key)
-    panels = grid(ax, len(chosen), size=(2.3, 2.0))
-    for panel, gene in zip(panels, chosen, strict=True):
-        draw(panel, table[table["gene"] == gene], gene)
+    chosen = _chosen(table["gene"], genes, f"scribe.tl.ppc(adata, genes={genes or '...'!r}, key={key!r})")
+    parts = _chosen(table["group"], groups, f"scribe.tl.ppc(adata, groupby=..., key={key!r})")
+    what = table.attrs["groupby"]
+    # groups of a gene share the counts they show
+    shown = table[((table["observed"] > 0) | (table["upper_95"] > 0)) & table["group"].isin(parts)]
+    reach = shown.groupby("gene")["count"].max()
+    columns, places = _layout(len(chosen), len(parts))
+    panels = grid(ax, len(places), size=(2.3, 2.1 if what else 2.0), columns=columns, places=places)
+    for panel, (gene, group) in zip(panels, itertools.product(chosen, parts), strict=True):
+        rows = table[(table["gene"] == gene) & (table["group"] == group) & (table["count"] <= reach[gene])]
+        draw(panel, rows, f"{gene}\n{group_name(group, what)}" if what else gene)
     label(panels, owned=ax is None)
     finish(panels, owned=ax is None, show=show, save=save)
     return np.asarray(panels, dtype=object)
 
 
-def _chosen(table: pd.DataFrame, genes: Sequence[str] | str | None, *, key: str) -> list[str]:
-    kept = list(dict.fromkeys(table["gene"].astype(str)))
-    if genes is None and kept:
-        return kept
-    genes = [] if genes is None else genes
-    wanted = [genes] if isinstance(genes, str) else list(genes)
-    missing = [gene for gene in wanted if gene not in kept]
-    if missing or not wanted:
-        msg = (
-            f"The check of the fit {key!r} kept no histograms of {missing or 'any gene'}. Run "
-            f"scribe.tl.ppc(adata, genes={wanted or '...'}, key={key!r}) first."
-        )
+def _layout(n_genes: int, n_groups: int) -> tuple[int | None, Sequence[int]]:
+    """Columns of the figure and places of its panels: every gene begins a row if there are groups, of five at most."""
+    if n_groups == 1:
+        return None, range(n_genes)
+    rows = -(-n_groups // _IN_A_ROW)
+    columns = -(-n_groups // rows)
+    return columns, [gene * rows * columns + group for gene in range(n_genes) for group in range(n_groups)]
+
+
+def _chosen(column: pd.Series, wanted: Sequence[str] | str | None, call: str) -> list[str]:
+    """Genes or groups to draw, all of a column unless some are named; the error names the call that makes others."""
+    kept = list(dict.fromkeys(column.astype(str)))
+    chosen = kept if wanted is None else [wanted] if isinstance(wanted, str) else list(wanted)
+    missing = [name for name in chosen if name not in kept]
+    if missing or not chosen:
+        msg = f"The check kept no histograms of {missing or f'any {column.name}'}. Run {call} first."
         raise KeyError(msg)
-    return wanted
+    return chosen
 
 
-def draw(ax: Axes, rows: pd.DataFrame, gene: str) -> None:
-    """Draw one gene: bands as steps over the bins, the observed histogram as points in their middle."""
+def draw(ax: Axes, rows: pd.DataFrame, title: str) -> None:
+    """Draw one gene in one group of cells: bands as steps over the bins, the observed histogram as points."""
     from matplotlib.ticker import FuncFormatter
 
-    shown = (rows["observed"] > 0) | (rows["upper_95"] > 0)
-    rows = rows.iloc[: int(np.flatnonzero(shown)[-1]) + 1]
     left, right = rows["count"].to_numpy() - 0.5, rows["count_to"].to_numpy() + 0.5
     width = right - left
     edges = np.append(left, right[-1])
@@ -119,7 +136,7 @@ def draw(ax: Axes, rows: pd.DataFrame, gene: str) -> None:
         ax.set_xticks([tick for tick in (0, 1, 2, 5, 10, 20) if tick < right[-1]])
     ax.set_ylim(0, None)
     ax.set_xlim(left[0], right[-1])
-    ax.set_title(gene, fontsize="medium")
+    ax.set_title(title, fontsize="small" if "\n" in title else "medium")
     tidy(ax)
 
 
@@ -128,13 +145,8 @@ def label(panels: Sequence[Axes], *, owned: bool) -> None:
     for panel in panels if not owned else ():
         panel.set_xlabel("count")
         panel.set_ylabel("cells per count")
-    if not owned:
-        panels[0].legend(frameon=False, fontsize="small")
-        return
     figure = panels[0].get_figure(root=True)
-    if figure is None:
-        return
-    figure.supxlabel("count", fontsize="medium")
-    figure.supylabel("cells per count", fontsize="medium")
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper right", ncols=4, frameon=False, fontsize="small")
+    if owned and figure is not None:
+        figure.supxlabel("count", fontsize="medium")
+        figure.supylabel("cells per count", fontsize="medium")
+    legend(panels, owned=owned)

@@ -9,20 +9,22 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
+from scribe._adata.design import groups_of
 from scribe._adata.fits import read_fit
 from scribe._adata.slots import Slots, check_target, write_derived
 from scribe._counts.container import Counts
 from scribe._posterior.indexing import index_of
 from scribe._progress import Progress, progress
 from scribe._rng import as_seed
-from scribe._stats.ppc import LEVELS, Check, bands, check, spread, summary
+from scribe._stats.ppc import LEVELS, Check, bands, check, distinct, spread, summary
 from scribe._stats.ranks import two_sided
-from scribe._stats.statistics import Block
+from scribe._stats.statistics import Block, Watch
 from scribe._types import AnyArray, IntArray, Rng
 
 __all__ = ["ppc"]
 
 _BLOCK_CELLS = 4096
+_HISTOGRAMS = 25
 
 
 def ppc(
@@ -31,7 +33,8 @@ def ppc(
     key: str = "scribe",
     n_samples: int = 50,
     genes: Sequence[str] | str | None = None,
-    n_genes: int = 25,
+    n_genes: int | None = None,
+    groupby: str | None = None,
     rng: Rng = None,
     copy: bool = False,
 ) -> AnnData | None:
@@ -52,7 +55,12 @@ def ppc(
     genes
         Genes whose histograms are kept for :func:`scribe.pl.ppc`; None takes ``n_genes`` of them.
     n_genes
-        Number of genes to keep where ``genes`` is None, at equal steps of the logarithm of their mean count.
+        Number of genes to keep where ``genes`` is None: at equal steps of the logarithm of their mean count, or, with
+        ``groupby``, those whose share of the counts differs most between groups. None takes 25, with ``groupby`` as
+        many as make 25 histograms.
+    groupby
+        Column of ``adata.obs``; histograms are kept of each of its groups of cells, such as the components of a
+        mixture, ``key + '_component'``, or annotated cell types. Cells without a value are in no histogram.
     rng
         Seed, NumPy generator or JAX key; the seed of the fit unless given.
     copy
@@ -77,15 +85,16 @@ def ppc(
     ``adata.uns[key + '_ppc']`` : dict
         ``table``: statistics of the whole data set (``statistic``, ``level``: over cells or genes, ``observed``,
         ``expected``, ``lower`` and ``upper`` 95 % limits, ``p_value``); ``bands``: histograms of the chosen genes, in
-        cells (``gene``, ``count`` to ``count_to``, ``observed``, ``lower_95``, ``lower_68``, ``lower_50``, ``median``,
+        cells (``gene``, ``group``, which is ``"all"`` without ``groupby``, ``count`` to ``count_to``,
+        ``observed``, ``lower_95``, ``lower_68``, ``lower_50``, ``median``,
         ``upper_50``, ``upper_68``, ``upper_95``); ``coverage``: mean over genes by level; ``flagged``: share of genes
-        or cells with a two-sided p-value of at most 5 %, by statistic; ``n_samples``, ``n_cells``, ``derived_from``,
-        ``slots``.
+        or cells with a two-sided p-value of at most 5 %, by statistic; ``groupby`` if given; ``n_samples``,
+        ``n_cells``, ``derived_from``, ``slots``.
 
     Raises
     ------
     KeyError
-        If there is no such fit or no such gene.
+        If there is no such fit, no such gene or no such column.
     ValueError
         If the counts are no longer in the layer the fit was made on.
 
@@ -115,7 +124,13 @@ def ppc(
     check_target(adata, copy=copy)
     fitted = read_fit(adata, key=key)
     counts = fitted.counts()
-    chosen = _chosen(counts, genes, n_genes=n_genes)
+    groups = pd.Categorical(["all"] * counts.n_cells) if groupby is None else groups_of(adata, groupby)
+    n_groups = len(groups.categories)
+    group = np.asarray(groups.codes, np.int64)
+    if genes is not None:
+        chosen = index_of(genes, counts.n_genes, counts.gene_names, what="gene")
+    else:
+        chosen = _chosen(counts, group, n_genes=n_genes, n_groups=n_groups)
     seed = fitted.seed if rng is None else as_seed(rng)
     with progress(n_samples, desc="ppc", unit="data set") as bar:
         result = check(
@@ -124,18 +139,26 @@ def ppc(
             n_cells=counts.n_cells,
             n_genes=counts.n_genes,
             largest=counts.max_count,
-            chosen=chosen,
+            watch=Watch(chosen, group, n_groups),
         )
-    slots, record = _gene_and_cell_slots(result, key, index=adata.var_names), _record(result, adata.var_names)
+    slots = _gene_and_cell_slots(result, key, index=adata.var_names)
+    record = _record(result, adata.var_names, groups.categories)
+    record |= {} if groupby is None else {"groupby": groupby}
     target = adata.copy() if copy else adata
     write_derived(target, slots, key=key, name="ppc", record={**record, "n_samples": n_samples, "seed": seed})
     return target if copy else None
 
 
-def _chosen(counts: Counts, genes: Sequence[str] | str | None, *, n_genes: int) -> IntArray:
-    if genes is None:
+def _chosen(counts: Counts, group: IntArray, *, n_genes: int | None, n_groups: int) -> IntArray:
+    """Genes from rare to common, or those that tell groups apart best."""
+    n_genes = max(_HISTOGRAMS // n_groups, 1) if n_genes is None else n_genes
+    if n_groups == 1:
         return spread(counts.gene_totals, n_genes)
-    return index_of(genes, counts.n_genes, counts.gene_names, what="gene")
+    sums = np.zeros((n_groups, counts.n_genes))
+    for cell, gene, value in _blocks(counts):
+        known = group[cell] >= 0
+        np.add.at(sums, (group[cell[known]], gene[known]), value[known])
+    return distinct(sums, n_genes)
 
 
 def _blocks(counts: Counts) -> Iterator[Block]:
@@ -166,8 +189,9 @@ def _gene_and_cell_slots(
     return {"var": var, "varm": {slots.of("ppc"): pd.DataFrame(sizes, index=index)}, "obs": obs}
 
 
-def _record(result: Check, names: pd.Index[str]) -> dict[str, Any]:
+def _record(result: Check, names: pd.Index[str], groups: pd.Index[str]) -> dict[str, Any]:
     table = bands(result)
+    table["group"] = groups.to_numpy().astype(str)[table["group"]]
     table["gene"] = names.to_numpy()[table["gene"]]
     coverage = {str(level): result.histogram.coverage(level / 100) for level in LEVELS}
     flagged = {

@@ -1,0 +1,86 @@
+"""Total mRNA of every cell that an anchored capture probability implies, against its library size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from scribe._adata.fits import read_fit
+from scribe.pl._canvas import DATA, SOFT, finish, grid
+from scribe.pl.capture import draw_cells
+from scribe.pl.capture import frame as capture_frame
+from scribe.priors import CaptureAnchor
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["capture_anchor", "frame"]
+
+
+def frame(adata: AnnData, key: str = "scribe") -> pd.DataFrame:
+    """One row per cell: that of `capture` and the implied total mRNA, ``molecules``; the prior is in ``attrs``."""
+    table = capture_frame(adata, key)
+    anchor = read_fit(adata, key=key).spec.priors.get("eta_capture")
+    if not isinstance(anchor, CaptureAnchor):
+        msg = (
+            f"The capture probabilities of the fit {key!r} are not anchored: nothing says how much mRNA a cell has. "
+            f"Fit with scribe.tl.fit(adata, priors={{'organism': 'human'}}, key_added={key!r}), or see "
+            "scribe.pl.capture."
+        )
+        raise ValueError(msg)
+    table["molecules"] = table["total"] / table["capture"]
+    table.attrs |= {"log_m0": float(anchor.log_m0), "sigma": float(anchor.sigma)}
+    return table
+
+
+def capture_anchor(
+    adata: AnnData,
+    *,
+    key: str = "scribe",
+    ax: Axes | None = None,
+    show: bool | None = None,
+    save: str | Path | None = None,
+) -> Axes:
+    r"""Total mRNA that the capture probability of every cell implies, against its library size, both logarithmic.
+
+    A cell with :math:`L_c` counts and capture :math:`\nu_c = e^{-\eta_c}` had :math:`M_c = L_c/\nu_c` molecules,
+    :math:`\log M_c = \eta_c + \log L_c`. The prior puts them around :math:`M_0`, within a factor
+    :math:`e^{\sigma_M}`: cells that lie there tell nothing that the prior does not, a trend away from it is what the
+    counts say. Cells without counts are left out.
+
+    Parameters
+    ----------
+    adata
+        Annotated data with a fit of a model with anchored capture.
+    key
+        Name of the fit.
+    ax
+        Axes to draw into; None makes a figure.
+    show
+        Show the figure; None shows one of its own where there is a window or notebook.
+    save
+        File to write.
+
+    Returns
+    -------
+    The axes.
+    """
+    table = frame(adata, key)
+    panel = grid(ax, 1, size=(4.6, 3.8))[0]
+    draw(panel, table)
+    finish([panel], owned=ax is None, show=show, save=save)
+    return panel
+
+
+def draw(ax: Axes, table: pd.DataFrame) -> None:
+    """Draw cells, medians over bins, and the prior."""
+    log_m0, sigma = table.attrs["log_m0"], table.attrs["sigma"]
+    ax.axhspan(np.exp(log_m0 - sigma), np.exp(log_m0 + sigma), color=SOFT, alpha=0.2, linewidth=0, label="prior ± sd")
+    ax.axhline(np.exp(log_m0), color=DATA, linewidth=1.0, linestyle="--", label="prior, $M_0$", zorder=2.5)
+    draw_cells(ax, table, "molecules")
+    ax.set_ylabel("total mRNA (molecules per cell)")
+    ax.legend(frameon=False, fontsize="small", loc="best")

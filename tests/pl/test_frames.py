@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
-from scipy import stats
+from scipy import sparse, stats
 
 import scribe
 from scribe import guides
@@ -119,12 +119,21 @@ def test_mean_calibration_keeps_to_the_cells_of_the_fit(small_fit):
     pd.testing.assert_frame_equal(whole, part)
 
 
-def test_mean_calibration_counts_the_open_gates(small_fit):
-    adata = small_fit.copy()
-    gate = np.linspace(0.0, 0.9, adata.n_vars)
-    adata.varm["scribe_params"]["gate_mean"] = gate
-    expected = calibration_frame(small_fit)["predicted"] * (1 - gate)
-    np.testing.assert_allclose(calibration_frame(adata)["predicted"], expected)
+@pytest.mark.parametrize("options", [{"zero_inflation": True}, {"n_components": 2}, {"dataset_key": "half", "dataset_params": "mean"}])
+def test_mean_calibration_of_gates_and_levels(small_counts, options):
+    adata = small_counts.copy()
+    adata.obs["half"] = ["a", "b/c"] * 75
+    dense = adata.X.toarray()
+    # sequenced less deeply, in all but the rarest genes
+    dense[1::2, :-3] //= 2
+    adata.X = sparse.csr_matrix(dense)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", scribe.ConvergenceWarning)
+        scribe.tl.fit(adata, n_steps=100, early_stopping=False, **options)
+    table = calibration_frame(adata)
+    replicates = scribe.get.results(adata).get_ppc_samples(60).mean((0, 1))
+    np.testing.assert_allclose(table["predicted"], replicates, rtol=0.25, atol=0.03)
+    pd.testing.assert_frame_equal(table, calibration_frame(adata[:20]))
 
 
 def test_plots_of_a_model_without_capture(small_counts):

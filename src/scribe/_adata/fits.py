@@ -23,11 +23,11 @@ from scribe._posterior.assign import assign
 from scribe._posterior.by_engine import BY_ENGINE, thin_enough
 from scribe._posterior.posterior import Posterior, Summary
 from scribe._posterior.results import Results
-from scribe._types import AnyArray
+from scribe._types import AnyArray, FloatArray
 from scribe.guides import from_json as guide_from_json
 from scribe.priors import LATENT_SUFFIX, latent_name
 
-__all__ = ["read_fit", "write_fit"]
+__all__ = ["labels_of", "read_fit", "write_fit"]
 
 _AXIS_SLOT = {"gene": "varm", "cell": "obsm"}
 
@@ -73,7 +73,7 @@ def _gene_table(
     for name, summary in summaries.items():
         axes = spec.readable_axes[name]
         if "gene" in axes:
-            for level, label in _labels(spec, axes):
+            for level, label in labels_of(spec, axes):
                 columns[f"{name}_mean{label}"], columns[f"{name}_sd{label}"] = summary.mean[level], summary.sd[level]
     columns["observed_mean"] = counts.gene_totals / max(counts.n_cells, 1)
     status = np.where(counts.gene_totals > 0, "ok", "all zero")
@@ -81,7 +81,7 @@ def _gene_table(
     return pd.DataFrame(columns, index=index)
 
 
-def _labels(spec: ModelSpec, axes: tuple[str, ...]) -> Iterator[tuple[tuple[int, ...], str]]:
+def labels_of(spec: ModelSpec, axes: tuple[str, ...]) -> Iterator[tuple[tuple[int, ...], str]]:
     """Every combination of the levels that a quantity runs over, with what its name is followed by."""
     levels = [spec.levels[axis].labels for axis in axes if axis in spec.levels]
     for level in np.ndindex(*(len(labels) for labels in levels)):
@@ -104,6 +104,18 @@ def _level_slots(results: Results, counts: Counts, slots: Slots) -> dict[str, di
     if design.logits is not None:
         obsm[slots.logits] = design.logits
     return {"obs": obs, "obsm": obsm}
+
+
+def _mean_capture(results: Results, slots: Mapping[str, Mapping[str, Any]], *, key: str) -> FloatArray:
+    """Mean capture probability of all cells, by what those of every component and dataset add: (components, datasets).
+
+    Cells count for their components by their responsibilities.
+    """
+    names, n_cells, lengths = Slots(key), results.n_cells, results.spec.lengths
+    capture = slots["obs"].get(names.capture, np.ones(n_cells))
+    component = slots["obsm"].get(names.responsibilities, np.ones((n_cells, 1)))
+    dataset = np.eye(lengths.get("dataset", 1))[results.posterior.design.datasets(n_cells)]
+    return np.einsum("c,ck,cd->kd", capture, component, dataset) / max(n_cells, 1)
 
 
 def _read_design(adata: AnnData, slots: Slots, spec: ModelSpec, *, n_genes: int) -> Design:
@@ -175,7 +187,7 @@ def write_fit(
             "var_names_sha256": hashlib.sha256("\n".join(map(str, adata.var_names)).encode()).hexdigest(),
             "integer": counts.integer,
             "capture": results.capture_identified,
-            "mean_capture": 1.0 if capture is None else float(np.mean(capture.mean)),
+            "mean_capture": _mean_capture(results, new, key=key),
         },
     }
     clean = clean_uns(record, f"uns[{key!r}]")

@@ -9,7 +9,10 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
+from scribe._adata.fits import labels_of, read_fit
 from scribe._adata.slots import Slots, require
+from scribe._model.spec import LEVEL_AXES, ModelSpec
+from scribe._types import FloatArray
 from scribe.pl._canvas import ACCENT, MODEL, finish, grid, log_ticks, tidy
 
 if TYPE_CHECKING:
@@ -32,11 +35,21 @@ def frame(adata: AnnData, key: str = "scribe") -> pd.DataFrame:
         msg = f"No adata.varm[{name!r}]. Run scribe.tl.fit(adata, key_added={key!r}) first."
         raise KeyError(msg)
     table = adata.varm[name]
-    predicted = table["mu_mean"].to_numpy(np.float64) * float(record["data"]["mean_capture"])
-    if "gate_mean" in table:
-        predicted = predicted * (1.0 - table["gate_mean"].to_numpy(np.float64))
+    spec, capture = read_fit(adata, key=key).spec, np.asarray(record["data"]["mean_capture"])
+    mean, gate = (_by_level(table, spec, site) for site in ("mu", "gate"))
+    predicted = np.sum(capture[..., None] * mean * (1.0 - gate), axis=(0, 1))
     observed = table["observed_mean"].to_numpy(np.float64)
     return pd.DataFrame({"observed": observed, "predicted": predicted}, index=adata.var_names)
+
+
+def _by_level(table: pd.DataFrame, spec: ModelSpec, site: str) -> FloatArray:
+    """Posterior mean of a parameter, (components, datasets, genes), of length 1 where it is the same; 0 without it."""
+    axes = spec.readable_axes.get(site)
+    if axes is None:
+        return np.zeros((1, 1, 1))
+    columns = [table[f"{site}_mean{label}"].to_numpy(np.float64) for _, label in labels_of(spec, axes)]
+    shape = [spec.lengths[axis] if axis in axes else 1 for axis in LEVEL_AXES]
+    return np.reshape(columns, (*shape, len(table)))
 
 
 def calibration(table: pd.DataFrame) -> Calibration:
@@ -63,7 +76,8 @@ def mean_calibration(
     """Mean count of every gene as observed and as the model predicts it, both logarithmic.
 
     The prediction is the posterior mean expression times the mean capture probability, times the share of open gates
-    in models with zero inflation. Genes without counts are left out.
+    in models with zero inflation; of mixtures and several datasets, their sum over the cells of all levels.
+    Genes without counts are left out.
 
     Parameters
     ----------

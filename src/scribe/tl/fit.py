@@ -81,7 +81,8 @@ def fit(
         ``config`` (JSON), ``sites`` and ``scalars`` (parameters shared by all genes), ``loss`` (nats per step),
         ``convergence`` (the verdict), ``seed``, ``versions``, ``schema_version``, and ``data``: where the counts were
         read (``source``, ``n_cells``, ``n_genes``, ``var_names_sha256``, ``integer``), whether ``capture`` is
-        ``"absolute"``, ``"relative"`` or ``"none"``, and ``mean_capture``.
+        ``"absolute"``, ``"relative"`` or ``"none"``, and ``mean_capture``: that of all cells, by what the cells of
+        every component and dataset add to it.
 
     Raises
     ------

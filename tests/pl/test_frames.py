@@ -119,7 +119,9 @@ def test_mean_calibration_keeps_to_the_cells_of_the_fit(small_fit):
     pd.testing.assert_frame_equal(whole, part)
 
 
-@pytest.mark.parametrize("options", [{"zero_inflation": True}, {"n_components": 2}, {"dataset_key": "half", "dataset_params": "mean"}])
+@pytest.mark.parametrize(
+    "options", [{"zero_inflation": True}, {"n_components": 2}, {"dataset_key": "half", "dataset_params": "mean"}]
+)
 def test_mean_calibration_of_gates_and_levels(small_counts, options):
     adata = small_counts.copy()
     adata.obs["half"] = ["a", "b/c"] * 75

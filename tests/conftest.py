@@ -46,6 +46,8 @@ def quick_compilation(request: pytest.FixtureRequest) -> Iterator[None]:
     jax.config.update("jax_disable_most_optimizations", not optimized)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
+    # compiled functions hold memory maps, of which a process has a limited number
+    jax.clear_caches()
 
 
 @pytest.fixture(scope="session")

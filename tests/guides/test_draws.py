@@ -24,7 +24,7 @@ def params():
 
 
 def numbers(n, seed=0):
-    drawn = Draws(3).draw(jax.random.key(seed), params(), n_draws=n)
+    drawn = Draws(3).draw(jax.random.key(seed), params(), latents=(), n_draws=n)
     assert drawn["mu_unconstrained"].shape == (n, 2)
     np.testing.assert_array_equal(
         drawn["mu_unconstrained"], drawn["p_unconstrained"][:, None] + jnp.asarray([[0.0, 30.0]])
@@ -48,7 +48,9 @@ def test_more_than_there_are_take_turns():
 
 @pytest.mark.parametrize("n", [7, 45])
 def test_parts_make_up_the_whole(n):
-    part = jax.jit(lambda first, of: Draws().draw_part(jax.random.key(1), params(), n_draws=3, first=first, of=of))
+    part = jax.jit(
+        lambda first, of: Draws().draw_part(jax.random.key(1), params(), latents=(), n_draws=3, first=first, of=of)
+    )
     pieces = [np.asarray(part(first, n)["p_unconstrained"]) for first in range(0, n, 3)]
     whole = np.concatenate(pieces)[:n].astype(int)
     np.testing.assert_array_equal(np.sort(whole), np.sort(numbers(n, seed=1)))
@@ -57,13 +59,13 @@ def test_parts_make_up_the_whole(n):
 def test_large_numbers_do_not_overflow():
     total = 60_000
     many = {"p_unconstrained_draws": jnp.arange(float(total))}
-    found = np.asarray(Draws().draw(jax.random.key(0), many, n_draws=total - 1)["p_unconstrained"])
+    found = np.asarray(Draws().draw(jax.random.key(0), many, latents=(), n_draws=total - 1)["p_unconstrained"])
     assert set(np.diff(found)) <= {1.0, 2.0}
     assert found[-1] < total
 
 
 def test_median_and_name():
-    centre = Draws().centre(params())
+    centre = Draws().centre(params(), latents=())
     np.testing.assert_array_equal(centre["mu_unconstrained"], [14.5, 44.5])
     assert Draws(3).n_draws(params()) == TOTAL
     assert from_json(Draws(3).to_json()) == Draws(3)

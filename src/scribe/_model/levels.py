@@ -36,7 +36,7 @@ def named_params(asked: str | Sequence[str], sampled: Sampled, *, keyword: str) 
     for name in [asked] if isinstance(asked, str) else asked:
         sites = shorthands.get(name) or [site_of(name) or name]
         if unknown := [site for site in sites if site not in allowed]:
-            hint = nearest(name, [*allowed, *shorthands])
+            hint = nearest(name, [other for other in (*allowed, *shorthands) if other != name])
             msg = (
                 f"{keyword} has {name!r}, which this model does not sample for genes ({unknown[0]!r}).{hint} It has: "
                 f"{', '.join(allowed)}; shorthands: {', '.join(shorthands)}."

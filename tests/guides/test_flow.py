@@ -144,7 +144,7 @@ def test_a_flow_comes_nearer_to_a_bent_posterior(kind):
     """A banana: z0 ~ N(0, 1), z1 | z0 ~ N(z0^2, 0.3); independent normals lose more than half a nat."""
     block = Flow(kind, network=MLP((16,)), soft_clamp=False).blocks((Latent("z", ("gene",)),))[0]
     params = block.init({"z": np.zeros(())}, lengths={"gene": 2}, totals=np.ones(1))
-    optimizer = optax.adam(optax.exponential_decay(0.01, 500, 0.5))
+    optimizer = optax.adam(optax.exponential_decay(0.05, 500, 0.3))
 
     def loss(params, key):
         noise = standard_normals(key, [(16, 1, 2)], params["z_loc"].dtype)[0]

@@ -39,6 +39,10 @@ def test_anchor(model: str, options: dict[str, Any], prior: MeanAnchor) -> None:
     assert {**others, "mu": prior} == spec.priors
 
 
+def test_without_coordinates_they_are_the_first_that_sample_mu() -> None:
+    assert resolve_spec("nbdm", expression_anchor=True).coordinates.name == "mean_prob"
+
+
 def test_anchor_of_a_full_model() -> None:
     """Everything at once, as the documentation shows it."""
     options = {"expression_anchor": True, "overdispersion": "bnb", "prob_prior": "gaussian", **HUMAN}
@@ -53,7 +57,7 @@ def test_anchor_of_a_full_model() -> None:
         ("nbvcp", {"parameterization": "mean_odds"}, r"needs to know the mean capture .* pass priors=.\"organism\""),
         (
             "nbdm",
-            {},
+            {"parameterization": "canonical"},
             r"needs mu to be sampled, but parameterization='canonical' samples \['p', 'r'\]. Pass parameterization="
             "'mean_prob' or 'mean_odds' or 'mean_disp'",
         ),

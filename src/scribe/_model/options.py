@@ -70,7 +70,7 @@ class ModelOptions(TypedDict, total=False):
         Option("none", "dataset", f"Learn total mRNA, as a population of datasets where there are some: {_FAMILIES}."),
     ]
     expression_anchor: Annotated[
-        bool, Option(False, "model", "Centre mu at the observed means over mean capture; sets unconstrained=True.")
+        bool, Option(False, "model", "Centre mu at the observed means over mean capture; unconstrained, sampling mu.")
     ]
     expression_anchor_sigma: Annotated[
         float, Option(0.3, "model", "Standard deviation of log mu about the anchor: 0.1 is tight, above 1 weak.")

@@ -43,6 +43,10 @@ def resolve_spec(
     family = resolve_family(model, **{flag: said[flag] for flag in flags})
     base, wanted = family.layers[0], said["parameterization"]
     name = wanted.name if isinstance(wanted, Coordinates) else wanted
+    if name is None and said["expression_anchor"]:
+        # an anchor of mu says that mu is sampled
+        able = (c.name for c in coordinate_systems.ALL if c.family == base and "mu" in {p.name for p in c.sampled})
+        name = next(able, None)
     coordinates = coordinate_systems.find(name, family=base)
     if len(datasets) == 1:
         said, datasets = without_datasets(said, datasets[0]), ()

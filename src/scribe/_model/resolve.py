@@ -41,13 +41,7 @@ def resolve_spec(
     said = complete(options, kind=ModelOptions, verb="resolve_spec")
     flags = ("variable_capture", "zero_inflation", "overdispersion")
     family = resolve_family(model, **{flag: said[flag] for flag in flags})
-    base, wanted = family.layers[0], said["parameterization"]
-    name = wanted.name if isinstance(wanted, Coordinates) else wanted
-    if name is None and said["expression_anchor"]:
-        # an anchor of mu says that mu is sampled
-        able = (c.name for c in coordinate_systems.ALL if c.family == base and "mu" in {p.name for p in c.sampled})
-        name = next(able, None)
-    coordinates = coordinate_systems.find(name, family=base)
+    coordinates = _coordinates(said, family)
     if len(datasets) == 1:
         said, datasets = without_datasets(said, datasets[0]), ()
     given = _by_site({k: v for k, v in (said["priors"] or {}).items() if k != "annotation_logits"}, family)
@@ -90,6 +84,16 @@ def resolve_spec(
             chosen[param.name] = over_levels(param, prior, _populations(asked, param), options=said)
     _refuse_idle(said, [*given.values(), *(value for named in asked.values() for value in named.values())])
     return ModelSpec(family, coordinates, chosen, levels)
+
+
+def _coordinates(said: Mapping[str, Any], family: Family) -> Coordinates:
+    """Coordinates as asked for; the first that sample mu where its anchor is all that was."""
+    base, wanted = family.layers[0], said["parameterization"]
+    name = wanted.name if isinstance(wanted, Coordinates) else wanted
+    if name is None and said["expression_anchor"]:
+        mine = [c for c in coordinate_systems.ALL if c.family == base]
+        name = next((c.name for c in mine if "mu" in {p.name for p in c.sampled}), None)
+    return coordinate_systems.find(name, family=base)
 
 
 def _mean_anchor(

@@ -209,3 +209,23 @@ def test_weight_decay_pulls_parameters_to_zero():
         assert np.isfinite(losses).all()
         norms.append(sum(float(jnp.sum(jnp.square(x))) for x in state.params.values()))
     assert norms[1] < 0.9 * norms[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "moved"),
+    [
+        ({}, {"p_unconstrained", "r_unconstrained", "p_capture_unconstrained"}),
+        ({"model": "nbdm", "parameterization": "mean_disp"}, {"r_unconstrained"}),
+        (
+            {"unconstrained": True, "prob_prior": "horseshoe"},
+            {"p_loc_unconstrained", "r_unconstrained", "p_capture_unconstrained"},
+        ),
+        ({"components": ("a", "b")}, {"p_unconstrained", "r_unconstrained", "p_capture_unconstrained"}),
+    ],
+)
+def test_locations_move_together(options, moved):
+    """Along directions of the model that the likelihood hardly tells apart; a guide must have an array for each."""
+    problem = make_problem(resolve_spec(**options), simulated(), MeanField())
+    assert set(problem.moves) == {latent + LOC for latent in moved}
+    for name, move in problem.moves.items():
+        assert move.shape[:-1] == problem.start[name].shape

@@ -165,6 +165,7 @@ def full_data(
     group: bool = False,
     by_cell: bool = False,
     design: Design | None = None,
+    means: Means | None = None,
 ) -> CountData:
     """Put a whole data set on the device, in JAX's current floating type.
 
@@ -181,6 +182,8 @@ def full_data(
         Whether rows of non-zeros share their cell rather than their gene, for sums that are kept cell by cell.
     design
         Covariates of the cells.
+    means
+        Mean counts of genes, where the columns of the counts are not genes.
     """
     dtype = jnp.zeros(()).dtype
     known = Design() if design is None else design
@@ -201,7 +204,8 @@ def full_data(
         None if known.dataset is None else jnp.asarray(known.dataset, jnp.int32),
         None if known.logits is None else jnp.asarray(known.logits, dtype),
     )
-    return CountData(pairs_on_device(counts), cells, non_zeros, jnp.ones((), dtype), means_of(counts))
+    known_means = means_of(counts) if means is None else means
+    return CountData(pairs_on_device(counts), cells, non_zeros, jnp.ones((), dtype), known_means)
 
 
 def means_of(counts: Counts) -> Means:

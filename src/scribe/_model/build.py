@@ -76,15 +76,14 @@ def data_for(
     spec: ModelSpec, counts: Counts, design: Design | None, *, totals_suffice: bool, group: bool = False
 ) -> CountData:
     """Data on the device, in the form in which the likelihood of a model reads them."""
-    data = full_data(
+    return full_data(
         columns_for(spec, counts, design),
         totals_suffice=totals_suffice,
         group=group,
         by_cell="component" in spec.levels,
         design=design,
+        means=means_of(counts),
     )
-    # of genes, not of columns
-    return data._replace(means=means_of(counts))
 
 
 def columns_for(spec: ModelSpec, counts: Counts, design: Design | None) -> Counts:

@@ -30,6 +30,9 @@ from scribe.priors import CaptureAnchor, latent_name
 
 __all__ = ["Start", "capture_start", "start", "start_values"]
 
+_ROUNDING = 1e-4
+"""Moves below this are rounding errors of latents that stay where they are."""
+
 _SIZE_RANGE = (1e-2, 1e3)
 _LOG_ODDS_RANGE = (-9.0, 9.0)
 
@@ -71,7 +74,7 @@ def start(spec: ModelSpec, counts: Counts, design: Design | None = None, *, seed
     dtype = jnp.zeros(()).dtype
     on_device = {name: jnp.asarray(np.asarray(value, dtype)) for name, value in natural.items()}
     values, moves = jax.device_get(_values_and_moves(spec, on_device, jnp.asarray(np.log(capture).astype(dtype))))
-    return Start(values, {name: move for name, move in moves.items() if np.any(move)})
+    return Start(values, {name: move for name, move in moves.items() if np.any(np.abs(move) > _ROUNDING)})
 
 
 def _components(spec: ModelSpec, counts: Counts, design: Design, *, seed: int) -> IntArray:

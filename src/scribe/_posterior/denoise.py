@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from scribe._counts.container import Counts
+from scribe._counts.data import CountData
 from scribe._posterior.parameters import Parameters
 from scribe._posterior.posterior import Posterior
 from scribe._posterior.simulate import LARGE_MEAN, Elements, in_pieces, invert
@@ -81,7 +82,11 @@ def denoise_blocks(
     else:
         draws = centre
     if draws.log_weights is not None:
-        centre, draws = (_with_responsibilities(posterior, counts, stacked) for stacked in (centre, draws))
+        data = posterior.data(counts)
+        if method == "mode":
+            centre = _with_responsibilities(posterior, data, centre)
+        if method != "mode" or with_sd:
+            draws = _with_responsibilities(posterior, data, draws)
     elements = _BLOCK_ELEMENTS * 4 if method == "sample" and not with_sd else _BLOCK_ELEMENTS
     size = max(elements // max(counts.n_genes, 1), 1)
     for first in range(0, counts.n_cells, size):
@@ -100,10 +105,9 @@ def denoise_blocks(
         yield DenoisedBlock(cells, np.asarray(value), np.asarray(sd) if with_sd else None)
 
 
-def _with_responsibilities(posterior: Posterior, counts: Counts, stacked: Parameters) -> Parameters:
+def _with_responsibilities(posterior: Posterior, data: CountData, stacked: Parameters) -> Parameters:
     """Replace the prior weights of components by their posterior probabilities, draw by draw."""
-    data, n = posterior.data(counts), stacked.offset.shape[0]
-    gamma = [posterior.responsibilities(_draw(stacked, i), data) for i in range(n)]
+    gamma = [posterior.responsibilities(_draw(stacked, i), data) for i in range(stacked.offset.shape[0])]
     return stacked._replace(log_weights=jnp.log(jnp.stack(gamma)))
 
 

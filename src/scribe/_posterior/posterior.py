@@ -155,14 +155,13 @@ class Posterior:
         index = tuple(self.chosen.get(axis, slice(None)) for axis in axes)
         return value[(slice(None),) * leading + index]
 
-    def responsibilities(self, parameters: Parameters, counts: Counts | CountData) -> Array:
+    def responsibilities(self, parameters: Parameters, data: CountData) -> Array:
         """Posterior probability of every component in every cell at given parameters, (cells, components).
 
         Of some genes only, it is that known from all.
         """
         if self.design.responsibilities is not None:
             return jnp.asarray(self.design.responsibilities, parameters.offset.dtype)
-        data = self.data(counts) if isinstance(counts, Counts) else counts
         return responsibilities(self.spec.family, parameters, data)
 
     def readable(self, values: Mapping[str, Array]) -> dict[str, Array]:

@@ -369,7 +369,7 @@ def make_problem(
 
 def _moved(moves: Mapping[str, AnyArray], params: Params) -> Params:
     """Shared moves by the arrays that they move, the locations; without those for which a location is lacking."""
-    by_array = {latent_name(name) + LOC: move for name, move in moves.items()}
+    by_array = {latent + LOC: move for latent, move in moves.items()}
     lacking = [move.reshape(-1, move.shape[-1]).any(0) for name, move in by_array.items() if name not in params]
     whole = ~np.any(lacking, axis=0) if lacking else slice(None)
     return {name: jnp.asarray(move[..., whole]) for name, move in by_array.items() if name in params}

@@ -137,7 +137,9 @@ def _capture(options: Mapping[str, Any], asked: Mapping[str, Any], spec: ModelSp
         raise ValueError(msg)
     if config is not None:
         return _from_config(config, flat)
-    return MeanField(by_total=True) if spec.totals_suffice and not flat else Amortised(**flat)
+    # cells of one total differ in capture between datasets whose genes differ
+    exact = spec.totals_suffice and not spec.levels
+    return MeanField(by_total=True) if exact and not flat else Amortised(**flat)
 
 
 def _from_config(config: Any, flat: Mapping[str, Any]) -> Amortised | None:

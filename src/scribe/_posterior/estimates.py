@@ -26,24 +26,7 @@ __all__ = ["Estimates"]
 
 @dataclass(frozen=True)
 class Estimates(ABC):
-    """Estimates of the parameters of a fit, whatever the engine.
-
-    Index it to keep some genes: ``results["CD3D"]``, ``results[["CD3D", "CD8A"]]``, ``results[:100]``,
-    ``results[mask]``; `cells` does the same for cells. All arrays put draws first, then cells or genes.
-
-    Parameters
-    ----------
-    posterior
-        The posterior of the parameters.
-    verdict
-        Whether and why the fit converged.
-    seed
-        Seed the fit was made with; draws use it too unless ``rng`` is given.
-    gene_names, cell_names
-        Names of genes and cells, or None.
-    counts_source
-        Returns the counts the fit was made on, or raises if they are not at hand.
-    """
+    """Estimates of the parameters of a fit, whatever the engine; what it holds is said in `ScribeSVIResults`."""
 
     engine: ClassVar[str]
     posterior: Posterior

@@ -26,25 +26,7 @@ __all__ = ["Results"]
 
 @dataclass(frozen=True)
 class Results(Estimates):
-    """Result of a fit, whatever the engine: estimates, replicates, likelihoods, assignments and denoised counts.
-
-    Index it to keep some genes: ``results["CD3D"]``, ``results[["CD3D", "CD8A"]]``, ``results[:100]``,
-    ``results[mask]``; `cells` does the same for cells. All arrays put draws first, then components and datasets, then
-    cells or genes.
-
-    Parameters
-    ----------
-    posterior
-        The posterior of the parameters.
-    verdict
-        Whether and why the fit converged.
-    seed
-        Seed the fit was made with; draws use it too unless ``rng`` is given.
-    gene_names, cell_names
-        Names of genes and cells, or None.
-    counts_source
-        Returns the counts the fit was made on, or raises if they are not at hand.
-    """
+    """Result of a fit, whatever the engine: estimates, replicates, likelihoods, assignments and denoised counts."""
 
     def _parameter_draws(self, key: Key, n_samples: int, *, at_map: bool = False) -> Iterator[Parameters]:
         """Parameters at draws from the posterior, or as often at their most probable values."""

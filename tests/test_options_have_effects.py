@@ -106,6 +106,7 @@ CASES: dict[str, tuple[dict[str, Any], Any]] = {
     "early_stopping": ({}, {"patience": 7}),
     "log_progress_lines": ({}, True),
     "checkpoint_dir": ({}, "somewhere"),
+    "n_restarts": ({}, 2),
     "n_samples": (MCMC, 7),
     "n_warmup": (MCMC, 7),
     "n_chains": (MCMC, 2),

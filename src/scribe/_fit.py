@@ -122,6 +122,7 @@ def _svi(options: Mapping[str, Any]) -> SVI:
         stable_update=options["stable_update"],
         log_progress_lines=options["log_progress_lines"],
         checkpoint_dir=options["checkpoint_dir"],
+        n_restarts=options["n_restarts"],
     )
 
 
@@ -233,7 +234,8 @@ def fit_counts(
         fitted = engine.fit(spec, counts, guide, seed=seed, start=start, design=design)
         params = {name: np.asarray(value) for name, value in fitted.params.items()}
     _report(spec, fitted.verdict)
-    return ScribeSVIResults(posterior(guide, params), fitted.verdict, loss_history=fitted.losses, **about)
+    losses: dict[str, Any] = {"loss_history": fitted.losses, "restart_losses": fitted.restart_losses}
+    return ScribeSVIResults(posterior(guide, params), fitted.verdict, **losses, **about)
 
 
 def _report(spec: ModelSpec, verdict: Outcome) -> None:

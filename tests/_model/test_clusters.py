@@ -7,6 +7,7 @@ import pytest
 from sklearn.metrics import adjusted_rand_score
 
 from scribe._counts.container import Counts
+from scribe._model import clusters
 from scribe._model.clusters import components_at_start
 
 
@@ -24,6 +25,21 @@ def test_clusters_by_size(groups) -> None:
     assert adjusted_rand_score(group, found) > 0.95
     assert np.all(np.diff(np.bincount(found)) <= 0)
     np.testing.assert_array_equal(found, components_at_start(counts, 3, None, seed=0))
+
+
+def test_a_restart_takes_whatever_clusters_come_first(groups):
+    counts, _ = groups
+    where = clusters._embedding(counts, seed=0)
+
+    def spread(found):
+        return sum(np.square(where[found == k] - where[found == k].mean(0)).sum() for k in np.unique(found))
+
+    careful, quick = (
+        [spread(components_at_start(counts, 8, None, seed=seed, restart=restart)) for seed in range(5)]
+        for restart in (False, True)
+    )
+    assert np.ptp(quick) > np.ptp(careful)
+    assert np.mean(quick) > np.mean(careful)
 
 
 def test_labels_attract_their_neighbours(groups) -> None:

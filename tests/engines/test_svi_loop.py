@@ -136,3 +136,19 @@ def test_minibatch_loss_is_unbiased(counts):
         error = np.std(batched) / np.sqrt(batched.size)
         assert error < 4e-3 * full.mean(), "sharp enough to see a wrong scale"
         assert abs(batched.mean() - full.mean()) < 4 * error
+
+
+def test_of_several_runs_the_best_is_kept_and_all_are_reported(counts, tmp_path):
+    best = fit(counts, n_steps=100, n_restarts=3, checkpoint_dir=tmp_path)
+    alone = [fit(counts, n_steps=100, seed=seed) for seed in range(3)]
+    np.testing.assert_array_equal(best.restart_losses, [one.verdict.loss for one in alone])
+    chosen = alone[int(np.argmin(best.restart_losses))]
+    assert same(best, chosen)
+    assert best.seed == chosen.seed
+    behind = np.sort(best.restart_losses)[1:] - min(best.restart_losses)
+    assert f"best of 3 runs, the ELBO of the others is lower by {behind[0]:.3g} to {behind[1]:.3g} nats" in str(
+        best.verdict
+    )
+    assert same(best, fit(counts, n_steps=100, n_restarts=3, checkpoint_dir=tmp_path))
+    with pytest.raises(ValueError, match="n_restarts=3 starts anew"):
+        fit(counts, n_restarts=3, start=best)

@@ -14,9 +14,12 @@ __all__ = ["components_at_start"]
 
 _MOST_GENES = 2000
 _MOST_AXES = 20
+_TRIES = 10
 
 
-def components_at_start(counts: Counts, n_components: int, logits: FloatArray | None, *, seed: int) -> IntArray:
+def components_at_start(
+    counts: Counts, n_components: int, logits: FloatArray | None, *, seed: int, restart: bool = False
+) -> IntArray:
     """Component of every cell to start from, (cells,).
 
     Cells with prior odds start in their most probable component and the others in that with the nearest mean; without
@@ -33,6 +36,8 @@ def components_at_start(counts: Counts, n_components: int, logits: FloatArray | 
         Log prior odds of the components, (cells, components), equal where nothing is known; or None.
     seed
         Seed of the clustering.
+    restart
+        Whether to take the first clustering that is found, to start elsewhere than others do, not the best of several.
     """
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
@@ -46,7 +51,7 @@ def components_at_start(counts: Counts, n_components: int, logits: FloatArray | 
             # fewer different cells than components: some of these start empty
             warnings.simplefilter("ignore", ConvergenceWarning)
             n_clusters = min(n_components, counts.n_cells)
-            found = KMeans(n_clusters, n_init=10, random_state=seed).fit_predict(where)
+            found = KMeans(n_clusters, n_init=1 if restart else _TRIES, random_state=seed).fit_predict(where)
         by_size = np.argsort(-np.bincount(found, minlength=n_components), kind="stable")
         return np.argsort(by_size)[found]
     label = np.argmax(logits, axis=1)

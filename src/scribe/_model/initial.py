@@ -60,15 +60,17 @@ class Start(NamedTuple):
     moves: dict[str, AnyArray]
 
 
-def start(spec: ModelSpec, counts: Counts, design: Design | None = None, *, seed: int = 0) -> Start:
+def start(
+    spec: ModelSpec, counts: Counts, design: Design | None = None, *, seed: int = 0, restart: bool = False
+) -> Start:
     """Start of a fit, from a few passes over the non-zeros.
 
-    ``seed`` is that of the clusters from which the components of a mixture start.
+    ``seed`` and ``restart`` say from which clusters the components of a mixture start.
     """
     known = Design() if design is None else design
     capture = _capture(spec, counts)
     dataset = known.datasets(counts.n_cells)
-    component = _components(spec, counts, known, seed=seed)
+    component = _components(spec, counts, known, seed=seed, restart=restart)
     natural = _natural(spec, counts, capture, component=component, dataset=dataset)
     natural["log_mixing"] = _log_mixing(spec, component, dataset)
     dtype = jnp.zeros(()).dtype
@@ -77,11 +79,11 @@ def start(spec: ModelSpec, counts: Counts, design: Design | None = None, *, seed
     return Start(values, {name: move for name, move in moves.items() if np.any(np.abs(move) > _ROUNDING)})
 
 
-def _components(spec: ModelSpec, counts: Counts, design: Design, *, seed: int) -> IntArray:
+def _components(spec: ModelSpec, counts: Counts, design: Design, *, seed: int, restart: bool) -> IntArray:
     """Component from which every cell starts."""
     if "component" not in spec.levels:
         return np.zeros(counts.n_cells, np.int32)
-    return components_at_start(counts, spec.lengths["component"], design.logits, seed=seed)
+    return components_at_start(counts, spec.lengths["component"], design.logits, seed=seed, restart=restart)
 
 
 def _log_mixing(spec: ModelSpec, component: IntArray, dataset: IntArray) -> FloatArray:

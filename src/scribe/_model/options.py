@@ -215,6 +215,7 @@ class FitOptions(ModelOptions, CellOptions, total=False):
     checkpoint_dir: Annotated[
         Any, Option(None, "svi", "Directory in which to save the state of the fit, and to continue from.")
     ]
+    n_restarts: Annotated[int, Option(1, "svi", "Runs from different starts; the one with the best ELBO is kept.")]
     n_samples: Annotated[int, Option(2_000, "mcmc", "Draws per chain.")]
     n_warmup: Annotated[int, Option(1_000, "mcmc", "Iterations per chain in which the sampler is adapted.")]
     n_chains: Annotated[int, Option(1, "mcmc", "Number of chains; four tell best whether they agree.")]

@@ -41,6 +41,8 @@ class ScribeSVIResults(Results):
         Whether and why the fit converged.
     loss_history
         Negative evidence lower bound of every step, in nats.
+    restart_losses
+        That with which every run ended, where there were several (``n_restarts``), else None.
     seed
         Seed the fit was made with; draws use it too unless ``rng`` is given.
     gene_names, cell_names
@@ -53,15 +55,19 @@ class ScribeSVIResults(Results):
     verdict: Verdict
     _: KW_ONLY
     loss_history: FloatArray
+    restart_losses: FloatArray | None = None
 
     def record(self) -> dict[str, Any]:
         """The losses and the verdict."""
-        return {"loss": np.asarray(self.loss_history), "convergence": asdict(self.verdict)}
+        restarts = {} if self.restart_losses is None else {"restart_losses": np.asarray(self.restart_losses)}
+        return {"loss": np.asarray(self.loss_history), **restarts, "convergence": asdict(self.verdict)}
 
     @staticmethod
     def from_record(record: Mapping[str, Any]) -> dict[str, Any]:
         """Arguments of the constructor from what `record` gave and a file kept."""
-        return {"loss_history": np.asarray(record["loss"]), "verdict": Verdict(**_scalars(record["convergence"]))}
+        losses, restarts = np.asarray(record["loss"]), record.get("restart_losses")
+        verdict = Verdict(**_scalars(record["convergence"]))
+        return {"loss_history": losses, "restart_losses": restarts, "verdict": verdict}
 
 
 class DrawSummary(NamedTuple):

@@ -17,13 +17,15 @@ class Fit:
     """What an engine that optimises returns.
 
     ``params`` are the trainable arrays of the guide with one row per cell, ``losses`` the negative ELBO of every step
-    in nats (NaN where a step was skipped), ``verdict`` how it ended.
+    in nats (NaN where a step was skipped), ``verdict`` how it ended, ``restart_losses`` with which loss every
+    run ended, where there were several.
     """
 
     params: Params
     losses: FloatArray
     verdict: Verdict
     seed: int
+    restart_losses: FloatArray | None = None
 
 
 @dataclass(frozen=True)

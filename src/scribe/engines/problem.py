@@ -314,9 +314,10 @@ def make_problem(
     batch_size: int | None = None,
     stable_update: bool = True,
     seed: int = 0,
+    restart: bool = False,
     design: Design | None = None,
 ) -> Problem:
-    """Put the data on the device, find the starting values and the compiled steps."""
+    """Put the data on the device, find the starting values and the compiled steps; a ``restart`` starts elsewhere."""
     batched = batch_size is not None and batch_size < counts.n_cells
     many_equal = len(counts.groups().totals) < _GROUP_BELOW * counts.n_cells
     group = (
@@ -331,7 +332,7 @@ def make_problem(
         columns = columns_for(spec, counts, design)
         batches = CellBatches.of(columns, batch_size, totals_suffice=spec.totals_suffice, seed=seed, design=design)
     first = None if groups is None else _first_of_groups(groups, padded_length(len(counts.groups().totals)))
-    start, moves = start_of(spec, counts, design, seed=seed)
+    start, moves = start_of(spec, counts, design, seed=seed, restart=restart)
     if first is not None and spec.capture_site is not None:
         start[spec.capture_site] = start[spec.capture_site][first]
         moves[latent_name(spec.capture_site)] = moves[latent_name(spec.capture_site)][first]

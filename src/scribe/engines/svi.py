@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field, replace
 from numbers import Integral
 from pathlib import Path
@@ -57,6 +59,9 @@ class SVI:
     checkpoint_dir
         Where to save the state every ``early_stopping.checkpoint_every`` steps; a later call with the same arguments
         continues from there, to the same result as if it had not been interrupted.
+    n_restarts
+        Number of runs, each from a start of its own (seeds ``seed``, ``seed + 1``, ...; components of a mixture start
+        from other clusters); the one with the best evidence lower bound is kept.
     """
 
     n_steps: int = 50_000
@@ -67,11 +72,13 @@ class SVI:
     stable_update: bool = True
     log_progress_lines: bool = False
     checkpoint_dir: str | Path | None = None
+    n_restarts: int = 1
 
     def __post_init__(self) -> None:
-        if not isinstance(self.n_steps, Integral) or self.n_steps < 1:
-            msg = f"n_steps must be a whole number of at least 1, got {self.n_steps!r}."
-            raise ValueError(msg)
+        for name, value in (("n_steps", self.n_steps), ("n_restarts", self.n_restarts)):
+            if not isinstance(value, Integral) or value < 1:
+                msg = f"{name} must be a whole number of at least 1, got {value!r}."
+                raise ValueError(msg)
         if self.batch_size is not None and not (isinstance(self.batch_size, Integral) and self.batch_size >= 1):
             msg = f"batch_size must be a whole number of at least 1, or None for all cells; got {self.batch_size!r}."
             raise ValueError(msg)
@@ -87,19 +94,42 @@ class SVI:
         design: Design | None = None,
     ) -> Fit:
         """Fit ``spec`` to ``counts`` of cells with the covariates ``design``; ``start`` continues an earlier fit."""
-        problem = make_problem(
+        if start is not None and self.n_restarts > 1:
+            msg = f"n_restarts={self.n_restarts} starts anew, but an earlier fit is to be continued: leave it out."
+            raise ValueError(msg)
+        problem = functools.partial(
+            make_problem,
             spec,
             counts,
             guide,
             optimizer=self.optimizer,
             batch_size=self.batch_size,
             stable_update=self.stable_update,
-            seed=seed,
             design=design,
         )
+        if self.n_restarts > 1:
+            return self._best(problem, seed)
+        begun = problem(seed=seed)
         if start is not None:
-            problem = replace(problem, start=problem.from_cells(start.params))
-        return _Run(self, problem, seed).run(start)
+            begun = replace(begun, start=begun.from_cells(start.params))
+        return _Run(self, begun, seed).run(start)
+
+    def _best(self, problem: Callable[..., Problem], seed: int) -> Fit:
+        """The best of several runs; it records the losses with which all of them ended."""
+        fits = []
+        for number in range(self.n_restarts):
+            directory = None if self.checkpoint_dir is None else Path(self.checkpoint_dir) / f"run_{number}"
+            one = replace(self, checkpoint_dir=directory)
+            fits.append(_Run(one, problem(seed=seed + number, restart=number > 0), seed + number).run(None))
+            _log.info("run %d of %d: ELBO %.7g", number + 1, self.n_restarts, -fits[-1].verdict.loss)
+        losses = np.asarray([fit.verdict.loss for fit in fits])
+        best = fits[int(np.argmin(losses))]
+        behind = np.sort(losses)[1:] - losses.min()
+        spread = (
+            f"best of {len(fits)} runs, the ELBO of the others is lower by {behind[0]:.3g} to {behind[-1]:.3g} nats"
+        )
+        verdict = replace(best.verdict, reason=f"{best.verdict.reason}; {spread}")
+        return replace(best, verdict=verdict, restart_losses=losses)
 
 
 @dataclass(frozen=True)

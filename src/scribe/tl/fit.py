@@ -78,7 +78,8 @@ def fit(
     ``adata.varm[key_added + '_<site>']``, ``adata.obsm[key_added + '_<site>']`` : float (genes or cells, 2)
         Variational parameters, which subsetting subsets: they are the posterior.
     ``adata.uns[key_added]`` : dict
-        ``config`` (JSON), ``sites`` and ``scalars`` (parameters shared by all genes), ``loss`` (nats per step),
+        ``config`` (JSON), ``sites`` and ``scalars`` (parameters shared by all genes), ``loss`` (nats per step;
+        ``restart_losses``: at the end of every run, with ``n_restarts``),
         ``convergence`` (the verdict), ``seed``, ``versions``, ``schema_version``, and ``data``: where the counts were
         read (``source``, ``n_cells``, ``n_genes``, ``var_names_sha256``, ``integer``), whether ``capture`` is
         ``"absolute"``, ``"relative"`` or ``"none"``, and ``mean_capture``: that of all cells, by what the cells of

@@ -209,7 +209,8 @@ def _sum_of_corrections(family: ElementwisePmf, natural: Natural, offset: Array,
     if n_rows <= most or 8 * block < most:
         return block_sum(_corrections(family, natural, offset, non_zeros))
     blocks = jax.tree.map(lambda x: x.reshape(-1, block, x.shape[1]), non_zeros)
-    one = jax.checkpoint(lambda rows: block_sum(_corrections(family, natural, offset, rows)))
+    keep = jax.checkpoint_policies.save_only_these_names("slopes")
+    one = jax.checkpoint(lambda rows: block_sum(_corrections(family, natural, offset, rows)), policy=keep)
     return jnp.sum(jax.lax.map(one, blocks))
 
 

@@ -31,6 +31,7 @@ from typing import NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.ad_checkpoint import checkpoint_name
 from jax.typing import ArrayLike
 
 from scribe._dist.special import deviance_term, digamma_difference, log_rising, stirling_error
@@ -342,7 +343,7 @@ def _log_pmf(u: Array, log_rate: Array, a: Array, b: Array) -> Array:
 def _log_pmf_jvp(
     primals: tuple[Array, Array, Array, Array], tangents: tuple[Array, Array, Array, Array]
 ) -> tuple[Array, Array]:
-    value, slopes = _with_slopes(*primals)
+    value, slopes = checkpoint_name(_with_slopes(*primals), "slopes")
     return value, functools.reduce(jnp.add, (slope * t for slope, t in zip(slopes, tangents[1:], strict=True)))
 
 

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 from numpyro.infer.hmc import HMCState, hmc
 from numpyro.infer.util import log_density
 
@@ -29,6 +28,7 @@ from scribe._progress import Progress, progress
 from scribe._types import AnyArray, Array, FloatArray, Key, Params
 from scribe.engines.fit import Sampled
 from scribe.engines.mixing import judge
+from scribe.engines.moves import Frame, frame_of, moves_of
 from scribe.engines.svi import NonFiniteError
 from scribe.guides.draws import DRAWS, Draws
 from scribe.priors import LATENT_SUFFIX
@@ -43,9 +43,6 @@ _JITTER = 0.1
 
 _NEAR = 20
 """Points around the moments of the data that the first mass matrix is taken from."""
-
-_LARGEST_VARIANCE = 10.0
-"""Where the log-density is flat at the start, the prior still holds, which is hardly ever wider."""
 
 _Values = Sequence[Mapping[str, AnyArray]]
 """Points by their parameters, on the real line."""
@@ -107,15 +104,16 @@ class NUTS:
         """
         setting = _Setting.current()
         with setting():
-            if near is None:
-                near = [start(spec, counts, design, seed=seed).values] * _NEAR
-            points = _points(spec, counts, near, seed=seed)
+            moments = start(spec, counts, design, seed=seed)
+            points = _points(spec, counts, [moments.values] * _NEAR if near is None else near, seed=seed)
+            moves = moves_of(moments.moves, points)
             data = data_for(spec, counts, design, totals_suffice=spec.totals_suffice)
             together = _together(setting)
             settings = (self.n_warmup, self.target_accept, self.max_tree_depth)
             shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves((points, data)))
             compiled = _compile(_Kind(spec, counts.n_genes, *settings, together, shapes))
-            return _Run(self, compiled, data, setting, together=together).run(points, seed=seed)
+            frame = compiled.frame(points, moves, data)
+            return _Run(self, compiled, frame, data, setting, together=together).run(points, seed=seed)
 
 
 def _together(setting: _Setting) -> bool:
@@ -152,64 +150,58 @@ class _Kind:
 class _Compiled(NamedTuple):
     """Compiled functions of one kind of problem.
 
-    ``scales`` makes the first inverse mass matrix. ``begin`` makes the state of a chain, ``advance`` runs some
-    iterations and returns what it met; of all chains at once where they run together.
+    ``frame`` finds the space to sample in. ``begin`` makes the state of a chain, ``advance`` runs some iterations and
+    returns what it met; of all chains at once where they run together.
     """
 
-    scales: Callable[[Params, CountData], Array]
-    begin: Callable[[Params, Array, Key, CountData], HMCState]
-    advance: Callable[[HMCState, CountData, int], tuple[HMCState, Params]]
+    frame: Callable[[Params, Params, CountData], Frame]
+    begin: Callable[[Params, Frame, Key, CountData], HMCState]
+    advance: Callable[[HMCState, Frame, CountData, int], tuple[HMCState, Params]]
 
 
 @functools.lru_cache(maxsize=32)
 def _compile(kind: _Kind) -> _Compiled:
-    r"""Functions shared by all fits of one kind; the data are their arguments, so that nothing of them is kept.
-
-    The first mass matrix is that of Seyboldt, Carlson and Carpenter (2026, doi:10.48550/arXiv.2603.18845): variances
-    :math:`\sqrt{\operatorname{var}(z) / \operatorname{var}(\nabla U)}` over points near the posterior, here around the
-    start, where they read the curvature. Half of the work of the warm-up was to find these scales.
-    """
+    """Functions shared by all fits of one kind; the data are their arguments, so that nothing of them is kept."""
     model = build(kind.spec, n_genes=kind.n_genes)
 
-    def potential(data: CountData) -> Callable[[Params], Array]:
+    def potential(frame: Frame | None, data: CountData) -> Callable[[Params], Array]:
         # all latents are real numbers: there is nothing to transform
-        return lambda z: -log_density(model, (data,), {}, z)[0]
+        return lambda z: -log_density(model, (data,), {}, z if frame is None else frame.latents(z))[0]
 
-    def scales(points: Params, data: CountData) -> Array:
-        gradients = jax.lax.map(jax.grad(potential(data)), points)
-        variance = jax.tree.map(functools.partial(jnp.var, axis=0), (points, gradients))
-        return jnp.minimum(jnp.sqrt(ravel_pytree(variance[0])[0] / ravel_pytree(variance[1])[0]), _LARGEST_VARIANCE)
+    def frame(points: Params, moves: Params, data: CountData) -> Frame:
+        gradient = jax.grad(potential(None, data))
+        first = {name: x[0] for name, x in points.items()}
+        gradients = jax.lax.map(gradient, points)
+        return frame_of(points, gradients, moves, lambda step: jax.jvp(gradient, (first,), (step,))[1])
 
     first, kernel = hmc(potential_fn_gen=potential, algo="NUTS")
 
-    def begin(z: Params, inverse_mass: Array, key: Key, data: CountData) -> HMCState:
+    def begin(z: Params, frame: Frame, key: Key, data: CountData) -> HMCState:
         return first(
-            z,
+            frame.sampled(z),
             kind.n_warmup,
-            inverse_mass_matrix=inverse_mass,
             target_accept_prob=kind.target_accept,
             max_tree_depth=kind.max_tree_depth,
-            model_args=(data,),
+            model_args=(frame, data),
             rng_key=key,
         )
 
-    def advance(state: HMCState, data: CountData, n: Array) -> tuple[HMCState, Params]:
+    def kept(state: HMCState, frame: Frame) -> Params:
+        statistics = {name: value for name, value in state._asdict().items() if name in _STATISTICS}
+        return {**frame.latents(state.z), **statistics}
+
+    def advance(state: HMCState, frame: Frame, data: CountData, n: Array) -> tuple[HMCState, Params]:
         def body(i: Array, carry: tuple[HMCState, Params]) -> tuple[HMCState, Params]:
             state, out = carry
-            state = kernel(state, (data,))
-            return state, {name: out[name].at[i].set(value) for name, value in _kept(state).items()}
+            state = kernel(state, (frame, data))
+            return state, {name: out[name].at[i].set(value) for name, value in kept(state, frame).items()}
 
-        empty = {name: jnp.zeros((_CHUNK, *value.shape), value.dtype) for name, value in _kept(state).items()}
+        empty = {name: jnp.zeros((_CHUNK, *x.shape), x.dtype) for name, x in kept(state, frame).items()}
         return jax.lax.fori_loop(0, n, body, (state, empty))
 
     if kind.together:
-        begin, advance = jax.vmap(begin, in_axes=(0, None, 0, None)), jax.vmap(advance, in_axes=(0, None, None))
-    return _Compiled(jax.jit(scales), jax.jit(begin), jax.jit(advance))
-
-
-def _kept(state: HMCState) -> Params:
-    """What is kept of an iteration."""
-    return {**state.z, **{name: value for name, value in state._asdict().items() if name in _STATISTICS}}
+        begin, advance = jax.vmap(begin, in_axes=(0, None, 0, None)), jax.vmap(advance, in_axes=(0, None, None, None))
+    return _Compiled(jax.jit(frame), jax.jit(begin), jax.jit(advance))
 
 
 @dataclass(frozen=True)
@@ -218,6 +210,7 @@ class _Run:
 
     engine: NUTS
     compiled: _Compiled
+    frame: Frame
     data: CountData
     setting: _Setting
     together: bool
@@ -228,16 +221,15 @@ class _Run:
         keys = jax.random.split(jax.random.key(seed), engine.n_chains)
         # few points serve many chains in turn
         starts = {name: x[jnp.arange(engine.n_chains) % len(x)] for name, x in points.items()}
-        scales = self.compiled.scales(points, self.data)
         chains: list[Any] = [slice(None)] if self.together else list(range(engine.n_chains))
         states = [
-            self.compiled.begin({n: x[chain] for n, x in starts.items()}, scales, keys[chain], self.data)
+            self.compiled.begin({n: x[chain] for n, x in starts.items()}, self.frame, keys[chain], self.data)
             for chain in chains
         ]
         for state in states:
             _require_finite(state)
         # of no iterations: compiles the loop, once for all threads
-        _, empty = self.compiled.advance(states[0], self.data, 0)
+        _, empty = self.compiled.advance(states[0], self.frame, self.data, 0)
         shape = (engine.n_chains, engine.n_samples)
         kept = {
             name: np.empty((*shape, *x.shape[2 if self.together else 1 :]), _stored(name, x.dtype))
@@ -262,7 +254,7 @@ class _Run:
         while done < n_warmup + self.engine.n_samples and not monitor.stop.is_set():
             limit = n_warmup if done < n_warmup else n_warmup + self.engine.n_samples
             n = min(_CHUNK, limit - done)
-            state, out = self.compiled.advance(state, self.data, n)
+            state, out = self.compiled.advance(state, self.frame, self.data, n)
             met = {name: np.asarray(value) for name, value in out.items()}
             for name, value in met.items():
                 if done >= n_warmup and self.together:

@@ -21,6 +21,7 @@ from scribe._model.build import build, columns_for, data_for
 from scribe._model.initial import start as start_of
 from scribe._model.spec import ModelSpec
 from scribe._types import AnyArray, Array, FloatArray, IntArray, Key, Params
+from scribe.engines.moves import along
 from scribe.engines.optimizers import Optimizer
 from scribe.guides import LOC, Guide
 from scribe.priors import Latent, latent_name
@@ -205,15 +206,9 @@ def _rate_of_cells(rate: Array, epoch: Array) -> Array:
     return jnp.minimum(rate * jnp.sqrt(epoch), jnp.maximum(rate, _MOST_FOR_CELLS))
 
 
-def _along(moves: Params, gradient: Params) -> Array:
-    """Slope of the loss along every shared move, (moves,)."""
-    slopes = [gradient[name].ravel() @ move.reshape(-1, move.shape[-1]) for name, move in moves.items()]
-    return sum(slopes, jnp.zeros(slopes[0].shape if slopes else (0,), jnp.zeros(()).dtype))
-
-
 def _begin(optimizer: Optimizer, params: Params, moves: Params) -> State:
     transformation = optimizer.transformation()
-    state = State(params, (transformation.init(params), transformation.init(_along(moves, params))))
+    state = State(params, (transformation.init(params), transformation.init(along(moves, params))))
     # a weak type becomes a strong one in the first step, and the steps would be compiled again
     return jax.tree.map(lambda x: jax.lax.convert_element_type(x, x.dtype), state)
 
@@ -231,7 +226,7 @@ def _step(kind: _Kind, gradient: Callable[..., tuple[Array, Params]]) -> Callabl
     ) -> tuple[State, Array]:
         value, grads = gradient(state.params, key, data)
         direction, memory = transformation.update(grads, state.memory[0], state.params)
-        slopes = _along(moves, grads)
+        slopes = along(moves, grads)
         together, shared_memory = transformation.update(slopes, state.memory[1], jnp.zeros_like(slopes))
         names = frozenset(name for name in state.params if name.startswith(_names_of_cells(kind.latents)))
         rates = dict.fromkeys(names, _rate_of_cells(rate, data.scale) if batched else rate)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,8 +23,8 @@ DATA, MODEL, ACCENT, SOFT = "#222222", "#0072B2", "#D55E00", "#8C8C8C"
 _LEVELS = (MODEL, "#E69F00", "#009E73", "#CC79A7", "#56B4E9", ACCENT, "#F0E442")
 """The palette of Okabe and Ito, for things without order."""
 
-_LETTER = 0.06
-"""Mean width of a letter in small print, inches."""
+_LETTER, _LINE = 0.06, 0.2
+"""Mean width of a letter and height of a line in small print, inches."""
 
 
 def colours(n: int) -> list[str]:
@@ -86,7 +88,7 @@ def _given(ax: Axes | Sequence[Axes] | AnyArray, n: int) -> AnyArray:
 def _new(n: int, size: tuple[float, float], columns: int | None, places: Sequence[int] | None) -> AnyArray:
     from matplotlib import pyplot as plt
 
-    columns = int(np.ceil(np.sqrt(n))) if columns is None else columns
+    columns = math.ceil(math.sqrt(n)) if columns is None else columns
     places = range(n) if places is None else places
     rows = max(places) // columns + 1
     figsize = (size[0] * columns, size[1] * rows)
@@ -120,14 +122,17 @@ def _legend(panel: Axes, *, owned: bool) -> None:
     elif len(labels) * width <= figure.get_figwidth():
         figure.legend(handles, labels, loc="outside upper right", ncols=len(labels), **small)
     else:
-        figure.set_figwidth(figure.get_figwidth() + width)
-        figure.legend(handles, labels, loc="outside right upper", **small)
+        columns = math.ceil(len(labels) * _LINE / figure.get_figheight())
+        figure.set_figwidth(figure.get_figwidth() + columns * width)
+        figure.legend(handles, labels, loc="outside right upper", ncols=columns, **small)
 
 
 def filled(text: str, ax: Axes) -> str:
-    """Break a text in small print into lines no wider than its panel."""
+    """Break a text in small print into lines no wider than its panel, but not within brackets."""
     letters = max(int(ax.get_window_extent().width / ax.figure.dpi / _LETTER), 12)
-    return "\n".join(textwrap.fill(line, letters, break_on_hyphens=False) for line in text.split("\n"))
+    tied = re.sub(r"\[.*?\]", lambda found: found[0].replace(" ", "\N{NO-BREAK SPACE}"), text)
+    lines = (textwrap.fill(line, letters, break_on_hyphens=False) for line in tied.split("\n"))
+    return "\n".join(lines).replace("\N{NO-BREAK SPACE}", " ")
 
 
 def group_name(label: str, what: str) -> str:

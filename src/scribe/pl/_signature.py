@@ -58,12 +58,7 @@ def plot(panels: str | None = None) -> Callable[[Callable[P, R]], Callable[P, R]
     """Complete a plot: its signature by the keywords of its figure, its docstring by what all plots share.
 
     The docstring describes the plot and, under "Parameters", those of its own or with a meaning of their own. The
-    others are written in their places, and what is returned.
-
-    Parameters
-    ----------
-    panels
-        What each of several panels is for, and their order; None for a plot of one panel.
+    others are written in their places, and what is returned: with several ``panels``, what each is for, in which order.
     """
     each = "" if panels is None else f", one per {panels}"
     shared = {name: f"{name}\n    {text}" for name, text in _SHARED.items()}

@@ -382,6 +382,11 @@ def test_fits_without_chains_say_so(small_fit, name):
         getattr(scribe.pl, name)(small_fit)
 
 
+def test_fits_without_a_loss_say_so(made_chains):
+    with pytest.raises(ValueError, match=r"made by MCMC, which has no loss: see scribe\.pl\.trace"):
+        scribe.pl.loss(made_chains)
+
+
 def test_ppc_of_groups(small_mixture):
     table = ppc_frame(small_mixture)
     kept = list(dict.fromkeys(table["gene"]))

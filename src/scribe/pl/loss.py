@@ -20,6 +20,9 @@ _SKIP = 0.1
 def frame(adata: AnnData, key: str = "scribe") -> pd.DataFrame:
     """Loss of every step (``step``, ``loss`` in nats) and its running median (``smoothed``); the verdict in `attrs`."""
     record = require(adata, key)
+    if "loss" not in record:
+        msg = f"The fit {key!r} was made by MCMC, which has no loss: see scribe.pl.trace and scribe.pl.rank."
+        raise ValueError(msg)
     values = np.asarray(record["loss"], np.float64)
     window = max(min(len(values) // 100, 101), 1)
     smoothed = pd.Series(values).rolling(window, center=True, min_periods=1).median()

@@ -23,7 +23,7 @@ DATA, MODEL, ACCENT, SOFT = "#222222", "#0072B2", "#D55E00", "#8C8C8C"
 _LEVELS = (MODEL, "#E69F00", "#009E73", "#CC79A7", "#56B4E9", ACCENT, "#F0E442")
 """The palette of Okabe and Ito, for things without order."""
 
-_LETTER, _LINE = 0.06, 0.2
+_LETTER, _LINE = 0.07, 0.2
 """Mean width of a letter and height of a line in small print, inches."""
 
 
@@ -115,15 +115,15 @@ def _legend(panel: Axes, *, owned: bool) -> None:
     figure = panel.get_figure(root=True)
     if not handles or figure is None:
         return
-    width = 0.65 + _LETTER * max(map(len, labels))
+    widths = [0.55 + _LETTER * len(label) for label in labels]
     small = {"frameon": False, "fontsize": "small"}
     if not owned:
         panel.legend(**small)
-    elif len(labels) * width <= figure.get_figwidth():
+    elif sum(widths) <= figure.get_figwidth():
         figure.legend(handles, labels, loc="outside upper right", ncols=len(labels), **small)
     else:
         columns = math.ceil(len(labels) * _LINE / figure.get_figheight())
-        figure.set_figwidth(figure.get_figwidth() + columns * width)
+        figure.set_figwidth(figure.get_figwidth() + columns * max(widths))
         figure.legend(handles, labels, loc="outside right upper", ncols=columns, **small)
 
 

@@ -152,6 +152,14 @@ def made_fit() -> Callable[..., AnnData]:
 
 
 @pytest.fixture(scope="session")
+def anchored(made_fit: Callable[..., AnnData]) -> AnnData:
+    """A posterior of `made_fit` whose capture is anchored at 50,000 molecules a cell; copy before writing to it."""
+    import math
+
+    return made_fit("nbvcp", priors={"capture_efficiency": (math.log(5e4), 0.2)})
+
+
+@pytest.fixture(scope="session")
 def made_chains(made_fit: Callable[..., AnnData]) -> AnnData:
     """A posterior of `made_fit` as two chains of 50 independent draws; copy before writing to it."""
     import jax

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import inspect
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
 
+import anndata as ad
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -15,47 +20,45 @@ import scribe
 
 pytestmark = pytest.mark.loose_promotion
 
+
+class Row(NamedTuple):
+    """What the tests of a plot need to know of it."""
+
+    columns: list[str]
+    """Columns of its frame."""
+    missing: tuple[str, str]
+    """Attribute and name of a slot it cannot do without."""
+    verb: str = "fit"
+    """The verb that writes this slot."""
+    fit: str = "small_check"
+    """Fixture of the fit it is for."""
+    one_panel: Mapping[str, object] = MappingProxyType({})
+    """Options under which it has one panel."""
+
+
 BANDS = ["lower_95", "lower_68", "lower_50", "median", "upper_50", "upper_68", "upper_95"]
 DRAWS = ["parameter", "gene", "level", "chain", "draw", "value"]
-FRAMES = {
-    "loss": ["step", "loss", "smoothed"],
-    "capture": ["total", "capture", "sd"],
-    "mean_calibration": ["observed", "predicted"],
-    "ppc": ["gene", "group", "count", "count_to", "observed", *BANDS],
-    "mixture_composition": ["group", "component", "n_cells", "fraction"],
-    "capture_anchor": ["total", "capture", "sd", "molecules"],
-    "posterior": DRAWS,
-    "posterior_pairs": DRAWS,
-    "correlation": ["gene", "other", "correlation"],
-    "trace": DRAWS,
-    "rank": [*DRAWS[:4], "from", "to", "n_draws"],
-}
-MISSING = {
-    "loss": ("uns", "scribe", r"scribe\.tl\.fit"),
-    "capture": ("obs", "scribe_capture", r"scribe\.tl\.fit"),
-    "mean_calibration": ("varm", "scribe_params", r"scribe\.tl\.fit"),
-    "ppc": ("uns", "scribe_ppc", r"scribe\.tl\.ppc"),
-    "mixture_composition": ("obs", "scribe_component", r"scribe\.tl\.fit"),
-    "capture_anchor": ("obs", "scribe_capture", r"scribe\.tl\.fit"),
-    "posterior": ("varm", "scribe_r", r"scribe\.tl\.fit"),
-    "posterior_pairs": ("varm", "scribe_r", r"scribe\.tl\.fit"),
-    "correlation": ("varm", "scribe_r", r"scribe\.tl\.fit"),
-    "trace": ("varm", "scribe_r", r"scribe\.tl\.fit"),
-    "rank": ("varm", "scribe_r", r"scribe\.tl\.fit"),
-}
-FITS = {
-    "mixture_composition": "small_mixture",
-    "capture_anchor": "anchored",
-    "correlation": "made_chains",
-    "trace": "made_chains",
-    "rank": "made_chains",
-}
-"""Fixtures of the fits that plots are for; the others take any."""
-ONE_PANEL = {
-    "posterior": {"params": "p"},
-    "posterior_pairs": {"params": ["r", "p"]},
-    "trace": {"params": "p"},
-    "rank": {"params": "p"},
+PLOTS = {
+    "loss": Row(["step", "loss", "smoothed"], ("uns", "scribe")),
+    "capture": Row(["total", "capture", "sd"], ("obs", "scribe_capture")),
+    "mean_calibration": Row(["observed", "predicted"], ("varm", "scribe_params")),
+    "ppc": Row(
+        ["gene", "group", "count", "count_to", "observed", *BANDS],
+        ("uns", "scribe_ppc"),
+        verb="ppc",
+        one_panel={"genes": "CD74"},
+    ),
+    "mixture_composition": Row(
+        ["group", "component", "n_cells", "fraction"], ("obs", "scribe_component"), fit="small_mixture"
+    ),
+    "capture_anchor": Row(["total", "capture", "sd", "molecules"], ("obs", "scribe_capture"), fit="anchored"),
+    "posterior": Row(DRAWS, ("varm", "scribe_r"), one_panel={"params": "p"}),
+    "posterior_pairs": Row(DRAWS, ("varm", "scribe_r"), one_panel={"params": ["r", "p"]}),
+    "correlation": Row(["gene", "other", "correlation"], ("varm", "scribe_r"), fit="made_chains"),
+    "trace": Row(DRAWS, ("varm", "scribe_r"), fit="made_chains", one_panel={"params": "p"}),
+    "rank": Row(
+        [*DRAWS[:4], "from", "to", "n_draws"], ("varm", "scribe_r"), fit="made_chains", one_panel={"params": "p"}
+    ),
 }
 
 every = pytest.mark.parametrize("name", scribe.pl.__all__)
@@ -69,133 +72,140 @@ def figures():
     plt.close("all")
 
 
+@pytest.fixture
+def adata(request, name):
+    return request.getfixturevalue(PLOTS[name].fit)
+
+
 @pytest.fixture(scope="module")
-def anchored(made_fit):
-    return made_fit("nbvcp", priors={"organism": "human"})
+def from_file(tmp_path_factory):
+    """Some cells and genes of a fit that was written and read back; one file for all plots of the fit."""
+    read = {}
+
+    def make(fit, adata):
+        if fit not in read:
+            path = tmp_path_factory.mktemp("fits") / f"{fit}.h5ad"
+            adata.write_h5ad(path)
+            read[fit] = ad.read_h5ad(path)[:50, :20]
+        return read[fit]
+
+    return make
 
 
 @pytest.fixture
-def adata(request, name):
-    return request.getfixturevalue(FITS.get(name, "small_check"))
+def shown(monkeypatch):
+    """Figures that were shown, by number."""
+    numbers = []
+    monkeypatch.setattr(plt, "show", lambda: numbers.append(plt.gcf().number))
+    return numbers
 
 
 def plot(name, data, **options):
     return getattr(scribe.pl, name)(data, **options)
 
 
-def one_panel(name, data):
-    """Options under which a plot has one panel."""
-    return {"genes": data.uns["scribe_ppc"]["bands"]["gene"].iloc[-1]} if name == "ppc" else ONE_PANEL.get(name, {})
+def frame(name, data):
+    return importlib.import_module(f"scribe.pl.{name}").frame(data, "scribe")
 
 
 def axes_of(drawn):
     return [drawn] if isinstance(drawn, Axes) else list(drawn.ravel())
 
 
-def test_the_tables_list_all_plots():
-    assert set(FRAMES) == set(MISSING) == set(scribe.pl.__all__)
+def test_the_table_lists_all_plots():
+    assert set(PLOTS) == set(scribe.pl.__all__)
 
 
 @every
-def test_frame_is_tidy(name, adata):
-    frame = importlib.import_module(f"scribe.pl.{name}").frame(adata, "scribe")
-    assert isinstance(frame, pd.DataFrame)
-    assert set(frame) == set(FRAMES[name])
-    assert len(frame) > 0
-    assert np.isfinite(frame.select_dtypes("number")).all(axis=None)
+def test_frame_is_tidy_and_of_slots_alone(name, adata):
+    table = frame(name, adata)
+    assert isinstance(table, pd.DataFrame)
+    assert set(table) == set(PLOTS[name].columns)
+    assert len(table) > 0
+    assert np.isfinite(table.select_dtypes("number")).all(axis=None)
+    bare = adata.copy()
+    bare.X = None
+    pd.testing.assert_frame_equal(frame(name, bare), table)
 
 
 @every
-def test_returns_labelled_axes_of_a_new_figure(name, adata):
+def test_returns_labelled_axes_of_a_new_figure_and_changes_nothing_else(name, adata, shown):
+    before, uns, obs, var = dict(mpl.rcParams), set(adata.uns), adata.obs.copy(), adata.var.copy()
     drawn = axes_of(plot(name, adata))
     assert len(plt.get_fignums()) == 1
-    figure = drawn[0].get_figure()
-    texts = [ax.get_xlabel() + ax.get_ylabel() for ax in drawn] + [figure.get_supxlabel() + figure.get_supylabel()]
-    assert any(texts)
+    assert shown == [], "no window and no notebook"
+    assert any(ax.get_xlabel() for ax in drawn)
+    assert any(ax.get_ylabel() for ax in drawn)
     assert all(ax.has_data() for ax in drawn)
-    figure.canvas.draw()
+    drawn[0].get_figure().canvas.draw()
+    assert dict(mpl.rcParams) == before
+    assert set(adata.uns) == uns
+    pd.testing.assert_frame_equal(adata.obs, obs)
+    pd.testing.assert_frame_equal(adata.var, var)
 
 
 @every
-def test_draws_into_the_axes_of_the_user(name, adata):
+def test_draws_into_the_axes_of_the_user_and_saves_them(name, adata, tmp_path):
     figure, ax = plt.subplots()
-    drawn = axes_of(plot(name, adata, ax=ax, show=False, **one_panel(name, adata)))
+    drawn = axes_of(plot(name, adata, ax=ax, show=False, save=tmp_path / "plot.png", **PLOTS[name].one_panel))
     assert drawn == [ax]
     assert ax.get_xlabel()
     assert ax.get_ylabel()
-    assert plt.get_fignums() == [figure.number]
+    assert (tmp_path / "plot.png").stat().st_size > 1000
+    assert plt.get_fignums() == [figure.number], "left open"
 
 
 @every
-@pytest.mark.parametrize("ending", ["png", "pdf"])
-def test_saves_and_closes_its_own_figure(name, adata, ending, tmp_path):
-    plot(name, adata, save=tmp_path / f"plot.{ending}")
-    plot(name, adata, save=str(tmp_path / f"again.{ending}"))
-    assert (tmp_path / f"plot.{ending}").stat().st_size > 1000
-    assert (tmp_path / f"again.{ending}").exists()
+def test_shows_and_saves_and_closes_its_own_figure(name, adata, shown, tmp_path):
+    plot(name, adata, save=str(tmp_path / "plot.pdf"), show=True)
+    assert (tmp_path / "plot.pdf").stat().st_size > 1000
+    assert shown == [1]
     assert plt.get_fignums() == []
 
 
-@every
-def test_saves_the_figure_of_the_user_and_leaves_it_open(name, adata, tmp_path):
-    figure, ax = plt.subplots()
-    plot(name, adata, ax=ax, save=tmp_path / "plot.png", **one_panel(name, adata))
-    assert (tmp_path / "plot.png").exists()
-    assert plt.get_fignums() == [figure.number]
-
-
-@every
-def test_shows_when_asked(name, adata, monkeypatch):
-    shown = []
-    monkeypatch.setattr(plt, "show", lambda: shown.append(name))
-    plot(name, adata)
-    assert shown == [], "no window and no notebook"
-    plot(name, adata, show=True)
-    assert shown == [name]
+def test_shows_its_own_figures_where_there_is_a_window(small_fit, shown, monkeypatch):
+    """What is one function of all plots, `_canvas.drawn`, is tested on one."""
     monkeypatch.setattr(mpl, "get_backend", lambda: "module://matplotlib_inline.backend_inline")
-    plot(name, adata)
-    plot(name, adata, show=False)
-    assert shown == [name] * 2
+    scribe.pl.loss(small_fit)
+    assert shown == [1]
+    scribe.pl.loss(small_fit, show=False)
+    assert shown == [1]
     _, ax = plt.subplots()
-    plot(name, adata, ax=ax, **one_panel(name, adata))
-    assert shown == [name] * 2, "a figure of the user is shown by the user"
-
-
-@every
-def test_reads_slots_only(name, adata):
-    bare = adata.copy()
-    bare.X = None
-    table = importlib.import_module(f"scribe.pl.{name}").frame
-    pd.testing.assert_frame_equal(table(bare, "scribe"), table(adata, "scribe"))
-
-
-@every
-def test_changes_neither_data_nor_settings(name, adata):
-    before, uns = dict(mpl.rcParams), set(adata.uns)
-    frames = [adata.obs.copy(), adata.var.copy()]
-    plot(name, adata)
-    assert dict(mpl.rcParams) == before
-    assert set(adata.uns) == uns
-    pd.testing.assert_frame_equal(adata.obs, frames[0])
-    pd.testing.assert_frame_equal(adata.var, frames[1])
+    scribe.pl.loss(small_fit, ax=ax)
+    assert shown == [1], "a figure of the user is shown by the user"
+    scribe.pl.loss(small_fit, ax=ax, show=True)
+    assert shown == [1, 3]
 
 
 @every
 def test_a_missing_slot_names_the_verb_to_call(name, adata):
-    attribute, slot, verb = MISSING[name]
+    attribute, slot = PLOTS[name].missing
     bare = adata.copy()
     del getattr(bare, attribute)[slot]
-    with pytest.raises(KeyError, match=verb):
+    with pytest.raises(KeyError, match=rf"scribe\.tl\.{PLOTS[name].verb}"):
         plot(name, bare)
     with pytest.raises(KeyError, match=r"Did you mean 'scribe'\?"):
         plot(name, adata, key="scrib")
+    with pytest.raises(TypeError, match=rf"scribe\.pl\.{name}: got an unexpected keyword argument 'axes'"):
+        plot(name, adata, axes=None)
     assert plt.get_fignums() == []
 
 
 @every
-def test_draws_what_was_read_back_from_a_file(name, adata, tmp_path):
-    import anndata as ad
-
-    adata.write_h5ad(tmp_path / "a.h5ad")
-    drawn = axes_of(plot(name, ad.read_h5ad(tmp_path / "a.h5ad")[:50, :20]))
+def test_draws_what_was_read_back_from_a_file(name, adata, from_file):
+    drawn = axes_of(plot(name, from_file(PLOTS[name].fit, adata)))
     assert drawn[0].has_data()
+
+
+@every
+def test_signature_and_words_agree(name):
+    """The keywords of figures and what is said of shared ones come from one place, in the order of the signature."""
+    function = getattr(scribe.pl, name)
+    signature = inspect.signature(function)
+    assert list(signature.parameters)[-3:] == ["ax", "show", "save"]
+    assert all(signature.parameters[last].default is None for last in ("ax", "show", "save"))
+    lines = inspect.getdoc(function).splitlines()
+    told = [word for line in lines[lines.index("Parameters") + 2 : lines.index("Returns")] for word in line.split(", ")]
+    assert [word for word in told if word in signature.parameters] == list(signature.parameters)
+    many = "Array" in str(signature.return_annotation)
+    assert lines[lines.index("Returns") + 2].startswith("Array of the axes, one per " if many else "The axes.")

@@ -2,38 +2,29 @@
 
 from __future__ import annotations
 
+import math
+import re
+import textwrap
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from scribe._types import AnyArray
+from scribe.pl._signature import Axes
 
-    from matplotlib.axes import Axes
-    from matplotlib.axis import Axis
-    from numpy.typing import NDArray
-
-__all__ = [
-    "ACCENT",
-    "DATA",
-    "MODEL",
-    "SOFT",
-    "colours",
-    "finish",
-    "grid",
-    "group_name",
-    "legend",
-    "log_ticks",
-    "plain",
-    "tidy",
-]
+__all__ = ["ACCENT", "DATA", "MODEL", "SOFT", "colours", "drawn", "filled", "group_name", "log_scale", "plain"]
 
 DATA, MODEL, ACCENT, SOFT = "#222222", "#0072B2", "#D55E00", "#8C8C8C"
 """Observed data, the model, what calls for attention, and guides to the eye: distinct to colour-blind readers too."""
 
 _LEVELS = (MODEL, "#E69F00", "#009E73", "#CC79A7", "#56B4E9", ACCENT, "#F0E442")
 """The palette of Okabe and Ito, for things without order."""
+
+_LETTER, _LINE = 0.07, 0.2
+"""Mean width of a letter and height of a line in small print, inches."""
 
 
 def colours(n: int) -> list[str]:
@@ -44,114 +35,38 @@ def colours(n: int) -> list[str]:
     return list(_LEVELS[:n]) if n <= len(_LEVELS) else [to_hex(c) for c in colormaps["viridis"](np.linspace(0, 1, n))]
 
 
-def grid(
-    ax: Axes | Sequence[Axes] | NDArray[np.object_] | None,
-    n: int,
+def drawn(
+    draw: Callable[[Any, Axes], None],
+    tables: Sequence[pd.DataFrame],
     *,
     size: tuple[float, float],
     columns: int | None = None,
     places: Sequence[int] | None = None,
-) -> list[Axes]:
-    """Return ``n`` axes: the user's own, or those of a new figure.
+    ax: Axes | Sequence[Axes] | AnyArray | None = None,
+    show: bool | None = None,
+    save: str | Path | None = None,
+) -> AnyArray:
+    """Draw every table into axes of its own, the user's or those of a new figure; then save and show it as asked.
 
-    Parameters
-    ----------
-    ax
-        Axes of the user.
-    n
-        Number of panels.
-    size
-        Width and height of a panel of a new figure in inches.
-    columns
-        Panels in a row of it; None makes it about square.
-    places
-        Where its panels stand, counted row by row; None fills it without gaps.
-    """
-    from matplotlib.axes import Axes as AxesType
-
-    if ax is not None:
-        given = [ax] if isinstance(ax, AxesType) else list(np.ravel(np.asarray(ax, dtype=object)))
-        if len(given) < n:
-            msg = f"ax holds {len(given)} axes for {n} panels: pass an array of at least {n}, or leave out ax."
-            raise ValueError(msg)
-        return given[:n]
-    from matplotlib import pyplot as plt
-
-    columns = min(n, max(int(np.ceil(np.sqrt(n))), 1)) if columns is None else columns
-    places = range(n) if places is None else places
-    rows = max(places) // columns + 1
-    width, height = size
-    figure, made = plt.subplots(
-        rows, columns, figsize=(width * columns, height * rows), squeeze=False, layout="constrained"
-    )
-    panels = list(made.ravel())
-    for empty in set(range(len(panels))) - set(places):
-        figure.delaxes(panels[empty])
-    return [panels[place] for place in places]
-
-
-def tidy(ax: Axes) -> None:
-    """Leave out what says nothing: the upper and right frame."""
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.tick_params(which="both", direction="out", colors=DATA)
-    ax.tick_params(which="minor", length=2)
-
-
-def legend(panels: Sequence[Axes], *, owned: bool) -> None:
-    """Name the colours of the first panel: above the panels of a figure of our own, else inside the panel."""
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure = panels[0].get_figure(root=True)
-    if not handles or figure is None:
-        return
-    if owned:
-        figure.legend(handles, labels, loc="outside upper right", ncols=4, frameon=False, fontsize="small")
-    else:
-        panels[0].legend(frameon=False, fontsize="small")
-
-
-def group_name(label: str, what: str) -> str:
-    """Name of a group of cells: its label, after what it is a number of if it is one, as in ``component 2``."""
-    return f"{what} {label}" if label.isdigit() else label
-
-
-def log_ticks(axis: Axis) -> None:
-    """Label a logarithmic axis by plain numbers: decades, and some steps between them where there are few."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    low, high = sorted(axis.get_view_interval())
-    decades = np.log10(high / low)
-    between = (2.0, 3.0, 5.0, 7.0) if decades < 0.9 else (2.0, 5.0) if decades < 1.7 else ()
-    axis.set_major_locator(LogLocator(subs=(1.0, *between)))
-    axis.set_major_formatter(FuncFormatter(plain))
-    axis.set_minor_formatter(NullFormatter())
-
-
-def plain(value: float, _position: int | None = None) -> str:
-    """Write a number as it is read: ``0.01``, ``10``, ``1,000``."""
-    return f"{value:,.7g}"
-
-
-def finish(panels: Sequence[Axes], *, owned: bool, show: bool | None, save: str | Path | None) -> None:
-    """Save and show the figure as asked.
-
-    Parameters
-    ----------
-    panels
-        The axes that were drawn into.
-    owned
-        Whether the figure was made for this plot.
-    show
-        Show it; None shows figures of our own where there is a window or a notebook to show them in.
-    save
-        File to write, its format taken from the ending. A figure of our own is closed afterwards, so that loops over
-        plots keep no figures in memory.
+    A new figure has ``columns`` panels in a row, about as many as rows unless given, of a ``size`` in inches, at some
+    ``places`` or, counted row by row, at the first. It is shown where there is a window or a notebook to show it in,
+    and closed once saved, so that loops over plots keep no figures in memory. Labels are written once where panels of
+    a row or column share them, and colours named beside the panels unless `draw` did.
     """
     import matplotlib as mpl
     from matplotlib import pyplot as plt
 
-    figure = panels[0].get_figure(root=True)
-    if figure is None:
-        return
+    panels = _new(len(tables), size, columns, places) if ax is None else _given(ax, len(tables))
+    for table, panel in zip(tables, panels, strict=True):
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.tick_params(which="both", direction="out", colors=DATA)
+        panel.tick_params(which="minor", length=2)
+        draw(table, panel)
+    figure, owned = panels[0].get_figure(root=True), ax is None
+    if owned:
+        _share_labels(panels)
+    if panels[0].get_legend() is None:
+        _legend(panels[0], owned=owned)
     if save is not None:
         figure.savefig(Path(save), dpi=150, bbox_inches="tight")
     off_screen = mpl.get_backend().lower() in {"agg", "cairo", "pdf", "pgf", "ps", "svg", "template"}
@@ -159,3 +74,87 @@ def finish(panels: Sequence[Axes], *, owned: bool, show: bool | None, save: str 
         plt.show()
     if owned and save is not None:
         plt.close(figure)
+    return panels
+
+
+def _given(ax: Axes | Sequence[Axes] | AnyArray, n: int) -> AnyArray:
+    given = np.ravel(np.asarray(ax, dtype=object))
+    if len(given) < n:
+        msg = f"ax holds {len(given)} axes for {n} panels: pass an array of at least {n}, or leave out ax."
+        raise ValueError(msg)
+    return given[:n]
+
+
+def _new(n: int, size: tuple[float, float], columns: int | None, places: Sequence[int] | None) -> AnyArray:
+    from matplotlib import pyplot as plt
+
+    columns = math.ceil(math.sqrt(n)) if columns is None else columns
+    places = range(n) if places is None else places
+    rows = max(places) // columns + 1
+    figsize = (size[0] * columns, size[1] * rows)
+    made = plt.subplots(rows, columns, figsize=figsize, squeeze=False, layout="constrained")[1].ravel()
+    for empty in set(range(len(made))) - set(places):
+        made[empty].remove()
+    return made[list(places)]
+
+
+def _share_labels(panels: AnyArray) -> None:
+    """Leave the labels to the lowest of the panels of a column that have the same, and to the first of a row."""
+    below, left = set(), set()
+    for first, last in zip(panels, panels[::-1], strict=True):
+        row, column = first.get_subplotspec().rowspan.start, last.get_subplotspec().colspan.start
+        across, up = (column, last.get_xlabel()), (row, first.get_ylabel())
+        last.set_xlabel("" if across in below else across[1])
+        first.set_ylabel("" if up in left else up[1])
+        below.add(across)
+        left.add(up)
+
+
+def _legend(panel: Axes, *, owned: bool) -> None:
+    handles, labels = panel.get_legend_handles_labels()
+    figure = panel.get_figure(root=True)
+    if not handles or figure is None:
+        return
+    widths = [0.55 + _LETTER * len(label) for label in labels]
+    small = {"frameon": False, "fontsize": "small"}
+    if not owned:
+        panel.legend(**small)
+    elif sum(widths) <= figure.get_figwidth():
+        figure.legend(handles, labels, loc="outside upper right", ncols=len(labels), **small)
+    else:
+        columns = math.ceil(len(labels) * _LINE / figure.get_figheight())
+        figure.set_figwidth(figure.get_figwidth() + columns * max(widths))
+        figure.legend(handles, labels, loc="outside right upper", ncols=columns, **small)
+
+
+def filled(text: str, ax: Axes) -> str:
+    """Break a text in small print into lines no wider than its panel, but not within brackets."""
+    letters = max(int(ax.get_window_extent().width / ax.figure.dpi / _LETTER), 12)
+    tied = re.sub(r"\[.*?\]", lambda found: found[0].replace(" ", "\N{NO-BREAK SPACE}"), text)
+    lines = (textwrap.fill(line, letters, break_on_hyphens=False) for line in tied.split("\n"))
+    return "\n".join(lines).replace("\N{NO-BREAK SPACE}", " ")
+
+
+def group_name(label: str, what: str) -> str:
+    """Name of a group of cells: its label, after what it is a number of if it is one, as in ``component 2``."""
+    return f"{what} {label}" if label.isdigit() else label
+
+
+def log_scale(ax: Axes, which: str) -> None:
+    """Make axes, "x", "y" or "xy", logarithmic, labelled by plain numbers: decades, and steps between few decades."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    for letter in which:
+        ax.set(**{f"{letter}scale": "log"})
+        axis = {"x": ax.xaxis, "y": ax.yaxis}[letter]
+        low, high = sorted(axis.get_view_interval())
+        decades = np.log10(high / low)
+        between = (2.0, 3.0, 5.0, 7.0) if decades < 0.9 else (2.0, 5.0) if decades < 1.7 else ()
+        axis.set_major_locator(LogLocator(subs=(1.0, *between)))
+        axis.set_major_formatter(FuncFormatter(plain))
+        axis.set_minor_formatter(NullFormatter())
+
+
+def plain(value: float, _position: int | None = None) -> str:
+    """Write a number as it is read: ``0.01``, ``10``, ``1,000``."""
+    return f"{value:,.10g}"

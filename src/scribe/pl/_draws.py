@@ -1,9 +1,10 @@
-"""Posterior draws of chosen parameters and genes as one tidy table, which several plots draw in their own way."""
+"""What several plots read: slots of a fit, and posterior draws of chosen parameters and genes as one tidy table."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,72 +16,76 @@ from scribe._model.names import describe, site_among, site_of
 from scribe._posterior.by_engine import ScribeMCMCResults, draws_by_chain
 from scribe._posterior.results import Results
 from scribe._stats.ppc import spread
-from scribe._types import Rng
+from scribe._types import AnyArray, FloatArray, Rng
 from scribe.pl._canvas import group_name
 
-__all__ = ["QUANTITY", "chosen_params", "draws", "named", "require_chains"]
+__all__ = ["QUANTITY", "chosen_params", "draws", "named", "observed_means", "slot", "span_decades"]
 
 QUANTITY = ["parameter", "gene", "level"]
 """Columns that tell one number of a model from another."""
 
 _UNITS = {"mu": "molecules per cell"}
+_WIDE = 20.0
+
+
+def slot(adata: AnnData, attribute: str, name: str, *, key: str, lacks: str = "", option: str = "") -> Any:
+    """Value of a slot of the fit ``key``; an error says what the fit lacks without it, and which option gives it."""
+    holder = getattr(adata, attribute)
+    if name not in holder:
+        why = f": the fit {key!r} {lacks}" if lacks else ""
+        msg = f"No adata.{attribute}[{name!r}]{why}. Run scribe.tl.fit(adata, {option}key_added={key!r}) first."
+        raise KeyError(msg)
+    return holder[name]
+
+
+def observed_means(adata: AnnData, key: str) -> FloatArray:
+    """Mean count of every gene over the cells of the fit."""
+    return slot(adata, "varm", Slots(key).params, key=key)["observed_mean"].to_numpy(np.float64)
 
 
 def draws(
     adata: AnnData,
-    key: str,
+    key: str = "scribe",
     *,
     params: Sequence[str] | str | None = None,
     genes: Sequence[str] | str | None = None,
     n_genes: int = 3,
     n_samples: int = 1000,
     rng: Rng = None,
+    chains: bool = False,
 ) -> pd.DataFrame:
     """One row per draw: ``parameter``, ``gene`` and ``level`` ("" where it has none), ``chain``, ``draw``, ``value``.
 
-    Parameters
-    ----------
-    adata, key
-        Annotated data with a fit, and its name.
-    params
-        Parameters that vary over genes and levels, or over nothing; None takes those of them that are sampled.
-    genes
-        Genes; None takes ``n_genes`` of them, from rare to common.
-    n_genes
-        Number of genes to choose.
-    n_samples
-        Draws of a fit by SVI; of one by MCMC all are taken.
-    rng
-        Seed, key or generator of these draws.
+    Where no genes are named there are ``n_genes`` of them, from rare to common. With ``chains``, raise where the fit
+    was not made by MCMC.
     """
     results = read_fit(adata, key=key)
+    if chains and not isinstance(results, ScribeMCMCResults):
+        msg = (
+            f"The fit {key!r} was made by {results.engine.upper()}, which runs no chains: see scribe.pl.loss for its "
+            f"convergence, or run scribe.tl.fit(adata, inference_method='mcmc', key_added={key!r})."
+        )
+        raise ValueError(msg)
     names = chosen_params(results, params)
     if genes is None:
-        observed = adata.varm[Slots(key).params]["observed_mean"].to_numpy(np.float64)
-        some = results[spread(observed * adata.n_obs, n_genes)]
+        some = results[spread(observed_means(adata, key) * adata.n_obs, n_genes)]
     else:
         some = results[[genes] if isinstance(genes, str) else list(genes)]
     values = draws_by_chain(some.cells([0]), n_samples, rng=rng)
-    labels = {"gene": list(map(str, some.gene_names))} if some.gene_names is not None else {}
-    labels |= {
-        axis: [group_name(label, axis) for label in levels.labels] for axis, levels in results.spec.levels.items()
-    }
+    labels = {"gene": [""] if some.gene_names is None else list(map(str, some.gene_names))}
+    for axis, levels in results.spec.levels.items():
+        labels[axis] = [group_name(label, axis) for label in levels.labels]
     parts = []
     for name in names:
         axes = some.posterior.readable_axes[name]
-        at_gene = axes.index("gene") if "gene" in axes else None
         # genes first, then levels
-        order = sorted(range(len(axes)), key=lambda i: i != at_gene)
-        value = np.moveaxis(np.asarray(values[name], np.float64), [2 + i for i in order], range(len(axes)))
-        for place in itertools.product(*(range(len(labels[axes[i]])) for i in order)):
-            words = [labels[axes[i]][number] for i, number in zip(order, place, strict=True)]
-            gene = words.pop(0) if at_gene is not None else ""
-            drawn = value[place]
-            chain, draw = np.indices(drawn.shape)
-            what = {"parameter": name, "gene": gene, "level": ", ".join(words)}
-            table = pd.DataFrame({"chain": chain.ravel(), "draw": draw.ravel(), "value": drawn.ravel()})
-            parts.append(table.assign(**what)[[*QUANTITY, *table]])
-    return pd.concat(parts, ignore_index=True)
+        order = sorted(range(len(axes)), key=lambda i: axes[i] != "gene")
+        value = np.asarray(values[name], np.float64).transpose(*(2 + i for i in order), 0, 1)
+        gene = labels["gene"] if "gene" in axes else [""]
+        level = [", ".join(words) for words in itertools.product(*(labels[axis] for axis in axes if axis != "gene"))]
+        index = pd.MultiIndex.from_product([[name], gene, level, *map(range, value.shape[-2:])])
+        parts.append(pd.Series(value.ravel(), index, name="value"))
+    return pd.concat(parts).rename_axis([*QUANTITY, "chain", "draw"]).reset_index()
 
 
 def chosen_params(results: Results, params: Sequence[str] | str | None) -> list[str]:
@@ -100,17 +105,6 @@ def chosen_params(results: Results, params: Sequence[str] | str | None) -> list[
     return names
 
 
-def require_chains(adata: AnnData, key: str) -> None:
-    """Raise where a fit was not made by MCMC."""
-    results = read_fit(adata, key=key)
-    if not isinstance(results, ScribeMCMCResults):
-        msg = (
-            f"The fit {key!r} was made by {results.engine.upper()}, which runs no chains: see scribe.pl.loss for its "
-            f"convergence, or run scribe.tl.fit(adata, inference_method='mcmc', key_added={key!r})."
-        )
-        raise ValueError(msg)
-
-
 def named(parameter: str, gene: str = "", level: str = "", *, unit: bool = False) -> str:
     """How a quantity is written on axes: ``expression mu, CD3D [T cell]``."""
     parameter = site_of(parameter) or parameter
@@ -120,3 +114,9 @@ def named(parameter: str, gene: str = "", level: str = "", *, unit: bool = False
     text += f", {gene}" if gene else ""
     text += f" [{level}]" if level else ""
     return f"{text} ({_UNITS[parameter]})" if unit and parameter in _UNITS else text
+
+
+def span_decades(values: AnyArray) -> bool:
+    """Whether draws are better shown on a logarithmic axis: positive, and over a factor of twenty and more."""
+    low, high = np.quantile(values, [0.001, 0.999])
+    return bool(np.min(values) > 0 and high > _WIDE * low)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Unpack
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 
 from scribe._adata.fits import read_fit
-from scribe.pl._canvas import DATA, SOFT, finish, grid
+from scribe.pl._canvas import DATA, SOFT, drawn
+from scribe.pl._signature import Axes, OnePanel, plot
 from scribe.pl.capture import draw_cells
 from scribe.pl.capture import frame as capture_frame
 from scribe.priors import CaptureAnchor
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 __all__ = ["capture_anchor", "frame"]
 
@@ -37,14 +34,8 @@ def frame(adata: AnnData, key: str = "scribe") -> pd.DataFrame:
     return table
 
 
-def capture_anchor(
-    adata: AnnData,
-    *,
-    key: str = "scribe",
-    ax: Axes | None = None,
-    show: bool | None = None,
-    save: str | Path | None = None,
-) -> Axes:
+@plot()
+def capture_anchor(adata: AnnData, *, key: str = "scribe", **figure: Unpack[OnePanel]) -> Axes:
     r"""Total mRNA that the capture probability of every cell implies, against its library size, both logarithmic.
 
     A cell with :math:`L_c` counts and capture :math:`\nu_c = e^{-\eta_c}` had :math:`M_c = L_c/\nu_c` molecules,
@@ -56,31 +47,15 @@ def capture_anchor(
     ----------
     adata
         Annotated data with a fit of a model with anchored capture.
-    key
-        Name of the fit.
-    ax
-        Axes to draw into; None makes a figure.
-    show
-        Show the figure; None shows one of its own where there is a window or notebook.
-    save
-        File to write.
-
-    Returns
-    -------
-    The axes.
     """
-    table = frame(adata, key)
-    panel = grid(ax, 1, size=(4.6, 3.8))[0]
-    draw(panel, table)
-    finish([panel], owned=ax is None, show=show, save=save)
-    return panel
+    return drawn(draw, [frame(adata, key)], size=(4.6, 3.8), **figure)[0]
 
 
-def draw(ax: Axes, table: pd.DataFrame) -> None:
+def draw(table: pd.DataFrame, ax: Axes) -> None:
     """Draw cells, medians over bins, and the prior."""
     log_m0, sigma = table.attrs["log_m0"], table.attrs["sigma"]
     ax.axhspan(np.exp(log_m0 - sigma), np.exp(log_m0 + sigma), color=SOFT, alpha=0.2, linewidth=0, label="prior ± sd")
     ax.axhline(np.exp(log_m0), color=DATA, linewidth=1.0, linestyle="--", label="prior, $M_0$", zorder=2.5)
-    draw_cells(ax, table, "molecules")
+    draw_cells(table, ax, "molecules")
     ax.set_ylabel("total mRNA (molecules per cell)")
     ax.legend(frameon=False, fontsize="small", loc="best")

@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Unpack
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 
 from scribe._adata.fits import read_fit
-from scribe._adata.slots import Slots
 from scribe._posterior.by_engine import draws_by_chain
 from scribe._posterior.results import Results
 from scribe._types import FloatArray, IntArray
 from scribe.guides import Composed, Guide, MeanField
-from scribe.pl._canvas import finish, grid
-from scribe.pl._draws import chosen_params, named
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from scribe.pl._canvas import drawn, group_name
+from scribe.pl._draws import chosen_params, named, observed_means
+from scribe.pl._signature import Axes, OnePanel, plot
 
 __all__ = ["correlation", "frame"]
 
-_LEGIBLE = 60
+_LEGIBLE = 4.2
+"""Points that the name of a gene needs."""
 _WEAK = 0.3
 
 
@@ -43,29 +40,31 @@ def frame(
     results = read_fit(adata, key=key)
     results = results if component is None else results.get_component(component)
     results = results if dataset is None else results.get_dataset(dataset)
+    chosen = {"component": component, "dataset": dataset}
+    level = ", ".join(group_name(str(label), axis) for axis, label in chosen.items() if label is not None)
     name = _gene_param(results, param)
     if _by_gene(results):
         msg = (
             f"The fit {key!r} has a mean-field guide, which holds the parameters of genes independent: these correlate "
             "only by what they share, the rest is chance. Fit with guide_rank=8, or by inference_method='mcmc'."
         )
-        warnings.warn(msg, UserWarning, stacklevel=3)
+        warnings.warn(msg, UserWarning, stacklevel=4)
     if isinstance(genes, int):
-        observed = adata.varm[Slots(key).params]["observed_mean"].to_numpy(np.float64)
-        some = results[np.sort(np.argsort(-observed, kind="stable")[:genes])]
+        some = results[np.sort(np.argsort(-observed_means(adata, key), kind="stable")[:genes])]
     else:
         some = results[list(genes)]
     if some.n_genes < 2:
         msg = f"A correlation needs two genes or more, got {some.n_genes}."
         raise ValueError(msg)
     values = draws_by_chain(some.cells([0]), n_samples)[name]
-    matrix = _rank_correlation(values.reshape(-1, some.n_genes))
+    # Spearman's correlation is that of ranks
+    matrix = np.corrcoef(pd.DataFrame(values.reshape(-1, some.n_genes)).rank().T)
     order = _clustered(matrix)
     names = np.asarray(some.gene_names, object)[order]
-    first, second = (
-        pd.Categorical(x, categories=list(names)) for x in (np.repeat(names, len(names)), np.tile(names, len(names)))
-    )
-    return pd.DataFrame({"gene": first, "other": second, "correlation": matrix[np.ix_(order, order)].ravel()})
+    pairs = pd.MultiIndex.from_product([pd.CategoricalIndex(names, names)] * 2, names=["gene", "other"])
+    table = pd.DataFrame({"correlation": matrix[np.ix_(order, order)].ravel()}, pairs).reset_index()
+    table.attrs["what"] = named(name, level=level)
+    return table
 
 
 def _gene_param(results: Results, param: str) -> str:
@@ -97,13 +96,6 @@ def _by_gene(results: Results) -> bool:
     return True
 
 
-def _rank_correlation(values: FloatArray) -> FloatArray:
-    """Spearman's correlation between the columns."""
-    from scipy.stats import rankdata
-
-    return np.asarray(np.corrcoef(rankdata(values, axis=0), rowvar=False))
-
-
 def _clustered(matrix: FloatArray) -> IntArray:
     """Order of genes in which those that correlate stand together."""
     from scipy.cluster.hierarchy import leaves_list, linkage
@@ -115,6 +107,7 @@ def _clustered(matrix: FloatArray) -> IntArray:
     return np.asarray(leaves_list(tree))
 
 
+@plot()
 def correlation(
     adata: AnnData,
     param: str = "mu",
@@ -124,9 +117,7 @@ def correlation(
     dataset: str | int | None = None,
     key: str = "scribe",
     n_samples: int = 1000,
-    ax: Axes | None = None,
-    show: bool | None = None,
-    save: str | Path | None = None,
+    **figure: Unpack[OnePanel],
 ) -> Axes:
     """Rank correlation between genes of a parameter in the posterior, genes in clustered order.
 
@@ -144,58 +135,30 @@ def correlation(
         Genes to draw, or how many of the most expressed ones.
     component, dataset
         Level at which to take a parameter that differs between them, by label or number.
-    key
-        Name of the fit.
     n_samples
         Draws of a fit by SVI; of one by MCMC all are used.
-    ax
-        Axes to draw into; None makes a figure.
-    show
-        Show the figure; None shows one of its own where there is a window or notebook.
-    save
-        File to write.
-
-    Returns
-    -------
-    The axes.
     """
-    table = frame(
-        adata,
-        key,
-        param=param,
-        genes=genes,
-        component=component,
-        dataset=dataset,
-        n_samples=n_samples,
-    )
-    panel = grid(ax, 1, size=(5.4, 4.6))[0]
-    draw(panel, table)
-    levels = [str(level) for level in (component, dataset) if level is not None]
-    panel.set_title(named(param, level=", ".join(levels)), fontsize="medium", loc="left")
-    finish([panel], owned=ax is None, show=show, save=save)
-    return panel
+    table = frame(adata, key, param=param, genes=genes, component=component, dataset=dataset, n_samples=n_samples)
+    return drawn(draw, [table], size=(5.4, 4.6), **figure)[0]
 
 
-def draw(ax: Axes, table: pd.DataFrame) -> None:
+def draw(table: pd.DataFrame, ax: Axes) -> None:
     """Draw the matrix, its names where there is room for them, and the scale of its colours."""
-    names = list(table["gene"].cat.categories)
+    names = table["gene"].cat.categories
     matrix = table["correlation"].to_numpy().reshape(len(names), len(names)).copy()
     off = np.abs(matrix[~np.eye(len(names), dtype=bool)])
     # the diagonal is one for all: the colours serve the rest, but do not make chance look strong
     limit = max(float(np.quantile(off, 0.99)), _WEAK)
     np.fill_diagonal(matrix, np.nan)
+    room = ax.get_window_extent().height / ax.figure.dpi * 72 / len(names)
     image = ax.imshow(matrix, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
     ax.set_facecolor("#D9D9D9")
-    figure = ax.get_figure()
-    if figure is not None:
-        figure.colorbar(image, ax=ax, shrink=0.8, extend="both", label="rank correlation over draws")
-    if len(names) <= _LEGIBLE:
-        size = float(np.clip(280 / len(names), 4.5, 9))
-        ax.set_yticks(range(len(names)), names, fontsize=size)
-        ax.set_xticks(range(len(names)), names, fontsize=size, rotation=90)
-    else:
-        ax.set_xticks([])
-        ax.set_yticks([])
+    ax.figure.colorbar(image, ax=ax, shrink=0.8, extend="both", label="rank correlation over draws")
+    shown = names if room >= _LEGIBLE else []
+    ax.set_yticks(range(len(shown)), shown, fontsize=min(room, 9))
+    ax.set_xticks(range(len(shown)), shown, fontsize=min(room, 9), rotation=90)
+    ax.spines[:].set_visible(True)
     ax.tick_params(length=0)
     ax.set_xlabel("gene")
     ax.set_ylabel("gene")
+    ax.set_title(table.attrs["what"], fontsize="medium", loc="left")

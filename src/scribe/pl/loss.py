@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import textwrap
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Unpack
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 
 from scribe._adata.slots import require
-from scribe.pl._canvas import ACCENT, DATA, MODEL, SOFT, finish, grid, plain, tidy
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from scribe.pl._canvas import ACCENT, DATA, MODEL, SOFT, drawn, filled, plain
+from scribe.pl._signature import Axes, OnePanel, plot
 
 __all__ = ["frame", "loss"]
 
@@ -22,52 +18,31 @@ _SKIP = 0.1
 
 
 def frame(adata: AnnData, key: str = "scribe") -> pd.DataFrame:
-    """Loss of every step (``step``, ``loss`` in nats) and its running median (``smoothed``)."""
-    values = np.asarray(require(adata, key)["loss"], np.float64)
+    """Loss of every step (``step``, ``loss`` in nats) and its running median (``smoothed``); the verdict in `attrs`."""
+    record = require(adata, key)
+    if "loss" not in record:
+        msg = f"The fit {key!r} was made by MCMC, which has no loss: see scribe.pl.trace and scribe.pl.rank."
+        raise ValueError(msg)
+    values = np.asarray(record["loss"], np.float64)
     window = max(min(len(values) // 100, 101), 1)
     smoothed = pd.Series(values).rolling(window, center=True, min_periods=1).median()
-    return pd.DataFrame({"step": np.arange(1, len(values) + 1), "loss": values, "smoothed": smoothed.to_numpy()})
+    table = pd.DataFrame({"step": np.arange(1, len(values) + 1), "loss": values, "smoothed": smoothed.to_numpy()})
+    verdict = record["convergence"]
+    table.attrs |= {"converged": bool(verdict["converged"]), "reason": str(verdict["reason"])}
+    return table
 
 
-def loss(
-    adata: AnnData,
-    *,
-    key: str = "scribe",
-    ax: Axes | None = None,
-    show: bool | None = None,
-    save: str | Path | None = None,
-) -> Axes:
+@plot()
+def loss(adata: AnnData, *, key: str = "scribe", **figure: Unpack[OnePanel]) -> Axes:
     """Loss of a fit against its steps, with the verdict on convergence.
 
     The axis shows the last nine tenths of the steps at full height; the steep descent before them leaves the panel at
     the top.
-
-    Parameters
-    ----------
-    adata
-        Annotated data with a fit.
-    key
-        Name of the fit.
-    ax
-        Axes to draw into; None makes a figure.
-    show
-        Show the figure; None shows one of its own where there is a window or notebook.
-    save
-        File to write.
-
-    Returns
-    -------
-    The axes.
     """
-    table = frame(adata, key)
-    verdict = require(adata, key)["convergence"]
-    panel = grid(ax, 1, size=(5.2, 3.6))[0]
-    draw(panel, table, converged=bool(verdict["converged"]), reason=str(verdict["reason"]))
-    finish([panel], owned=ax is None, show=show, save=save)
-    return panel
+    return drawn(draw, [frame(adata, key)], size=(5.2, 3.6), **figure)[0]
 
 
-def draw(ax: Axes, table: pd.DataFrame, *, converged: bool, reason: str) -> None:
+def draw(table: pd.DataFrame, ax: Axes) -> None:
     """Draw the curve, its smoothed form and the verdict."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
@@ -78,16 +53,12 @@ def draw(ax: Axes, table: pd.DataFrame, *, converged: bool, reason: str) -> None
     room = 0.06 * max(high - low, abs(low) * 1e-6)
     ax.set_ylim(low - room, high + 4 * room)
     ax.set_xlim(0, len(table) * 1.01)
-    ax.xaxis.set_major_formatter(FuncFormatter(plain))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
-    ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter(FuncFormatter(plain))
+    ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
     ax.set_xlabel("step")
     ax.set_ylabel("negative ELBO (nats)")
-    ax.set_title(
-        textwrap.fill(("converged " if converged else "NOT converged: ") + reason, 62),
-        loc="left",
-        fontsize="small",
-        color=DATA if converged else ACCENT,
-    )
+    converged = table.attrs["converged"]
+    verdict = filled(("converged " if converged else "NOT converged: ") + table.attrs["reason"], ax)
+    ax.set_title(verdict, loc="left", fontsize="small", color=DATA if converged else ACCENT)
     ax.legend(frameon=False, fontsize="small", loc="upper right")
-    tidy(ax)

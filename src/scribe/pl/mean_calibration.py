@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Unpack
 
 import numpy as np
 import pandas as pd
@@ -13,33 +12,20 @@ from scribe._adata.fits import labels_of, read_fit
 from scribe._adata.slots import Slots, require
 from scribe._model.spec import LEVEL_AXES, ModelSpec
 from scribe._types import FloatArray
-from scribe.pl._canvas import ACCENT, MODEL, finish, grid, log_ticks, tidy
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from scribe.pl._canvas import ACCENT, MODEL, drawn, log_scale
+from scribe.pl._draws import observed_means, slot
+from scribe.pl._signature import Axes, OnePanel, plot
 
 __all__ = ["frame", "mean_calibration"]
 
 
-class Calibration(NamedTuple):
-    """Agreement of two positive arrays on the log scale: Pearson correlation and slope of the first principal axis."""
-
-    correlation: float
-    slope: float
-
-
 def frame(adata: AnnData, key: str = "scribe") -> pd.DataFrame:
     """One row per gene: ``observed`` and ``predicted`` mean count per cell."""
-    record, name = require(adata, key), Slots(key).params
-    if name not in adata.varm:
-        msg = f"No adata.varm[{name!r}]. Run scribe.tl.fit(adata, key_added={key!r}) first."
-        raise KeyError(msg)
-    table = adata.varm[name]
-    spec, capture = read_fit(adata, key=key).spec, np.asarray(record["data"]["mean_capture"])
+    capture = np.asarray(require(adata, key)["data"]["mean_capture"])
+    table, spec = slot(adata, "varm", Slots(key).params, key=key), read_fit(adata, key=key).spec
     mean, gate = (_by_level(table, spec, site) for site in ("mu", "gate"))
     predicted = np.sum(capture[..., None] * mean * (1.0 - gate), axis=(0, 1))
-    observed = table["observed_mean"].to_numpy(np.float64)
-    return pd.DataFrame({"observed": observed, "predicted": predicted}, index=adata.var_names)
+    return pd.DataFrame({"observed": observed_means(adata, key), "predicted": predicted}, index=adata.var_names)
 
 
 def _by_level(table: pd.DataFrame, spec: ModelSpec, site: str) -> FloatArray:
@@ -52,83 +38,42 @@ def _by_level(table: pd.DataFrame, spec: ModelSpec, site: str) -> FloatArray:
     return np.reshape(columns, (*shape, len(table)))
 
 
-def calibration(table: pd.DataFrame) -> Calibration:
-    """Correlation and slope on the log scale, over genes that were seen."""
-    seen = table[(table["observed"] > 0) & (table["predicted"] > 0)]
+def calibration(table: pd.DataFrame) -> tuple[float, float]:
+    """Pearson correlation and slope of the first principal axis on the log scale, over genes that were seen."""
+    seen = table[(table > 0).all(axis=1)]
     if len(seen) < 3:
-        return Calibration(np.nan, np.nan)
-    x, y = np.log(seen["observed"]), np.log(seen["predicted"])
-    (a, b), (_, d) = np.cov(x, y)
+        return np.nan, np.nan
+    (a, b), (_, d) = np.cov(np.log(seen.T))
     correlation = b / np.sqrt(a * d) if a * d > 0 else np.nan
     # neither axis is the cause of the other: the principal axis treats them alike
     slope = np.tan(0.5 * np.arctan2(2 * b, a - d))
-    return Calibration(float(correlation), float(slope))
+    return float(correlation), float(slope)
 
 
-def mean_calibration(
-    adata: AnnData,
-    *,
-    key: str = "scribe",
-    ax: Axes | None = None,
-    show: bool | None = None,
-    save: str | Path | None = None,
-) -> Axes:
+@plot()
+def mean_calibration(adata: AnnData, *, key: str = "scribe", **figure: Unpack[OnePanel]) -> Axes:
     """Mean count of every gene as observed and as the model predicts it, both logarithmic.
 
     The prediction is the posterior mean expression times the mean capture probability, times the share of open gates
     in models with zero inflation; of mixtures and several datasets, their sum over the cells of all levels.
     Genes without counts are left out.
-
-    Parameters
-    ----------
-    adata
-        Annotated data with a fit.
-    key
-        Name of the fit.
-    ax
-        Axes to draw into; None makes a figure.
-    show
-        Show the figure; None shows one of its own where there is a window or notebook.
-    save
-        File to write.
-
-    Returns
-    -------
-    The axes.
     """
-    table = frame(adata, key)
-    panel = grid(ax, 1, size=(4.2, 4.0))[0]
-    draw(panel, table)
-    finish([panel], owned=ax is None, show=show, save=save)
-    return panel
+    return drawn(draw, [frame(adata, key)], size=(4.2, 4.0), **figure)[0]
 
 
-def draw(ax: Axes, table: pd.DataFrame) -> None:
+def draw(table: pd.DataFrame, ax: Axes) -> None:
     """Draw one point per gene, the identity, and how well they agree."""
-    seen = table[(table["observed"] > 0) & (table["predicted"] > 0)]
-    correlation, slope = calibration(table)
-    ax.scatter(
-        seen["observed"],
-        seen["predicted"],
-        s=8 if len(seen) <= 2000 else 4,
-        alpha=0.5 if len(seen) <= 2000 else 0.25,
-        color=MODEL,
-        linewidths=0,
-        label="gene",
-        rasterized=True,
-    )
-    ends = [float(seen.min().min()), float(seen.max().max())]
+    seen = table[(table > 0).all(axis=1)]
+    few = len(seen) <= 2000
+    x, y = seen.to_numpy().T
+    ax.scatter(x, y, s=8 if few else 4, alpha=0.5 if few else 0.25, color=MODEL, lw=0, rasterized=True)
+    ax.scatter([], [], s=8, color=MODEL, lw=0, label="gene")
+    ends = [np.min(seen), np.max(seen)]
     ax.plot(ends, ends, color=ACCENT, linewidth=1.2, label="identity")
-    ax.set_xscale("log")
-    ax.set_yscale("log")
-    for axis in (ax.xaxis, ax.yaxis):
-        log_ticks(axis)
+    log_scale(ax, "xy")
     ax.set_aspect("equal", adjustable="box")
     ax.set_xlabel("observed mean (counts per cell)")
     ax.set_ylabel("predicted mean (counts per cell)")
+    correlation, slope = calibration(table)
     ax.text(0.97, 0.04, f"r = {correlation:.3f}\nslope = {slope:.2f}", transform=ax.transAxes, ha="right", va="bottom")
-    legend = ax.legend(frameon=False, fontsize="small", loc="upper left")
-    for handle in legend.legend_handles:
-        if handle is not None:
-            handle.set_alpha(1.0)
-    tidy(ax)
+    ax.legend(frameon=False, fontsize="small", loc="upper left")

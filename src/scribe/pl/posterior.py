@@ -3,39 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import Unpack
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 
 from scribe._types import AnyArray, Rng
-from scribe.pl._canvas import colours, finish, grid, legend, log_ticks, tidy
-from scribe.pl._draws import draws, named
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from scribe.pl._canvas import colours, drawn, log_scale
+from scribe.pl._draws import QUANTITY, named, span_decades
+from scribe.pl._draws import draws as frame
+from scribe.pl._signature import Axes, Panels, plot
 
 __all__ = ["frame", "posterior"]
 
 _BINS = 30
-_WIDE = 20.0
 
 
-def frame(
-    adata: AnnData,
-    key: str = "scribe",
-    *,
-    genes: Sequence[str] | str | None = None,
-    params: Sequence[str] | str | None = None,
-    n_samples: int = 1000,
-    rng: Rng = None,
-) -> pd.DataFrame:
-    """One row per draw of every chosen quantity."""
-    return draws(adata, key, params=params, genes=genes, n_samples=n_samples, rng=rng)
-
-
+@plot("parameter and gene, parameter by parameter")
 def posterior(
     adata: AnnData,
     genes: Sequence[str] | str | None = None,
@@ -44,62 +30,29 @@ def posterior(
     key: str = "scribe",
     n_samples: int = 1000,
     rng: Rng = None,
-    ax: Axes | Sequence[Axes] | AnyArray | None = None,
-    show: bool | None = None,
-    save: str | Path | None = None,
+    **figure: Unpack[Panels],
 ) -> AnyArray:
     """Marginal posterior of parameters: histograms of draws, one colour per component, dataset or both.
 
     Histograms have equal areas on the axis they are drawn on, which is logarithmic where the draws span a factor of
     twenty and more.
-
-    Parameters
-    ----------
-    adata
-        Annotated data with a fit.
-    genes
-        Genes to draw; None takes three of them, from rare to common.
-    params
-        Parameters to draw, by internal or descriptive names; None takes those that are sampled, without those that
-        have a value per cell.
-    key
-        Name of the fit.
-    n_samples
-        Draws of a fit by SVI; of one by MCMC all are shown.
-    rng
-        Seed, key or generator of these draws; the seed of the fit unless given.
-    ax
-        Axes to draw into, one per parameter and gene, parameter by parameter; None makes a figure.
-    show
-        Show the figure; None shows one of its own where there is a window or notebook.
-    save
-        File to write.
-
-    Returns
-    -------
-    Array of the axes, one per parameter and gene, parameter by parameter.
     """
     table = frame(adata, key, genes=genes, params=params, n_samples=n_samples, rng=rng)
-    groups = list(table.groupby(["parameter", "gene"], sort=False))
-    rows = {name: i for i, name in enumerate(table["parameter"].unique())}
-    columns = {name: i for i, name in enumerate(gene for gene in table["gene"].unique() if gene)}
-    width = max(len(columns), 1)
-    places = [rows[parameter] * width + columns.get(gene, 0) for (parameter, gene), _ in groups]
-    panels = grid(ax, len(groups), size=(2.9, 2.2), columns=width, places=places)
+    groups = dict(list(table.groupby(["parameter", "gene"], sort=False)))
+    row, column = ({name: i for i, name in enumerate(filter(None, table[part].unique()))} for part in QUANTITY[:2])
+    width = max(len(column), 1)
+    places = [row[parameter] * width + column.get(gene, 0) for parameter, gene in groups]
     shades = dict(zip(levels := table["level"].unique(), colours(len(levels)), strict=True))
-    for panel, ((parameter, gene), part) in zip(panels, groups, strict=True):
-        draw(panel, part, shades)
-        panel.set_xlabel(named(parameter, unit=True))
-        panel.set_title(gene, fontsize="medium")
-    legend(panels, owned=ax is None)
-    finish(panels, owned=ax is None, show=show, save=save)
-    return np.asarray(panels, dtype=object)
+    paint = partial(draw, shades=shades)
+    return drawn(paint, [*groups.values()], size=(2.9, 2.2), columns=width, places=places, **figure)
 
 
-def draw(ax: Axes, rows: pd.DataFrame, shades: dict[str, str]) -> None:
+def draw(rows: pd.DataFrame, ax: Axes, shades: dict[str, str]) -> None:
     """Draw one histogram per level, each with bins of its own."""
-    low, high = rows["value"].quantile([0.001, 0.999])
-    logarithmic = low > 0 and high / low > _WIDE
+    from matplotlib.ticker import MaxNLocator
+
+    parameter, gene, _ = rows[QUANTITY].iloc[0]
+    logarithmic = span_decades(rows["value"].to_numpy())
     for level, part in rows.groupby("level", sort=False):
         values = part["value"].to_numpy()
         density, edges = np.histogram(np.log(values) if logarithmic else values, _BINS, density=True)
@@ -107,9 +60,11 @@ def draw(ax: Axes, rows: pd.DataFrame, shades: dict[str, str]) -> None:
         ax.stairs(density, edges, fill=True, color=shades[str(level)], alpha=0.35, linewidth=0)
         ax.stairs(density, edges, color=shades[str(level)], linewidth=1.2, label=str(level) or None)
     if logarithmic:
-        ax.set_xscale("log")
-        log_ticks(ax.xaxis)
+        log_scale(ax, "x")
+    else:
+        ax.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
     ax.set_ylim(0, None)
     ax.set_yticks([])
+    ax.set_xlabel(named(parameter, unit=True))
     ax.set_ylabel("posterior density")
-    tidy(ax)
+    ax.set_title(gene, fontsize="medium")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Unpack
 
 import numpy as np
 import pandas as pd
@@ -13,10 +11,8 @@ from anndata import AnnData
 
 from scribe._adata.slots import read_derived
 from scribe._types import AnyArray
-from scribe.pl._canvas import DATA, MODEL, finish, grid, group_name, legend, plain, tidy
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from scribe.pl._canvas import DATA, MODEL, drawn, group_name, plain
+from scribe.pl._signature import Axes, Panels, plot
 
 __all__ = ["frame", "ppc"]
 
@@ -32,15 +28,14 @@ def frame(adata: AnnData, key: str = "scribe") -> pd.DataFrame:
     return table
 
 
+@plot("gene and group, gene by gene")
 def ppc(
     adata: AnnData,
     genes: Sequence[str] | str | None = None,
     *,
     groups: Sequence[str] | str | None = None,
     key: str = "scribe",
-    ax: Axes | Sequence[Axes] | AnyArray | None = None,
-    show: bool | None = None,
-    save: str | Path | None = None,
+    **figure: Unpack[Panels],
 ) -> AnyArray:
     """Histogram of the counts of every gene, and the 50, 68 and 95 % bands of the posterior predictive distribution.
 
@@ -57,34 +52,17 @@ def ppc(
         Genes to draw among those the check kept; None draws all.
     groups
         Groups of cells to draw among those the check kept; None draws all.
-    key
-        Name of the fit.
-    ax
-        Axes to draw into, one per gene and group; None makes a figure.
-    show
-        Show the figure; None shows one of its own where there is a window or notebook.
-    save
-        File to write.
-
-    Returns
-    -------
-    Array of the axes, one per gene and group, gene by gene.
     """
     table = frame(adata, key)
     chosen = _chosen(table["gene"], genes, f"scribe.tl.ppc(adata, genes={genes or '...'!r}, key={key!r})")
     parts = _chosen(table["group"], groups, f"scribe.tl.ppc(adata, groupby=..., key={key!r})")
-    what = table.attrs["groupby"]
     # groups of a gene share the counts they show
     shown = table[((table["observed"] > 0) | (table["upper_95"] > 0)) & table["group"].isin(parts)]
-    reach = shown.groupby("gene")["count"].max()
+    table = table[table["count"] <= table["gene"].map(shown.groupby("gene")["count"].max())]
+    tables = [table[(table["gene"] == gene) & (table["group"] == group)] for gene in chosen for group in parts]
     columns, places = _layout(len(chosen), len(parts))
-    panels = grid(ax, len(places), size=(2.3, 2.1 if what else 2.0), columns=columns, places=places)
-    for panel, (gene, group) in zip(panels, itertools.product(chosen, parts), strict=True):
-        rows = table[(table["gene"] == gene) & (table["group"] == group) & (table["count"] <= reach[gene])]
-        draw(panel, rows, f"{gene}\n{group_name(group, what)}" if what else gene)
-    label(panels, owned=ax is None)
-    finish(panels, owned=ax is None, show=show, save=save)
-    return np.asarray(panels, dtype=object)
+    size = (2.3, 2.1 if table.attrs["groupby"] else 2.0)
+    return drawn(draw, tables, size=size, columns=columns, places=places, **figure)
 
 
 def _layout(n_genes: int, n_groups: int) -> tuple[int | None, Sequence[int]]:
@@ -107,46 +85,27 @@ def _chosen(column: pd.Series, wanted: Sequence[str] | str | None, call: str) ->
     return chosen
 
 
-def draw(ax: Axes, rows: pd.DataFrame, title: str) -> None:
+def draw(rows: pd.DataFrame, ax: Axes) -> None:
     """Draw one gene in one group of cells: bands as steps over the bins, the observed histogram as points."""
     from matplotlib.ticker import FuncFormatter
 
     left, right = rows["count"].to_numpy() - 0.5, rows["count_to"].to_numpy() + 0.5
-    width = right - left
+    cells = rows.drop(columns=["gene", "group"]).div(right - left, axis=0)
     edges = np.append(left, right[-1])
     for level, alpha in _SHADES.items():
-        ax.stairs(
-            rows[f"upper_{level}"] / width,
-            edges,
-            baseline=(rows[f"lower_{level}"] / width).to_numpy(),
-            fill=True,
-            color=MODEL,
-            alpha=alpha,
-            linewidth=0,
-            label=f"{level} % of replicates",
-        )
-    observed = rows["observed"].to_numpy() / width
-    middle = (rows["count"].to_numpy() + rows["count_to"].to_numpy()) / 2
-    ax.plot(middle, observed, "o", color=DATA, markersize=3.2, label="observed", clip_on=False, zorder=3)
-    ax.set_xscale("symlog", linthresh=2, linscale=0.6)
-    ax.set_yscale("symlog", linthresh=1, linscale=0.5)
+        low, high, label = cells[f"lower_{level}"].to_numpy(), cells[f"upper_{level}"], f"{level} % of replicates"
+        ax.stairs(high, edges, baseline=low, fill=True, color=MODEL, alpha=alpha, linewidth=0, label=label)
+    middle = (left + right) / 2
+    ax.plot(middle, cells["observed"], "o", color=DATA, markersize=3.2, label="observed", clip_on=False, zorder=3)
+    ax.set_xscale("symlog", linthresh=2, linscale=0.6, subs=range(2, 10))
+    ax.set_yscale("symlog", linthresh=1, linscale=0.5, subs=range(2, 10))
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter(FuncFormatter(plain))
     if right[-1] < 30:
         ax.set_xticks([tick for tick in (0, 1, 2, 5, 10, 20) if tick < right[-1]])
     ax.set_ylim(0, None)
     ax.set_xlim(left[0], right[-1])
-    ax.set_title(title, fontsize="small" if "\n" in title else "medium")
-    tidy(ax)
-
-
-def label(panels: Sequence[Axes], *, owned: bool) -> None:
-    """Name axes and colours once per figure, or in every panel of the user's own."""
-    for panel in panels if not owned else ():
-        panel.set_xlabel("count")
-        panel.set_ylabel("cells per count")
-    figure = panels[0].get_figure(root=True)
-    if owned and figure is not None:
-        figure.supxlabel("count", fontsize="medium")
-        figure.supylabel("cells per count", fontsize="medium")
-    legend(panels, owned=owned)
+    ax.set_xlabel("count")
+    ax.set_ylabel("cells per count")
+    gene, group, what = rows["gene"].iloc[0], rows["group"].iloc[0], rows.attrs["groupby"]
+    ax.set_title(f"{gene}\n{group_name(group, what)}" if what else gene, fontsize="small" if what else "medium")

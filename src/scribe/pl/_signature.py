@@ -1,0 +1,96 @@
+"""What plots have in common for those who call them: keywords, and the words that describe them."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, ParamSpec, TypeAlias, TypedDict, TypeVar
+
+from scribe._types import AnyArray
+
+if TYPE_CHECKING:
+    import matplotlib.axes
+
+__all__ = ["Axes", "OnePanel", "Panels", "plot"]
+
+Axes: TypeAlias = "matplotlib.axes.Axes"
+"""The type by its name alone: importing the package loads no matplotlib."""
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class OnePanel(TypedDict, total=False):
+    """Keywords that all plots of one panel end with."""
+
+    ax: Axes | None
+    show: bool | None
+    save: str | Path | None
+
+
+class Panels(TypedDict, total=False):
+    """Keywords that all plots of several panels end with."""
+
+    ax: Axes | Sequence[Axes] | AnyArray | None
+    show: bool | None
+    save: str | Path | None
+
+
+_SHARED = {
+    "adata": "Annotated data with a fit.",
+    "genes": "Genes to draw; None takes three of them, from rare to common.",
+    "params": (
+        "Parameters to draw, by internal or descriptive names; None takes those that are sampled, without those that\n"
+        "    have a value per cell."
+    ),
+    "key": "Name of the fit.",
+    "n_samples": "Draws of a fit by SVI; of one by MCMC all are shown.",
+    "rng": "Seed, key or generator of these draws; the seed of the fit unless given.",
+    "show": "Show the figure; None shows one of its own where there is a window or notebook.",
+    "save": "File to write.",
+}
+
+
+def plot(panels: str | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Complete a plot: its signature by the keywords of its figure, its docstring by what all plots share.
+
+    The docstring describes the plot and, under "Parameters", those of its own or with a meaning of their own. The
+    others are written in their places, and what is returned: with several ``panels``, what each is for, in which order.
+    """
+    each = "" if panels is None else f", one per {panels}"
+    shared = {name: f"{name}\n    {text}" for name, text in _SHARED.items()}
+    shared["ax"] = f"ax\n    Axes to draw into{each}; None makes a figure."
+    returns = f"Returns\n-------\n{'Array of the' if each else 'The'} axes{each}."
+    keywords = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind.__forward_arg__)
+        for name, kind in (Panels if each else OnePanel).__annotations__.items()
+    ]
+
+    def complete(function: Callable[P, R]) -> Callable[P, R]:
+        signature = inspect.signature(function)
+        signature = signature.replace(parameters=[*list(signature.parameters.values())[:-1], *keywords])
+        head, *sections = re.split(r"\n\n(?=\w+\n-+\n)", inspect.getdoc(function) or "")
+        named = dict(shared)
+        if sections and sections[0].startswith("Parameters\n"):
+            for entry in re.split(r"\n(?=\S)", sections.pop(0))[2:]:
+                named |= dict.fromkeys(entry.partition("\n")[0].split(", "), entry)
+        # names described together are listed once
+        described = dict.fromkeys(named[name] for name in signature.parameters)
+
+        @wraps(function)
+        def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+            try:
+                signature.bind(*args, **kwargs)
+            except TypeError as error:
+                msg = f"scribe.pl.{function.__name__}: {error}"
+                raise TypeError(msg) from None
+            return function(*args, **kwargs)
+
+        checked.__doc__ = "\n\n".join([head, "\n".join(["Parameters\n----------", *described]), returns, *sections])
+        vars(checked)["__signature__"] = signature
+        return checked
+
+    return complete

@@ -8,13 +8,14 @@ from typing import Any
 
 from scribe._model.names import nearest
 from scribe.families import Param
-from scribe.priors import DEVIATIONS, Gaussian, Over, Prior, TransformedNormal, over
+from scribe.priors import DEVIATIONS, Deviation, Gaussian, Over, Prior, TransformedNormal, over
 
 __all__ = [
     "FLAT",
     "HYPERPARAMETERS",
     "PROB_DATASET_MODES",
     "Population",
+    "deviation_of",
     "find_population",
     "hierarchy",
     "is_family",
@@ -148,8 +149,9 @@ def hierarchy(
     axis
         ``"gene"``, ``"component"`` or ``"dataset"``.
     value
-        ``"none"``, ``"gaussian"``, ``"horseshoe"`` or ``"neg"``, or a dict with the family under ``"type"`` and its
-        hyperparameters; ``"loc"`` (mean, sd) is the hyperprior of the location, ``"scale"`` that of a Gaussian scale.
+        ``"none"``, ``"gaussian"``, ``"horseshoe"``, ``"neg"`` or ``"fixed"``, or a dict with the family under
+        ``"type"`` and its hyperparameters; ``"loc"`` (mean, sd) is the hyperprior of the location, ``"scale"`` that of
+        a Gaussian scale, or the scale that is fixed. A deviation stands for itself.
     link
         Name of the link of the parameter.
     options
@@ -158,8 +160,29 @@ def hierarchy(
         Prior of the location where it is not a normal.
     """
     population = find_population(param, axis)
-    given = {"type": value} if isinstance(value, str) else dict(value)
-    kind = given.pop("type", None)
+    if isinstance(value, Mapping) and "loc" in value:
+        if base is not None:
+            msg = (
+                f"'loc' in the prior of {param.name!r} across {axis}s has no effect: its location has the prior of the "
+                f"parameter itself. Pass priors={{{param.name!r}: {value['loc']!r}}}."
+            )
+            raise ValueError(msg)
+        loc = _pair(param, "loc", value["loc"])
+        value = {name: x for name, x in value.items() if name != "loc"}
+    elif base is None and population is not None:
+        loc = population.loc
+    deviation = deviation_of(param, axis, value, options=options)
+    if deviation is None:
+        return None
+    return over(axis, TransformedNormal(*loc, link) if base is None else base, deviation)
+
+
+def deviation_of(param: Param, axis: str, value: Any, *, options: Mapping[str, Any]) -> Deviation | None:
+    """How a parameter scatters along an axis, by family and hyperparameters; None for the family ``"none"``."""
+    if isinstance(value, Deviation):
+        return value
+    given = {"type": value} if not isinstance(value, Mapping) else dict(value)
+    kind, population = given.pop("type", None), find_population(param, axis)
     if kind == "none" and not given:
         return None
     if population is None or kind not in DEVIATIONS:
@@ -167,16 +190,14 @@ def hierarchy(
         hint = f"{nearest(str(kind), allowed)} Choose one of: {', '.join(map(repr, allowed))}."
         msg = f"The prior of {param.name!r} has the family {kind!r}.{hint}"
         raise ValueError(msg)
-    loc = _pair(param, "loc", given.pop("loc", population.loc))
-    if base is None:
-        base = TransformedNormal(*loc, link)
     if DEVIATIONS[kind] is Gaussian:
         hyper = dict(zip(("loc", "scale"), _pair(param, "scale", given.pop("scale", population.scale)), strict=True))
         known = ["scale"]
     else:
-        known = [f.name for f in fields(DEVIATIONS[kind])]  # type: ignore[arg-type]  # every deviation is a dataclass
+        declared = {f.name: f.default for f in fields(DEVIATIONS[kind])}  # type: ignore[arg-type]  # all are dataclasses
         flat = {name: options[keyword] for keyword, (family, name) in HYPERPARAMETERS.items() if family == kind}
-        hyper = {name: float(given.pop(name, flat[name])) for name in known}
+        hyper = {name: float(given.pop(name, x)) for name, x in {**declared, **flat}.items()}
+        known = list(declared)
     if given:
         hint = nearest(next(iter(given)), known)
         msg = (
@@ -184,7 +205,7 @@ def hierarchy(
             f"{', '.join(map(repr, [*known, 'loc']))}."
         )
         raise ValueError(msg)
-    return over(axis, base, DEVIATIONS[kind](**hyper))
+    return DEVIATIONS[kind](**hyper)
 
 
 def _pair(param: Param, name: str, value: Any) -> tuple[float, float]:

@@ -214,8 +214,8 @@ def test_hierarchy_of_every_population(axis: str, kind: str) -> None:
         (
             "nbvcp",
             {"priors": {"expression": "horseshoe"}, "parameterization": "mean_odds"},
-            r"priors\['mu'\]='horseshoe' would make genes a population, which mu of genes is not\. Give a pair .*; or a "
-            r"population along other axes, expression_prior='horseshoe' \(with n_components=2 or more\), "
+            r"priors\['mu'\]='horseshoe' would make genes a population, which mu of genes is not\. Give a pair .*; or "
+            r"a population along other axes, expression_prior='horseshoe' \(with n_components=2 or more\), "
             r"expression_dataset_prior='horseshoe' \(with dataset_key\)",
         ),
     ],

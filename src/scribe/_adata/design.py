@@ -47,7 +47,8 @@ def read_covariates(data: object, options: Mapping[str, Any], *, n_cells: int) -
     datasets, dataset, factors = _datasets(data, options)
     if len(components) < 2:
         components, logits = (), None
-    return Covariates(Design(dataset, logits), components, datasets, factors)
+    # a single dataset is none
+    return Covariates(Design(dataset if len(datasets) > 1 else None, logits), components, datasets, factors)
 
 
 def obs_column(data: object, key: str, *, keyword: str) -> pd.Series:

@@ -180,7 +180,7 @@ def test_errors_name_the_fix(asked, message) -> None:
     ("options", "message"),
     [
         ({"expression_dataset_prior": {"donor": "neg"}, **LEVELS}, "needs unconstrained=True: pass that as well"),
-        ({"expression_dataset_prior": {"donor": "neg"}, "unconstrained": True}, "'donor', which is not in dataset_key"),
+        ({"expression_dataset_prior": {"donor": "neg"}, "unconstrained": True}, "pass dataset_key='donor'"),
         ({**FREE, "priors": {"r": {"gene": "neg"}}}, r"along 'gene'; it has them along \['component', 'dataset'\]"),
         (
             {**FREE, "priors": {"r": {"donor": "neg"}}, "expression_dataset_prior": "neg"},

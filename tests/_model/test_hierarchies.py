@@ -209,14 +209,14 @@ def test_hierarchy_of_every_population(axis: str, kind: str) -> None:
         (
             "nbvcp",
             {"priors": {"capture_prob": "neg"}},
-            r"priors\['p_capture'\]='neg' would make .* Give a pair \(loc, scale\) or a scribe prior object\.",
+            r"priors\['p_capture'\]='neg' would make .* Give a pair of numbers or a scribe prior object\.",
         ),
         (
             "nbvcp",
             {"priors": {"expression": "horseshoe"}, "parameterization": "mean_odds"},
-            r"priors\['mu'\]='horseshoe' would make genes a population, which mu of genes is not\. Give a pair .*; or "
-            r"a population along other axes, expression_prior='horseshoe' \(with n_components=2 or more\), "
-            r"expression_dataset_prior='horseshoe' \(with dataset_key\)",
+            r"priors\['mu'\]='horseshoe' would make genes a population.* Give a pair of numbers or a scribe prior "
+            "object; for a population along another axis expression_prior='horseshoe' with n_components=2 or more or "
+            "expression_dataset_prior='horseshoe' with dataset_key",
         ),
     ],
 )

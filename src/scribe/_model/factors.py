@@ -58,6 +58,12 @@ def _names(param: Param, key: Any, factors: Factors) -> tuple[str, ...]:
     whole = isinstance(key, str) and (key in factors or ":" not in key)
     names = (str(key),) if whole else tuple(key.split(":") if isinstance(key, str) else key)
     for name in names:
+        if not factors:
+            msg = (
+                f"The population of {param.name!r} across datasets names the factor {name!r}, but no column tells "
+                f"datasets apart: pass dataset_key={name!r}. Hyperparameters go with a family, {{'type': 'neg', ...}}."
+            )
+            raise ValueError(msg)
         if name not in factors:
             msg = (
                 f"The population of {param.name!r} across datasets names the factor {name!r}, which is not in "

@@ -15,11 +15,14 @@ __all__ = [
     "HYPERPARAMETERS",
     "PROB_DATASET_MODES",
     "Population",
+    "check_family",
+    "check_mode",
     "deviation_of",
     "find_population",
     "hierarchy",
     "is_family",
     "over_levels",
+    "refuse_population",
 ]
 
 
@@ -129,6 +132,42 @@ def find_population(param: Param, axis: str) -> Population | None:
 def is_family(value: Any) -> bool:
     """Whether a value asks for a population: the name of a family, or a dict with one under ``"type"``."""
     return isinstance(value, str) or (isinstance(value, Mapping) and "type" in value)
+
+
+def check_family(keyword: str, value: Any) -> None:
+    """Raise where a keyword that asks for a population has something else."""
+    if not isinstance(value, (str, Mapping)):
+        allowed = ", ".join(map(repr, ("none", *DEVIATIONS)))
+        msg = (
+            f"{keyword} takes the name of a family ({allowed}) or a dict, {{'type': 'horseshoe', 'tau0': 0.5}}; got "
+            f"{value!r}. A pair of numbers is a prior: pass it in priors={{...}}."
+        )
+        raise TypeError(msg)
+
+
+def check_mode(said: Mapping[str, Any]) -> None:
+    """Raise where ``prob_dataset_mode`` is none, or decides nothing."""
+    mode = said["prob_dataset_mode"]
+    if mode not in PROB_DATASET_MODES:
+        allowed = ", ".join(map(repr, PROB_DATASET_MODES))
+        msg = f"prob_dataset_mode must be one of {allowed}, got {mode!r}.{nearest(str(mode), list(PROB_DATASET_MODES))}"
+        raise ValueError(msg)
+    if mode != "gene_specific" and said["prob_dataset_prior"] == "none":
+        msg = f"prob_dataset_mode={mode!r} has no effect without prob_dataset_prior: pass that as well."
+        raise ValueError(msg)
+
+
+def refuse_population(name: str, value: Any) -> None:
+    """Say where a parameter may have a population that has none across genes."""
+    needs = {"component": "n_components=2 or more", "dataset": "dataset_key"}
+    family = value if not isinstance(value, str) or value in DEVIATIONS else "horseshoe"
+    others = [f"{key}={family!r} with {needs[axis]}" for key, (targets, axis) in FLAT.items() if name in targets]
+    also = f"; for a population along another axis {' or '.join(others)}" if others else ""
+    msg = (
+        f"priors[{name!r}]={value!r} would make genes a population, which {name} of genes is not. Give a pair of "
+        f"numbers or a scribe prior object{also}."
+    )
+    raise ValueError(msg)
 
 
 def hierarchy(

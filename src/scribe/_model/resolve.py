@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from numbers import Real
 from typing import Any, Unpack
 
 import numpy as np
@@ -11,7 +12,17 @@ import numpy as np
 from scribe import coordinates as coordinate_systems
 from scribe._dist.links import LINKS
 from scribe._model.factors import Factors, by_factor, crossed, factor_levels, families_of, flattened
-from scribe._model.hierarchies import FLAT, HYPERPARAMETERS, find_population, hierarchy, is_family, over_levels
+from scribe._model.hierarchies import (
+    FLAT,
+    HYPERPARAMETERS,
+    check_family,
+    check_mode,
+    find_population,
+    hierarchy,
+    is_family,
+    over_levels,
+    refuse_population,
+)
 from scribe._model.levels import resolve_levels, without_datasets
 from scribe._model.names import DESCRIPTIVE, nearest, resolve_family, site_of
 from scribe._model.options import ModelOptions, complete, options_table
@@ -46,8 +57,9 @@ def resolve_spec(
     family = resolve_family(model, **{flag: said[flag] for flag in flags})
     coordinates = _coordinates(said, family)
     known = {} if factors is None else factors
-    given = _by_site({k: v for k, v in (said["priors"] or {}).items() if k != "annotation_logits"}, family)
+    given = _by_site(said["priors"] or {}, family)
     said, given = flattened(said, given, mixture=bool(components), factors=known)
+    check_mode(said)
     if len(datasets) == 1:
         said, datasets = without_datasets(said, datasets[0]), ()
     anchor = _anchor(given, family)
@@ -174,6 +186,7 @@ def _flat(
         site = next((p.name for p in params if p.name in targets), None)
         if value == "none" or (by_default and (site is None or site in given)):
             continue
+        check_family(keyword, value)
         if site is None:
             msg = f"{keyword}={value!r} needs {_needs(targets, coordinates)}"
             raise ValueError(msg)
@@ -219,8 +232,11 @@ def _refuse_idle(said: Mapping[str, Any], priors: list[Any]) -> None:
 
 def _by_site(priors: Mapping[str, Any], family: Family) -> dict[str, Any]:
     """User's priors under site names; ``organism`` stays as it is."""
+    if not isinstance(priors, Mapping):
+        msg = f"priors takes a dict of parameter names, such as {{'dispersion': (0.0, 3.0)}}, got {priors!r}."
+        raise TypeError(msg)
     out: dict[str, Any] = {}
-    for name, value in priors.items():
+    for name, value in ((str(name), value) for name, value in priors.items() if name != "annotation_logits"):
         site = "organism" if name == "organism" else site_of(name)
         if site is None:
             allowed = ["organism", *DESCRIPTIVE, *DESCRIPTIVE.values()]
@@ -257,7 +273,7 @@ def _anchor(given: dict[str, Any], family: Family) -> CaptureAnchor | None:
 def _refuse_derived(given: dict[str, Any], params: list[Param], *, family: Family, coordinates: Coordinates) -> None:
     """Refuse priors on parameters that these coordinates derive rather than sample."""
     sampled = {p.name for p in params} | {"organism", "eta_capture"}
-    for name in given:
+    for name, value in given.items():
         if name in sampled:
             continue
         if name in CAPTURE_SITES:
@@ -273,6 +289,8 @@ def _refuse_derived(given: dict[str, Any], params: list[Param], *, family: Famil
         if name in _MODIFIED:
             msg = f"priors[{name!r}] needs {_MODIFIED[name]}; this model is {family.name}."
             raise ValueError(msg)
+        if is_family(value) and not any(name in targets for targets, axis in FLAT.values() if axis == "gene"):
+            refuse_population(name, value)
         same_family = [c for c in coordinate_systems.ALL if c.family == coordinates.family]
         others = [c.name for c in same_family if name in {p.name for p in c.sampled}]
         use = f"Use parameterization={' or '.join(map(repr, others))}, or give" if others else "Give"
@@ -321,7 +339,7 @@ def _transforms(
 def _prior(param: Param, value: Any, link: str | None, *, options: Mapping[str, Any]) -> Prior:
     """Prior of one parameter: the default, or what the user gave; ``link`` is None in constrained mode."""
     if is_family(value) and find_population(param, "gene") is None:
-        _refuse_population(param, value)
+        refuse_population(param.name, value)
     if is_family(value):
         if link is None and value != "none":
             msg = f"The {value!r} prior of {param.name!r} across genes needs unconstrained=True: pass that as well."
@@ -346,18 +364,6 @@ def _prior(param: Param, value: Any, link: str | None, *, options: Mapping[str, 
     return make(a, b)  # type: ignore[call-arg]  # every default prior takes two numbers
 
 
-def _refuse_population(param: Param, value: Any) -> None:
-    """Say where a parameter may have a population that has none across genes."""
-    able = [keyword for keyword, (targets, _) in FLAT.items() if param.name in targets]
-    needs = {"expression_prior": "n_components=2 or more", "expression_dataset_prior": "dataset_key"}
-    calls = "".join(f", {keyword}={value!r} (with {needs.get(keyword, 'dataset_key')})" for keyword in able)
-    msg = (
-        f"priors[{param.name!r}]={value!r} would make genes a population, which {param.name} of genes is not. Give a "
-        f"pair (loc, scale) or a scribe prior object{calls.replace(', ', '; or a population along other axes, ', 1)}."
-    )
-    raise ValueError(msg)
-
-
 def _mixing(value: Any, *, n_components: int) -> Prior:
     """Dirichlet prior of the weights of components, from one concentration or one for each."""
     if value is None:
@@ -372,7 +378,7 @@ def _mixing(value: Any, *, n_components: int) -> Prior:
 
 
 def _pair(name: str, value: Any, meaning: str) -> tuple[float, float]:
-    if isinstance(value, str) or not isinstance(value, (tuple, list)) or len(value) != 2:
+    if not isinstance(value, (tuple, list)) or len(value) != 2 or not all(isinstance(x, Real) for x in value):
         msg = f"priors[{name!r}] must be a pair {meaning} or a scribe prior object, got {value!r}."
         raise ValueError(msg)
     return float(value[0]), float(value[1])

@@ -64,7 +64,7 @@ def seed_of(rng: Rng, options: Mapping[str, Any], *, earlier: Results | None = N
 def _spec(model: str | Family | None, options: Mapping[str, Any], known: Covariates) -> ModelSpec:
     ready = options["model_config"]
     if isinstance(ready, ModelSpec):
-        levels = {axis: x.labels for axis, x in ready.levels.items()}
+        levels = {axis: ready.levels[axis].labels for axis in ready.level_axes}
         wanted = {"component": known.components, "dataset": known.datasets}
         if levels != {axis: labels for axis, labels in wanted.items() if labels}:
             msg = (
@@ -73,7 +73,7 @@ def _spec(model: str | Family | None, options: Mapping[str, Any], known: Covaria
             raise ValueError(msg)
         return ready
     chosen = {name: options[name] for name in _MODEL_OPTIONS}
-    return resolve_spec(model, **chosen, components=known.components, datasets=known.datasets)
+    return resolve_spec(model, **chosen, components=known.components, datasets=known.datasets, factors=known.factors)
 
 
 def _guide(options: Mapping[str, Any], spec: ModelSpec, earlier: Results | None) -> Guide:

@@ -72,6 +72,17 @@ def test_datasets(adata) -> None:
     assert found.datasets == ("early", "late")
     np.testing.assert_array_equal(found.design.dataset, [1, 0] * 6)
     assert found.design.subset(slice(0, 2)).dataset.tolist() == [1, 0]
+    assert found.factors == {"batch": ("early", "late")}
+
+
+def test_datasets_of_several_columns_are_the_combinations_that_there_are(adata) -> None:
+    adata.obs["donor"] = ["b", "b", "a", "a"] * 3
+    found = read(adata, dataset_key=["donor", "state"], dataset_params="mean")
+    assert found.datasets == ("a | y", "b | x")
+    assert found.factors == {"donor": ("a", "b"), "state": ("y", "x")}
+    np.testing.assert_array_equal(found.design.dataset, [1, 1, 0, 0] * 3)
+    assert read(adata, dataset_key=["batch", "donor", "state"], n_datasets=4).datasets[0] == "early | a | y"
+    assert read(adata, dataset_key=["batch"]).datasets == read(adata, dataset_key="batch").datasets
 
 
 @pytest.mark.parametrize(
@@ -85,6 +96,9 @@ def test_datasets(adata) -> None:
         ({"annotation_confidence": -1.0}, ValueError, "must not be negative"),
         ({"annotation_key": "type", "annotation_component_order": ["T"]}, ValueError, r"missing \['B'\]"),
         ({"dataset_key": "gap"}, ValueError, "missing in 1 cells"),
+        ({"dataset_key": ["batch", "gap"]}, ValueError, r"dataset_key='gap' is missing in 1 cells.*obs\['gap'\]"),
+        ({"dataset_key": ["batch", "stat"]}, KeyError, "dataset_key='stat' is not a column.*Did you mean 'state'"),
+        ({"dataset_key": []}, ValueError, "names no column"),
         ({"dataset_key": "batch", "n_datasets": 3}, ValueError, "n_datasets=3, but .* has 2: early, late"),
         ({"n_datasets": 2}, ValueError, "needs dataset_key"),
         ({"priors": {"annotation_logits": np.ones((3, 2))}}, ValueError, r"shape \(12, components\), got \(3, 2\)"),

@@ -206,8 +206,18 @@ def test_hierarchy_of_every_population(axis: str, kind: str) -> None:
         ("nbvcp", {"horseshoe_tau0": 0.1}, "horseshoe_tau0=0.1 has no effect: no prior of this model is 'horseshoe'"),
         ("nbvcp", {"prob_prior": "gaussian", "neg_u": 0.5}, "neg_u=0.5 has no effect"),
         ("nbvcp", {"prob_prior": "horseshoe", "horseshoe_tau0": -1.0}, "needs hyperparameters above 0, got tau0=-1.0"),
-        ("nbvcp", {"priors": {"capture_prob": "neg"}}, r"priors\['p_capture'\] must be a pair"),
-        ("nbvcp", {"priors": {"r": "neg"}}, r"priors\['r'\] must be a pair"),
+        (
+            "nbvcp",
+            {"priors": {"capture_prob": "neg"}},
+            r"priors\['p_capture'\]='neg' would make .* Give a pair of numbers or a scribe prior object\.",
+        ),
+        (
+            "nbvcp",
+            {"priors": {"expression": "horseshoe"}, "parameterization": "mean_odds"},
+            r"priors\['mu'\]='horseshoe' would make genes a population.* Give a pair of numbers or a scribe prior "
+            "object; for a population along another axis expression_prior='horseshoe' with n_components=2 or more or "
+            "expression_dataset_prior='horseshoe' with dataset_key",
+        ),
     ],
 )
 def test_errors_name_the_fix(model: str, options: dict[str, Any], message: str) -> None:

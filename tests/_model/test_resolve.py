@@ -204,7 +204,7 @@ def test_positive_transform(transform: Any, links: dict[str, str]) -> None:
             r"must be a pair \(log_M0, sigma_M\) or a CaptureAnchor, got LogNormal",
         ),
         ("nbdm", {"priors": {"p": (1, 1, 1)}}, r"priors\['p'\] must be a pair \(a, b\) or a scribe prior object"),
-        ("nbdm", {"priors": {"r": "ab"}}, r"priors\['r'\] must be a pair \(loc, scale\)"),
+        ("nbdm", {"priors": {"r": "ab"}}, r"priors\['r'\]='ab' would make .* Give a pair of numbers or a scribe prior"),
         ("nbdm", {"priors": {"p": 0.5}, "unconstrained": True}, r"priors\['p'\] must be a pair \(loc, scale\)"),
         ("nbdm", {"priors": {"r": (0, -1)}}, r"needs a scale above 0, got -1\.0"),
         ("nbdm", {"priors": {"p": (0, 1)}}, r"Beta\(a, b\) needs two shapes above 0"),

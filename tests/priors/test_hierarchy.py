@@ -19,6 +19,7 @@ from scribe._dist import LogGamma, LogHalfCauchy
 from scribe.priors import (
     Beta,
     Context,
+    Fixed,
     Gaussian,
     Horseshoe,
     NormalExponentialGamma,
@@ -35,6 +36,7 @@ DEVIATIONS = {
     "gaussian": Gaussian(-0.5, 0.4),
     "horseshoe": Horseshoe(0.6, 3.0, 1.5),
     "neg": NormalExponentialGamma(0.8, 1.2, 0.7),
+    "fixed": Fixed(0.3),
 }
 AXES = [
     ("gene", ("gene",)),
@@ -80,6 +82,8 @@ def by_hand(kind: str, axis: str, axes: tuple[str, ...], z: dict[str, Any]) -> t
     if kind == "gaussian":
         total += stats.norm(-0.5, 0.4).logpdf(z["scale"])
         return total + stats.norm(loc, np.logaddexp(0, z["scale"])).logpdf(z[""]).sum(), z[""]
+    if kind == "fixed":
+        return total + stats.norm(loc, 0.3).logpdf(z[""]).sum(), z[""]
     total += stats.norm.logpdf(z["raw"]).sum()
     if kind == "horseshoe":
         for name, scale in (("tau", 0.6), ("lambda", 1.0)):
@@ -182,6 +186,7 @@ def test_neg_is_normal_exponential_gamma() -> None:
     ("make", "message"),
     [
         (lambda: Gaussian(0.0, 0.0), r"Gaussian\(loc, scale\) needs hyperparameters above 0, got scale=0\.0"),
+        (lambda: Fixed(-1.0), r"Fixed\(scale\) needs hyperparameters above 0, got scale=-1\.0"),
         (lambda: Horseshoe(tau0=-1.0), r"Horseshoe\(.*\) needs hyperparameters above 0, got tau0=-1\.0"),
         (lambda: Horseshoe(slab_df=0.0, slab_scale=0.0), "got slab_df=0.0, slab_scale=0.0"),
         (lambda: NormalExponentialGamma(u=float("nan")), r"NormalExponentialGamma\(u, a, tau\) .* got u=nan"),

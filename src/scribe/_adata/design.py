@@ -20,11 +20,15 @@ __all__ = ["Covariates", "groups_of", "obs_column", "read_covariates"]
 
 @dataclass(frozen=True)
 class Covariates:
-    """Covariates of the cells and the labels of their levels, empty where the model has none."""
+    """Covariates of the cells and the labels of their levels, empty where the model has none.
+
+    ``factors`` holds for every column that tells datasets apart its label in each of them.
+    """
 
     design: Design = field(default_factory=Design)
     components: tuple[str, ...] = ()
     datasets: tuple[str, ...] = ()
+    factors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def read_covariates(data: object, options: Mapping[str, Any], *, n_cells: int) -> Covariates:
@@ -40,10 +44,11 @@ def read_covariates(data: object, options: Mapping[str, Any], *, n_cells: int) -
         Number of cells.
     """
     components, logits = _components(data, options, n_cells=n_cells)
-    datasets, dataset = _datasets(data, options)
+    datasets, dataset, factors = _datasets(data, options)
     if len(components) < 2:
         components, logits = (), None
-    return Covariates(Design(dataset, logits), components, datasets)
+    # a single dataset is none
+    return Covariates(Design(dataset if len(datasets) > 1 else None, logits), components, datasets, factors)
 
 
 def obs_column(data: object, key: str, *, keyword: str) -> pd.Series:
@@ -162,27 +167,42 @@ def _order(labels: pd.Series, options: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(order)
 
 
-def _datasets(data: object, options: Mapping[str, Any]) -> tuple[tuple[str, ...], IntArray | None]:
-    """Labels of the datasets, and the number of every cell's."""
-    key, n = options["dataset_key"], options["n_datasets"]
-    if key is None:
+def _datasets(
+    data: object, options: Mapping[str, Any]
+) -> tuple[tuple[str, ...], IntArray | None, dict[str, tuple[str, ...]]]:
+    """Labels of the datasets, the number of every cell's, and the label of each column in every dataset."""
+    asked, n = options["dataset_key"], options["n_datasets"]
+    if asked is None:
         idle = [name for name in ("n_datasets", "dataset_params", "dataset_mixing") if options[name] is not None]
         if idle:
             msg = (
                 f"{idle[0]}={options[idle[0]]!r} needs dataset_key, the column of adata.obs that tells datasets apart."
             )
             raise ValueError(msg)
-        return (), None
-    column = obs_column(data, key, keyword="dataset_key")
-    if column.isna().any():
-        msg = (
-            f"dataset_key={key!r} is missing in {int(column.isna().sum()):,} cells: every cell must belong to a "
-            f"dataset. Leave these out, adata[adata.obs[{key!r}].notna()]."
-        )
+        return (), None, {}
+    keys = list(dict.fromkeys([asked] if isinstance(asked, str) else asked))
+    if not keys:
+        msg = "dataset_key names no column: name those of adata.obs that tell datasets apart, or leave it out."
         raise ValueError(msg)
-    codes = pd.Categorical(column.astype(str))
-    labels = tuple(map(str, codes.categories))
+    columns = {}
+    for key in keys:
+        column = obs_column(data, key, keyword="dataset_key")
+        if column.isna().any():
+            msg = (
+                f"dataset_key={key!r} is missing in {int(column.isna().sum()):,} cells: every cell must belong to a "
+                f"dataset. Leave these out, adata[adata.obs[{key!r}].notna()]."
+            )
+            raise ValueError(msg)
+        columns[key] = pd.Categorical(column.astype(str))
+    # datasets are the combinations that there are
+    codes, dataset = np.unique(np.stack([c.codes for c in columns.values()], axis=1), axis=0, return_inverse=True)
+    factors = {
+        key: tuple(str(column.categories[code]) for code in of)
+        for (key, column), of in zip(columns.items(), codes.T, strict=True)
+    }
+    labels = tuple(" | ".join(of) for of in zip(*factors.values(), strict=True))
     if n is not None and n != len(labels):
-        msg = f"n_datasets={n}, but adata.obs[{key!r}] has {len(labels)}: {', '.join(labels)}. Leave n_datasets out."
+        named = f"adata.obs[{asked!r}]"
+        msg = f"n_datasets={n}, but {named} has {len(labels)}: {', '.join(labels)}. Leave n_datasets out."
         raise ValueError(msg)
-    return labels, np.asarray(codes.codes, np.int32)
+    return labels, np.asarray(dataset.ravel(), np.int32), factors

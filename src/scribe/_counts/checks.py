@@ -81,6 +81,11 @@ def check_stored(data: NDArray[np.float32], *, source: str, alternatives: Altern
     else:
         bad = data[~np.isfinite(data)]
         found = f"{bad.size:,} stored values are not finite (first {bad[0]})"
+        if np.isnan(bad[0]):
+            found += (
+                ', as where anndata.concat(..., join="outer") meets genes that some of the data lack: '
+                'join="inner" keeps the shared ones'
+            )
     _raise_not_counts(found, source=source, alternatives=alternatives)
 
 

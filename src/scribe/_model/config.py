@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping
 from typing import Any, Self
@@ -72,10 +73,13 @@ class ModelConfig:
         """
         n = self.options.get("n_components")
         labels = tuple(str(k) for k in range(n or (2 if "annotation_key" in self.options else 0)))
-        datasets = ("a", "b") if "dataset_key" in self.options else ()
+        keys = self.options.get("dataset_key", ())
+        names = [keys] if isinstance(keys, str) else list(keys or ())
+        leaves = list(itertools.product("ab", repeat=len(names))) if names else []
+        factors = {name: tuple(leaf[i] for leaf in leaves) for i, name in enumerate(names)}
         table = options_table(ModelOptions)
         chosen = {name: value for name, value in self.options.items() if name in table}
-        resolve_spec(self.model, components=labels, datasets=datasets, **chosen)
+        resolve_spec(self.model, components=labels, datasets=tuple(map(" | ".join, leaves)), factors=factors, **chosen)
         return self
 
     def to_json(self) -> str:

@@ -8,17 +8,21 @@ from typing import Any
 
 from scribe._model.names import nearest
 from scribe.families import Param
-from scribe.priors import DEVIATIONS, Gaussian, Over, Prior, TransformedNormal, over
+from scribe.priors import DEVIATIONS, Deviation, Gaussian, Over, Prior, TransformedNormal, over
 
 __all__ = [
     "FLAT",
     "HYPERPARAMETERS",
     "PROB_DATASET_MODES",
     "Population",
+    "check_family",
+    "check_mode",
+    "deviation_of",
     "find_population",
     "hierarchy",
     "is_family",
     "over_levels",
+    "refuse_population",
 ]
 
 
@@ -130,6 +134,42 @@ def is_family(value: Any) -> bool:
     return isinstance(value, str) or (isinstance(value, Mapping) and "type" in value)
 
 
+def check_family(keyword: str, value: Any) -> None:
+    """Raise where a keyword that asks for a population has something else."""
+    if not isinstance(value, (str, Mapping)):
+        allowed = ", ".join(map(repr, ("none", *DEVIATIONS)))
+        msg = (
+            f"{keyword} takes the name of a family ({allowed}) or a dict, {{'type': 'horseshoe', 'tau0': 0.5}}; got "
+            f"{value!r}. A pair of numbers is a prior: pass it in priors={{...}}."
+        )
+        raise TypeError(msg)
+
+
+def check_mode(said: Mapping[str, Any]) -> None:
+    """Raise where ``prob_dataset_mode`` is none, or decides nothing."""
+    mode = said["prob_dataset_mode"]
+    if mode not in PROB_DATASET_MODES:
+        allowed = ", ".join(map(repr, PROB_DATASET_MODES))
+        msg = f"prob_dataset_mode must be one of {allowed}, got {mode!r}.{nearest(str(mode), list(PROB_DATASET_MODES))}"
+        raise ValueError(msg)
+    if mode != "gene_specific" and said["prob_dataset_prior"] == "none":
+        msg = f"prob_dataset_mode={mode!r} has no effect without prob_dataset_prior: pass that as well."
+        raise ValueError(msg)
+
+
+def refuse_population(name: str, value: Any) -> None:
+    """Say where a parameter may have a population that has none across genes."""
+    needs = {"component": "n_components=2 or more", "dataset": "dataset_key"}
+    family = value if not isinstance(value, str) or value in DEVIATIONS else "horseshoe"
+    others = [f"{key}={family!r} with {needs[axis]}" for key, (targets, axis) in FLAT.items() if name in targets]
+    also = f"; for a population along another axis {' or '.join(others)}" if others else ""
+    msg = (
+        f"priors[{name!r}]={value!r} would make genes a population, which {name} of genes is not. Give a pair of "
+        f"numbers or a scribe prior object{also}."
+    )
+    raise ValueError(msg)
+
+
 def hierarchy(
     param: Param,
     axis: str,
@@ -148,8 +188,9 @@ def hierarchy(
     axis
         ``"gene"``, ``"component"`` or ``"dataset"``.
     value
-        ``"none"``, ``"gaussian"``, ``"horseshoe"`` or ``"neg"``, or a dict with the family under ``"type"`` and its
-        hyperparameters; ``"loc"`` (mean, sd) is the hyperprior of the location, ``"scale"`` that of a Gaussian scale.
+        ``"none"``, ``"gaussian"``, ``"horseshoe"``, ``"neg"`` or ``"fixed"``, or a dict with the family under
+        ``"type"`` and its hyperparameters; ``"loc"`` (mean, sd) is the hyperprior of the location, ``"scale"`` that of
+        a Gaussian scale, or the scale that is fixed. A deviation stands for itself.
     link
         Name of the link of the parameter.
     options
@@ -158,8 +199,29 @@ def hierarchy(
         Prior of the location where it is not a normal.
     """
     population = find_population(param, axis)
-    given = {"type": value} if isinstance(value, str) else dict(value)
-    kind = given.pop("type", None)
+    if isinstance(value, Mapping) and "loc" in value:
+        if base is not None:
+            msg = (
+                f"'loc' in the prior of {param.name!r} across {axis}s has no effect: its location has the prior of the "
+                f"parameter itself. Pass priors={{{param.name!r}: {value['loc']!r}}}."
+            )
+            raise ValueError(msg)
+        loc = _pair(param, "loc", value["loc"])
+        value = {name: x for name, x in value.items() if name != "loc"}
+    elif base is None and population is not None:
+        loc = population.loc
+    deviation = deviation_of(param, axis, value, options=options)
+    if deviation is None:
+        return None
+    return over(axis, TransformedNormal(*loc, link) if base is None else base, deviation)
+
+
+def deviation_of(param: Param, axis: str, value: Any, *, options: Mapping[str, Any]) -> Deviation | None:
+    """How a parameter scatters along an axis, by family and hyperparameters; None for the family ``"none"``."""
+    if isinstance(value, Deviation):
+        return value
+    given = {"type": value} if not isinstance(value, Mapping) else dict(value)
+    kind, population = given.pop("type", None), find_population(param, axis)
     if kind == "none" and not given:
         return None
     if population is None or kind not in DEVIATIONS:
@@ -167,16 +229,14 @@ def hierarchy(
         hint = f"{nearest(str(kind), allowed)} Choose one of: {', '.join(map(repr, allowed))}."
         msg = f"The prior of {param.name!r} has the family {kind!r}.{hint}"
         raise ValueError(msg)
-    loc = _pair(param, "loc", given.pop("loc", population.loc))
-    if base is None:
-        base = TransformedNormal(*loc, link)
     if DEVIATIONS[kind] is Gaussian:
         hyper = dict(zip(("loc", "scale"), _pair(param, "scale", given.pop("scale", population.scale)), strict=True))
         known = ["scale"]
     else:
-        known = [f.name for f in fields(DEVIATIONS[kind])]  # type: ignore[arg-type]  # every deviation is a dataclass
+        declared = {f.name: f.default for f in fields(DEVIATIONS[kind])}  # type: ignore[arg-type]  # all are dataclasses
         flat = {name: options[keyword] for keyword, (family, name) in HYPERPARAMETERS.items() if family == kind}
-        hyper = {name: float(given.pop(name, flat[name])) for name in known}
+        hyper = {name: float(given.pop(name, x)) for name, x in {**declared, **flat}.items()}
+        known = list(declared)
     if given:
         hint = nearest(next(iter(given)), known)
         msg = (
@@ -184,7 +244,7 @@ def hierarchy(
             f"{', '.join(map(repr, [*known, 'loc']))}."
         )
         raise ValueError(msg)
-    return over(axis, base, DEVIATIONS[kind](**hyper))
+    return DEVIATIONS[kind](**hyper)
 
 
 def _pair(param: Param, name: str, value: Any) -> tuple[float, float]:

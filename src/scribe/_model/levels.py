@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from scribe._model.hierarchies import is_family
 from scribe._model.names import nearest, site_of
 from scribe._model.spec import MIXING, Levels
 from scribe.families import Param
@@ -147,7 +148,7 @@ def without_datasets(said: Mapping[str, Any], label: str) -> dict[str, Any]:
         # with one dataset the scale is learned without a population
         if said[keyword] == "none" or keyword == "capture_scaling_prior":
             continue
-        moves = instead is not None and said[instead] == "none"
+        moves = instead is not None and said[instead] == "none" and is_family(said[keyword])
         genes = keyword != "prob_dataset_prior" or said["prob_dataset_mode"] != "scalar"
         if moves and genes:
             out[str(instead)] = said[keyword]

@@ -15,7 +15,9 @@ __all__ = ["CellOptions", "FitOptions", "ModelOptions", "Option", "aliases_of", 
 Family = str | Mapping[str, Any]
 """A family of populations, by name or as a dict with the name under ``"type"`` and hyperparameters."""
 
-_FAMILIES = "'none', 'gaussian', 'horseshoe' or 'neg'"
+_FAMILIES = "'none', 'gaussian', 'horseshoe', 'neg' or 'fixed'"
+
+_BY_FACTOR = f"{_FAMILIES}, or a dict of them by column of dataset_key"
 
 
 @dataclass(frozen=True)
@@ -82,10 +84,10 @@ class ModelOptions(TypedDict, total=False):
         Family, Option("none", "mixture", f"Population of mu or r across components: {_FAMILIES}.", "mu_prior")
     ]
     expression_dataset_prior: Annotated[
-        Family, Option("none", "dataset", f"Population of mu or r across datasets: {_FAMILIES}.")
+        Family, Option("none", "dataset", f"Population of mu or r across datasets: {_BY_FACTOR}.")
     ]
     prob_dataset_prior: Annotated[
-        Family, Option("none", "dataset", f"Population of p or phi across datasets: {_FAMILIES}.")
+        Family, Option("none", "dataset", f"Population of p or phi across datasets: {_BY_FACTOR}.")
     ]
     prob_dataset_mode: Annotated[
         str,
@@ -97,10 +99,10 @@ class ModelOptions(TypedDict, total=False):
         ),
     ]
     zero_inflation_dataset_prior: Annotated[
-        Family, Option("none", "dataset", f"Population of the gate across datasets: {_FAMILIES}.")
+        Family, Option("none", "dataset", f"Population of the gate across datasets: {_BY_FACTOR}.")
     ]
     overdispersion_dataset_prior: Annotated[
-        Family, Option("none", "dataset", f"Population of the overdispersion across datasets: {_FAMILIES}.")
+        Family, Option("none", "dataset", f"Population of the overdispersion across datasets: {_BY_FACTOR}.")
     ]
     zero_inflation_prior: Annotated[
         Family, Option("none", "model", f"Population of the gate across genes: {_FAMILIES}.", "gate_prior")
@@ -136,7 +138,10 @@ class CellOptions(TypedDict, total=False):
     annotation_min_cells: Annotated[
         int | None, Option(None, "mixture", "Labels of fewer cells are treated as missing.")
     ]
-    dataset_key: Annotated[str | None, Option(None, "dataset", "Column of obs that tells datasets apart.")]
+    dataset_key: Annotated[
+        str | Sequence[str] | None,
+        Option(None, "dataset", "Column(s) of obs that tell datasets apart; of several, their combinations are."),
+    ]
     n_datasets: Annotated[int | None, Option(None, "dataset", "Number of datasets, as a check of dataset_key.")]
 
 

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from numbers import Real
 from typing import Any, Unpack
 
 import numpy as np
 
 from scribe import coordinates as coordinate_systems
 from scribe._dist.links import LINKS
-from scribe._model.hierarchies import FLAT, HYPERPARAMETERS, find_population, hierarchy, is_family, over_levels
+from scribe._model.factors import Factors, by_factor, crossed, factor_levels, families_of, flattened
+from scribe._model.hierarchies import (
+    FLAT,
+    HYPERPARAMETERS,
+    check_family,
+    check_mode,
+    find_population,
+    hierarchy,
+    is_family,
+    over_levels,
+    refuse_population,
+)
 from scribe._model.levels import resolve_levels, without_datasets
 from scribe._model.names import DESCRIPTIVE, nearest, resolve_family, site_of
 from scribe._model.options import ModelOptions, complete, options_table
 from scribe._model.spec import CAPTURE_SITES, MIXING, SCALING, ModelSpec
 from scribe.coordinates import Coordinates
 from scribe.families import Family, Param
-from scribe.priors import CaptureAnchor, Dirichlet, LogNormal, MeanAnchor, Prior, TransformedNormal, organism
+from scribe.priors import CaptureAnchor, Crossed, Dirichlet, LogNormal, MeanAnchor, Prior, TransformedNormal, organism
 
 __all__ = ["resolve_spec"]
 
@@ -32,19 +44,24 @@ def resolve_spec(
     *,
     components: tuple[str, ...] = (),
     datasets: tuple[str, ...] = (),
+    factors: Factors | None = None,
     **options: Unpack[ModelOptions],
 ) -> ModelSpec:
     """Specification for names, flags and hyperparameters; every inconsistency is an error that names the fix.
 
-    ``components`` and ``datasets`` are the labels of the levels, none where the model has no such axis.
+    ``components`` and ``datasets`` are the labels of the levels, none where the model has no such axis; ``factors``
+    holds for every column that tells datasets apart its label in each of them.
     """
     said = complete(options, kind=ModelOptions, verb="resolve_spec")
     flags = ("variable_capture", "zero_inflation", "overdispersion")
     family = resolve_family(model, **{flag: said[flag] for flag in flags})
     coordinates = _coordinates(said, family)
+    known = {} if factors is None else factors
+    given = _by_site(said["priors"] or {}, family)
+    said, given = flattened(said, given, mixture=bool(components), factors=known)
+    check_mode(said)
     if len(datasets) == 1:
         said, datasets = without_datasets(said, datasets[0]), ()
-    given = _by_site({k: v for k, v in (said["priors"] or {}).items() if k != "annotation_logits"}, family)
     anchor = _anchor(given, family)
     capture = "eta_capture" if anchor is not None else coordinates.capture
     params = [*coordinates.sampled, *family.params]
@@ -58,7 +75,7 @@ def resolve_spec(
     _refuse_derived(given, params, family=family, coordinates=coordinates)
     mean_anchor = _mean_anchor(said, given, params, coordinates=coordinates, anchor=anchor)
     said["unconstrained"] = said["unconstrained"] or mean_anchor is not None
-    asked = _flat(said, given, params, coordinates=coordinates)
+    asked = _flat(said, given, params, coordinates=coordinates, factors=known)
     given |= asked.pop("gene")
     if not datasets:
         # of one dataset the scale is learned without a population
@@ -66,7 +83,11 @@ def resolve_spec(
     levels = resolve_levels(
         (coordinates.sampled, family.params), said, components=components, datasets=datasets, populations=asked
     )
-    transforms = _transforms(said["positive_transform"], params, unconstrained=said["unconstrained"])
+    # effects that add up on the logarithm are fold changes
+    factored = [name for name, value in asked["dataset"].items() if isinstance(value, Crossed)]
+    transforms = _transforms(
+        said["positive_transform"], params, unconstrained=said["unconstrained"], by_default_exp=factored
+    )
     chosen: dict[str, Prior] = {}
     for param in params:
         if param.name == "eta_capture" and anchor is not None:
@@ -83,7 +104,7 @@ def resolve_spec(
                 prior = _prior(param, given.get(param.name), link, options=said)
             chosen[param.name] = over_levels(param, prior, _populations(asked, param), options=said)
     _refuse_idle(said, [*given.values(), *(value for named in asked.values() for value in named.values())])
-    return ModelSpec(family, coordinates, chosen, levels)
+    return ModelSpec(family, coordinates, chosen, levels | factor_levels(asked["dataset"].values()))
 
 
 def _coordinates(said: Mapping[str, Any], family: Family) -> Coordinates:
@@ -150,9 +171,14 @@ def _scaling(said: dict[str, Any], given: dict[str, Any], anchor: CaptureAnchor 
 
 
 def _flat(
-    said: Mapping[str, Any], given: Mapping[str, Any], params: list[Param], *, coordinates: Coordinates
+    said: Mapping[str, Any],
+    given: Mapping[str, Any],
+    params: list[Param],
+    *,
+    coordinates: Coordinates,
+    factors: Factors,
 ) -> dict[str, dict[str, Any]]:
-    """Populations that flat keywords ask for: axis -> site -> family."""
+    """Populations that flat keywords ask for: axis -> site -> family, or how it deviates by factors."""
     found: dict[str, dict[str, Any]] = {"gene": {}, "dataset": {}, "component": {}}
     table = options_table(ModelOptions)
     for keyword, (targets, axis) in FLAT.items():
@@ -160,6 +186,7 @@ def _flat(
         site = next((p.name for p in params if p.name in targets), None)
         if value == "none" or (by_default and (site is None or site in given)):
             continue
+        check_family(keyword, value)
         if site is None:
             msg = f"{keyword}={value!r} needs {_needs(targets, coordinates)}"
             raise ValueError(msg)
@@ -169,6 +196,8 @@ def _flat(
         if not said["unconstrained"] and site != SCALING.name:
             msg = f"{keyword}={value!r} needs unconstrained=True: pass that as well."
             raise ValueError(msg)
+        if axis == "dataset" and by_factor(value):
+            value = crossed(next(p for p in params if p.name == site), value, factors, options=said)
         found[axis][site] = value
     return found
 
@@ -191,7 +220,7 @@ def _needs(targets: tuple[str, ...], coordinates: Coordinates) -> str:
 def _refuse_idle(said: Mapping[str, Any], priors: list[Any]) -> None:
     """Refuse hyperparameters of families of populations that the model does not have."""
     table = options_table(ModelOptions)
-    used = {value if isinstance(value, str) else value["type"] for value in priors if is_family(value)}
+    used = {family for value in priors for family in families_of(value)}
     for keyword, (family, _) in HYPERPARAMETERS.items():
         if said[keyword] != table[keyword].default and family not in used:
             msg = (
@@ -203,8 +232,11 @@ def _refuse_idle(said: Mapping[str, Any], priors: list[Any]) -> None:
 
 def _by_site(priors: Mapping[str, Any], family: Family) -> dict[str, Any]:
     """User's priors under site names; ``organism`` stays as it is."""
+    if not isinstance(priors, Mapping):
+        msg = f"priors takes a dict of parameter names, such as {{'dispersion': (0.0, 3.0)}}, got {priors!r}."
+        raise TypeError(msg)
     out: dict[str, Any] = {}
-    for name, value in priors.items():
+    for name, value in ((str(name), value) for name, value in priors.items() if name != "annotation_logits"):
         site = "organism" if name == "organism" else site_of(name)
         if site is None:
             allowed = ["organism", *DESCRIPTIVE, *DESCRIPTIVE.values()]
@@ -241,7 +273,7 @@ def _anchor(given: dict[str, Any], family: Family) -> CaptureAnchor | None:
 def _refuse_derived(given: dict[str, Any], params: list[Param], *, family: Family, coordinates: Coordinates) -> None:
     """Refuse priors on parameters that these coordinates derive rather than sample."""
     sampled = {p.name for p in params} | {"organism", "eta_capture"}
-    for name in given:
+    for name, value in given.items():
         if name in sampled:
             continue
         if name in CAPTURE_SITES:
@@ -257,6 +289,8 @@ def _refuse_derived(given: dict[str, Any], params: list[Param], *, family: Famil
         if name in _MODIFIED:
             msg = f"priors[{name!r}] needs {_MODIFIED[name]}; this model is {family.name}."
             raise ValueError(msg)
+        if is_family(value) and not any(name in targets for targets, axis in FLAT.values() if axis == "gene"):
+            refuse_population(name, value)
         same_family = [c for c in coordinate_systems.ALL if c.family == coordinates.family]
         others = [c.name for c in same_family if name in {p.name for p in c.sampled}]
         use = f"Use parameterization={' or '.join(map(repr, others))}, or give" if others else "Give"
@@ -269,12 +303,17 @@ def _refuse_derived(given: dict[str, Any], params: list[Param], *, family: Famil
 
 
 def _transforms(
-    positive_transform: str | Mapping[str, str] | None, params: list[Param], *, unconstrained: bool
+    positive_transform: str | Mapping[str, str] | None,
+    params: list[Param],
+    *,
+    unconstrained: bool,
+    by_default_exp: Sequence[str],
 ) -> dict[str, str]:
     """Link of every positive parameter in unconstrained mode."""
     positive = [p.name for p in params if p.support == "positive" and p.name != "eta_capture"]
+    default = {name: "exp" if name in by_default_exp else "softplus" for name in positive}
     if positive_transform is None:
-        return dict.fromkeys(positive, "softplus")
+        return default
     if not unconstrained:
         msg = (
             f"positive_transform={positive_transform!r} has an effect only with unconstrained=True: pass that as well."
@@ -294,12 +333,14 @@ def _transforms(
     if wrong:
         msg = f"positive_transform must be one of {_POSITIVE_TRANSFORMS}, got {wrong[0]!r}."
         raise ValueError(msg)
-    return {**dict.fromkeys(positive, "softplus"), **asked}
+    return {**default, **asked}
 
 
 def _prior(param: Param, value: Any, link: str | None, *, options: Mapping[str, Any]) -> Prior:
     """Prior of one parameter: the default, or what the user gave; ``link`` is None in constrained mode."""
-    if is_family(value) and find_population(param, "gene") is not None:
+    if is_family(value) and find_population(param, "gene") is None:
+        refuse_population(param.name, value)
+    if is_family(value):
         if link is None and value != "none":
             msg = f"The {value!r} prior of {param.name!r} across genes needs unconstrained=True: pass that as well."
             raise ValueError(msg)
@@ -337,7 +378,7 @@ def _mixing(value: Any, *, n_components: int) -> Prior:
 
 
 def _pair(name: str, value: Any, meaning: str) -> tuple[float, float]:
-    if isinstance(value, str) or not isinstance(value, (tuple, list)) or len(value) != 2:
+    if not isinstance(value, (tuple, list)) or len(value) != 2 or not all(isinstance(x, Real) for x in value):
         msg = f"priors[{name!r}] must be a pair {meaning} or a scribe prior object, got {value!r}."
         raise ValueError(msg)
     return float(value[0]), float(value[1])

@@ -17,7 +17,19 @@ from scribe._dist.links import LINKS, Link
 from scribe._types import AnyArray, Array
 from scribe.coordinates import Coordinates
 from scribe.families import Family, Param, from_layers
-from scribe.priors import Beta, BetaPrime, CaptureAnchor, Dirichlet, Latent, Law, LogNormal, Prior, TransformedNormal
+from scribe.priors import (
+    Beta,
+    BetaPrime,
+    CaptureAnchor,
+    Dirichlet,
+    Draw,
+    Effects,
+    Latent,
+    Law,
+    LogNormal,
+    Prior,
+    TransformedNormal,
+)
 
 __all__ = ["CAPTURE_SITES", "LEVELS_AND_GENES", "LEVEL_AXES", "MIXING", "SCALING", "Levels", "ModelSpec", "Site"]
 
@@ -98,7 +110,8 @@ class ModelSpec:
     priors
         A prior for every sampled parameter, by site name.
     levels
-        The levels of the axes ``"component"`` (of a mixture) and ``"dataset"``, where the model has them.
+        The levels of the axes ``"component"`` (of a mixture) and ``"dataset"``, where the model has them, and those of
+        the factors that datasets are combinations of, such as ``"dataset:donor"``, which parameters are sums over.
     """
 
     family: Family
@@ -156,16 +169,36 @@ class ModelSpec:
         """Everything that is sampled, in sampling order: one per parameter, and what priors have of their own."""
         found: list[Latent] = []
 
-        def note(latent: Latent, _: Law) -> Array:
+        def note(latent: Latent, law: Law) -> Array:
             found.append(latent)
-            return jnp.zeros(tuple(_DUMMY.get(axis, self.lengths.get(axis, 1)) for axis in latent.axes))
+            return self._nothing(latent, law)
 
         jax.eval_shape(lambda: [site.prior(site.name, site.axes, note) for site in self.sites])
         return tuple(found)
 
+    def _nothing(self, latent: Latent, _: Law) -> Array:
+        """Zeros in the shape of a latent, while shapes are traced."""
+        return jnp.zeros(tuple(_DUMMY.get(axis, self.lengths.get(axis, 1)) for axis in latent.axes))
+
+    @functools.cached_property
+    def effect_axes(self) -> dict[str, tuple[str, ...]]:
+        """Axes of the effects of factors, by name."""
+        found: dict[str, tuple[str, ...]] = {}
+
+        def note() -> None:
+            found.update({name: axes for name, (axes, _) in self._effects(self._nothing).items()})
+
+        jax.eval_shape(note)
+        return found
+
     def values(self, latents: Mapping[str, Array]) -> dict[str, Array]:
-        """Parameters on the real line from all latents."""
-        return {site.name: site.prior(site.name, site.axes, lambda one, _: latents[one.name]) for site in self.sites}
+        """Parameters on the real line from all latents, and the effects of factors that they are sums of."""
+        sites = {site.name: site.prior(site.name, site.axes, lambda one, _: latents[one.name]) for site in self.sites}
+        effects = self._effects(lambda one, _: latents[one.name])
+        return {**sites, **{name: value for name, (_, value) in effects.items()}}
+
+    def _effects(self, draw: Draw) -> Effects:
+        return {k: v for site in self.sites for k, v in site.prior.effects(site.name, site.axes, draw).items()}
 
     def start(self, values: Mapping[str, AnyArray | Array]) -> dict[str, Any]:
         """Latents at which the parameters have the given values on the real line."""
@@ -217,7 +250,7 @@ class ModelSpec:
     def readable_axes(self) -> dict[str, tuple[str, ...]]:
         """Axes of every named quantity of `readable`."""
         derived = self._traced_axes(lambda working: self.family.readable(self.natural(working)))
-        sampled = {site.name: site.axes for site in self.sites}
+        sampled = {**{site.name: site.axes for site in self.sites}, **self.effect_axes}
         return {**derived, **{n: a for n, a in sampled.items() if n not in derived}, **self._capture_axes()}
 
     def _capture_axes(self) -> dict[str, tuple[str, ...]]:
@@ -273,18 +306,20 @@ class ModelSpec:
 
     def working(self, values: Mapping[str, Array]) -> dict[str, Array]:
         """Sampled parameters on the working scale from values on the real line."""
-        return {name: self._link(name).working(z) for name, z in values.items()}
+        return {name: self._link(name).working(z) for name, z in values.items() if name in self.priors}
 
     def readable(self, values: Mapping[str, Array]) -> dict[str, Array]:
         """Every named quantity users know from values on the real line: sampled and derived ones.
 
-        With a capture site, ``p_capture`` is among them, and ``phi_capture`` or ``eta_capture`` where sampled.
+        With a capture site, ``p_capture`` is among them, and ``phi_capture`` or ``eta_capture`` where sampled. Effects
+        of factors stay on the real line, where they add up.
         """
         out = self.family.readable(self.natural(self.working(values)))
         out = {name: self._squeezed(name, value) for name, value in out.items()}
         for site in self.sites:
             if site.name not in out:
                 out[site.name] = site.link.value(values[site.name])
+        out |= {name: values[name] for name in self.effect_axes if name in values}
         if self.capture_site is not None:
             out["p_capture"] = jnp.exp(self.offset(values, values[self.capture_site].shape[-1]))
         return out

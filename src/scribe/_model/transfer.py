@@ -35,7 +35,7 @@ def transfer(
     if source.family != target.family:
         msg = f"A fit of {source.family.name} cannot be where one of {target.family.name} starts: fit the same model."
         raise ValueError(msg)
-    levels, wanted = ({axis: x.labels for axis, x in spec.levels.items()} for spec in (source, target))
+    levels, wanted = ({axis: spec.levels[axis].labels for axis in spec.level_axes} for spec in (source, target))
     if levels != wanted:
         msg = f"The fit to start from has the levels {levels}, and the model {wanted}: fit the same model."
         raise ValueError(msg)

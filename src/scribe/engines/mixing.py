@@ -32,7 +32,8 @@ class Mixing(Outcome):
     """How well the chains mixed.
 
     ``r_hat`` is the largest, ``ess_bulk`` and ``ess_tail`` are the smallest of all latents; ``divergences`` counts
-    draws, ``step_size``, ``tree_depth`` and ``acceptance`` are means.
+    draws, ``step_size``, ``tree_depth`` and ``acceptance`` are means. ``relabelled`` counts draws of a mixture whose
+    components have been renumbered to agree with the first chain, before all else.
     """
 
     r_hat: float
@@ -42,6 +43,7 @@ class Mixing(Outcome):
     step_size: float
     tree_depth: float
     acceptance: float
+    relabelled: int = 0
 
 
 class Diagnostics(NamedTuple):
@@ -90,7 +92,12 @@ def _worst(found: Mapping[str, Diagnostics], which: int) -> _Worst:
 
 
 def judge(
-    draws: Mapping[str, AnyArray], statistics: Mapping[str, AnyArray], *, step_size: FloatArray, max_tree_depth: int
+    draws: Mapping[str, AnyArray],
+    statistics: Mapping[str, AnyArray],
+    *,
+    step_size: FloatArray,
+    max_tree_depth: int,
+    relabelled: int = 0,
 ) -> Mixing:
     """Sum up draws of all latents, (chains, draws, ...) each, and what the sampler said of them."""
     found = {name: diagnostics(value) for name, value in draws.items()}
@@ -111,9 +118,12 @@ def judge(
         f"{n_chains} x {n_draws:,} draws, R-hat at most {r_hat.value:.3f}, effective sample sizes at least "
         f"{bulk.value:,.0f} (bulk) and {tail.value:,.0f} (tails), {divergences:,} divergences"
     )
+    reason = f"{'; '.join(faults)}; {'; '.join(remedies)}" if faults else good
+    if relabelled:
+        reason += f"; components of {relabelled:,} draws were renumbered to agree with the first chain"
     return Mixing(
         not faults,
-        f"{'; '.join(faults)}; {'; '.join(remedies)}" if faults else good,
+        reason,
         r_hat.value,
         bulk.value,
         tail.value,
@@ -121,4 +131,5 @@ def judge(
         float(np.mean(step_size)),
         float(np.mean(depth)),
         float(np.mean(statistics["accept_prob"])),
+        relabelled,
     )

@@ -29,6 +29,7 @@ from scribe._types import AnyArray, Array, FloatArray, Key, Params
 from scribe.engines.fit import Sampled
 from scribe.engines.mixing import judge
 from scribe.engines.moves import Frame, frame_of, moves_of
+from scribe.engines.relabel import exchangeable, relabel
 from scribe.engines.svi import NonFiniteError
 from scribe.guides.draws import DRAWS, Draws
 from scribe.priors import LATENT_SUFFIX
@@ -113,7 +114,9 @@ class NUTS:
             shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves((points, data)))
             compiled = _compile(_Kind(spec, counts.n_genes, *settings, together, shapes))
             frame = compiled.frame(points, moves, data)
-            return _Run(self, compiled, frame, data, setting, together=together).run(points, seed=seed)
+            mixture = spec if exchangeable(spec, design) else None
+            run = _Run(self, compiled, frame, data, setting, together=together, mixture=mixture)
+            return run.run(points, seed=seed)
 
 
 def _together(setting: _Setting) -> bool:
@@ -206,7 +209,10 @@ def _compile(kind: _Kind) -> _Compiled:
 
 @dataclass(frozen=True)
 class _Run:
-    """One run: every chain in a thread of its own, or all in one computation where they run ``together``."""
+    """One run: every chain in a thread of its own, or all in one computation where they run ``together``.
+
+    ``mixture`` is the model where the numbers of its components mean nothing.
+    """
 
     engine: NUTS
     compiled: _Compiled
@@ -214,6 +220,7 @@ class _Run:
     data: CountData
     setting: _Setting
     together: bool
+    mixture: ModelSpec | None
 
     def run(self, points: Params, *, seed: int) -> Sampled:
         """Warm up and sample."""
@@ -243,7 +250,10 @@ class _Run:
             ]
             step_size = np.concatenate(_in_threads(jobs, self.setting, monitor.stop))
         statistics = {name: kept.pop(name) for name in _STATISTICS}
-        verdict = judge(kept, statistics, step_size=step_size, max_tree_depth=engine.max_tree_depth)
+        kept, relabelled = (kept, 0) if self.mixture is None else relabel(self.mixture, kept)
+        verdict = judge(
+            kept, statistics, step_size=step_size, max_tree_depth=engine.max_tree_depth, relabelled=relabelled
+        )
         params = {name + DRAWS: np.moveaxis(x.reshape(-1, *x.shape[2:]), 0, -1).copy() for name, x in kept.items()}
         return Sampled(Draws(engine.n_chains), params, statistics, verdict, seed)
 

@@ -78,9 +78,9 @@ class Joint(Blocks):
 
 
 def _latent(name: str, latents: Latents) -> Latent:
-    """The latent with the values of a parameter: its own, or what its prior scales."""
+    """The latent with the values of a parameter: its own, what its prior scales, or what effects add up on."""
     stems = {latent.name.removesuffix(LATENT_SUFFIX): latent for latent in latents}
-    latent = stems.get(name) or stems.get(f"{name}_raw")
+    latent = stems.get(name) or stems.get(f"{name}_raw") or stems.get(f"{name}_loc")
     if latent is None or "cell" in latent.axes:
         allowed = [stem for stem, one in stems.items() if "cell" not in one.axes]
         hint = f"{nearest(name, allowed)} It has: {', '.join(allowed)}."

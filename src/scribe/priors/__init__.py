@@ -3,12 +3,13 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from scribe.priors._base import LATENT_SUFFIX, Base, Context, Draw, Latent, Law, Prior, latent_name
+from scribe.priors._base import LATENT_SUFFIX, Base, Context, Draw, Effects, Latent, Law, Prior, latent_name
 from scribe.priors._deviation import Deviation
 from scribe.priors.anchor import MeanAnchor
 from scribe.priors.capture import CaptureAnchor, organism
+from scribe.priors.crossed import Crossed, Effect
 from scribe.priors.dirichlet import Dirichlet
-from scribe.priors.gaussian import Gaussian
+from scribe.priors.gaussian import Fixed, Gaussian
 from scribe.priors.hierarchy import Over, over
 from scribe.priors.horseshoe import Horseshoe
 from scribe.priors.neg import NormalExponentialGamma
@@ -30,14 +31,18 @@ DEVIATIONS: dict[str, Callable[..., Deviation]] = {
     "gaussian": Gaussian,
     "horseshoe": Horseshoe,
     "neg": NormalExponentialGamma,
+    "fixed": Fixed,
 }
 """Every deviation by the name under which users ask for a hierarchy."""
+
+_SUMS: dict[str, Callable[..., Any]] = {"crossed": lambda *parts: Crossed(parts), "effect": Effect}
+"""What a specification stores of factors."""
 
 
 def from_json(record: Mapping[str, Any]) -> Any:
     """Rebuild a prior, or a deviation, from what its ``to_json`` gave."""
     args = [from_json(arg) if isinstance(arg, Mapping) else arg for arg in record["args"]]
-    return {**ALL, **DEVIATIONS}[record["type"]](*args)
+    return {**ALL, **DEVIATIONS, **_SUMS}[record["type"]](*args)
 
 
 __all__ = [
@@ -49,9 +54,13 @@ __all__ = [
     "BetaPrime",
     "CaptureAnchor",
     "Context",
+    "Crossed",
     "Deviation",
     "Dirichlet",
     "Draw",
+    "Effect",
+    "Effects",
+    "Fixed",
     "Gaussian",
     "Horseshoe",
     "Latent",

@@ -11,7 +11,7 @@ import numpyro.distributions as dist
 
 from scribe._types import AnyArray, Array
 
-__all__ = ["LATENT_SUFFIX", "Base", "Context", "Draw", "Latent", "Law", "Prior", "latent_name"]
+__all__ = ["LATENT_SUFFIX", "Base", "Context", "Draw", "Effects", "Latent", "Law", "Prior", "latent_name"]
 
 LATENT_SUFFIX = "_unconstrained"
 
@@ -48,6 +48,9 @@ Law = Callable[[Context], dist.Distribution]
 Draw = Callable[[Latent, Law], Array]
 """Gives the value of a latent: samples it from its distribution, or reads what was sampled before."""
 
+Effects = dict[str, tuple[tuple[str, ...], Array]]
+"""Effects of factors by name, with their axes."""
+
 
 class Prior(ABC):
     """Says how a parameter comes about from latents, on the real line; its link takes it to its support."""
@@ -65,6 +68,10 @@ class Prior(ABC):
     @abstractmethod
     def __call__(self, name: str, axes: tuple[str, ...], draw: Draw) -> Array:
         """Value of the parameter ``name`` over ``axes``; every latent it depends on is asked of ``draw``."""
+
+    def effects(self, name: str, axes: tuple[str, ...], draw: Draw) -> Effects:
+        """Effects of factors that the parameter ``name`` is a sum of, on the real line; none unless it is crossed."""
+        return {}
 
     @abstractmethod
     def start(self, name: str, axes: tuple[str, ...], value: AnyArray | Array) -> dict[str, Any]:

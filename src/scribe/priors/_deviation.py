@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from scribe._types import Array
-from scribe.priors._base import Draw
+from scribe.priors._base import Draw, Effects
 
 __all__ = ["Deviation", "check_positive", "local_axes", "own_scale", "spread"]
 
@@ -23,6 +23,10 @@ class Deviation(ABC):
     @abstractmethod
     def __call__(self, name: str, axes: tuple[str, ...], draw: Draw, *, axis: str, loc: Array) -> Array:
         """Values of ``name`` over ``axes``; ``loc`` has the same axes, of length 1 along ``axis``."""
+
+    def effects(self, name: str, axes: tuple[str, ...], draw: Draw, *, axis: str) -> Effects:
+        """Effects of factors that deviations of ``name`` are sums of."""
+        return {}
 
     @abstractmethod
     def start(self, name: str, axes: tuple[str, ...], value: Array, *, axis: str, loc: Array) -> dict[str, Array]:

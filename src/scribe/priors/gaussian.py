@@ -1,4 +1,4 @@
-"""Normal deviations with one scale for all."""
+"""Normal deviations with one scale for all, learned or given."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scribe._types import Array
 from scribe.priors._base import Draw, Latent, latent_name
 from scribe.priors._deviation import Deviation, check_positive, own_scale, spread
 
-__all__ = ["Gaussian"]
+__all__ = ["Fixed", "Gaussian"]
 
 
 class _Normal(dist.Normal):
@@ -61,3 +61,31 @@ class Gaussian(Deviation):
     def to_json(self) -> dict[str, object]:
         """Type and parameters."""
         return {"type": "gaussian", "args": [self.loc, self.scale, list(self.per)]}
+
+
+@dataclass(frozen=True)
+class Fixed(Deviation):
+    r"""Members :math:`\theta_g \sim N(m, s)` with a given scale: two members, say, cannot tell theirs.
+
+    Parameters
+    ----------
+    scale
+        The scale s, not learned.
+    """
+
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_positive("Fixed(scale)", {"scale": self.scale})
+
+    def __call__(self, name: str, axes: tuple[str, ...], draw: Draw, *, axis: str, loc: Array) -> Array:
+        """Draw the members about the location."""
+        return draw(Latent(latent_name(name), axes), lambda _: _Normal(loc, self.scale))
+
+    def start(self, name: str, axes: tuple[str, ...], value: Array, *, axis: str, loc: Array) -> dict[str, Array]:
+        """The members at their values."""
+        return {latent_name(name): value}
+
+    def to_json(self) -> dict[str, object]:
+        """Type and parameters."""
+        return {"type": "fixed", "args": [self.scale]}

@@ -8,7 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from scribe._types import AnyArray, Array
-from scribe.priors._base import Draw, Prior
+from scribe.priors._base import Draw, Effects, Prior
 from scribe.priors._deviation import Deviation, spread
 
 __all__ = ["Over", "over"]
@@ -53,6 +53,11 @@ class Over(Prior):
         loc = spread(self.base(name + "_loc", inner, draw), inner, axes)
         return self.deviation(name, axes, draw, axis=self.axis, loc=loc)
 
+    def effects(self, name: str, axes: tuple[str, ...], draw: Draw) -> Effects:
+        """Those of the location and of the members."""
+        of_location = self.base.effects(name + "_loc", self._inner(axes), draw)
+        return {**of_location, **self.deviation.effects(name, axes, draw, axis=self.axis)}
+
     def start(self, name: str, axes: tuple[str, ...], value: AnyArray | Array) -> dict[str, Any]:
         """The location at the mean along the axis, the members where they are."""
         inner, number = self._inner(axes), axes.index(self.axis)
@@ -77,7 +82,7 @@ def over(axis: str, base: Prior, deviation: Deviation) -> Over:
     base
         Prior of the location.
     deviation
-        `Gaussian`, `Horseshoe` or `NormalExponentialGamma`.
+        `Gaussian`, `Horseshoe`, `NormalExponentialGamma` or `Fixed`, or sums of them over factors, `Crossed`.
 
     Returns
     -------

@@ -34,7 +34,9 @@ def assign(
     likelihood outweighs the weights by far, and most cells are certain.
 
     Components without annotation are numbered by the size of the clusters the fit started from. Their numbers have no
-    meaning beyond one fit: compare fits by the cells they put together, not by the number of the component.
+    meaning beyond one fit: compare fits by the cells they put together, not by the number of the component. Draws of
+    MCMC that number them differently have been brought to the numbering of the first chain, and
+    ``results.verdict.relabelled`` says how many.
 
     Parameters
     ----------

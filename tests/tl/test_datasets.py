@@ -1,0 +1,145 @@
+"""Data sets that differ: very unequal sizes, genes that one of them never shows, genes that they share, one alone."""
+
+from __future__ import annotations
+
+import warnings
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import integrate, stats
+
+import scribe
+
+pytestmark = pytest.mark.loose_promotion
+
+SMALL, LARGE, N_GENES = 20, 2_000, 6
+MEAN = np.array([5.0, 5.0, 2.0, 0.5, 10.0, 30.0])
+MEANS = {"small": MEAN * [0, 1, 1, 1, 2, 1], "large": MEAN * [1, 0, 1, 1, 1, 1]}
+
+
+@pytest.fixture(scope="module")
+def adata() -> ad.AnnData:
+    """Poisson counts; the small data set lacks the first gene and has twice of the fifth, the large one the second."""
+    rng = np.random.default_rng(0)
+    counts = [rng.poisson(MEANS[name], (n, N_GENES)) for name, n in (("small", SMALL), ("large", LARGE))]
+    obs = pd.DataFrame({"batch": ["small"] * SMALL + ["large"] * LARGE}, index=[f"c{i}" for i in range(SMALL + LARGE)])
+    return ad.AnnData(np.concatenate(counts).astype(np.float32), obs=obs)
+
+
+def fit(adata: ad.AnnData, model: str = "poisson", **options) -> ad.AnnData:
+    made = adata.copy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", scribe.ConvergenceWarning)
+        scribe.tl.fit(made, model, **{"early_stopping": False, "n_steps": 800, **options})
+    return made
+
+
+@pytest.fixture(scope="module")
+def independent(adata):
+    return fit(adata, dataset_key="batch", dataset_params="mean")
+
+
+@pytest.fixture(scope="module")
+def population(adata):
+    return fit(
+        adata, dataset_key="batch", unconstrained=True, expression_dataset_prior="gaussian", positive_transform="exp"
+    )
+
+
+def log_moments(total: float, n: int) -> tuple[float, float]:
+    """Posterior mean and sd of log mu under LogNormal(0, 3), by quadrature."""
+    z = np.linspace(-25, 8, 20_001)
+    log = stats.norm(0, 3).logpdf(z) + total * z - n * np.exp(z)
+    weight = np.exp(log - log.max())
+    weight /= integrate.trapezoid(weight, z)
+    mean = integrate.trapezoid(weight * z, z)
+    return mean, np.sqrt(integrate.trapezoid(weight * (z - mean) ** 2, z))
+
+
+def test_every_dataset_has_the_posterior_of_its_own_cells(adata, independent) -> None:
+    """Against quadrature, also where a gene was never seen: its prior holds from above what the counts leave open."""
+    draws = np.log(np.asarray(scribe.get.results(independent).get_posterior_samples(300)["mu"]))
+    assert draws.shape == (300, 2, N_GENES)
+    for number, (name, n) in enumerate((("large", LARGE), ("small", SMALL))):
+        totals = np.asarray(adata[adata.obs["batch"] == name].X).sum(0)
+        for gene, total in enumerate(totals):
+            mean, sd = log_moments(float(total), n)
+            found = draws[:, number, gene]
+            assert abs(found.mean() - mean) < 0.5 * sd, (name, gene)
+            # a normal is narrower than what has a long tail towards nothing
+            np.testing.assert_allclose(found.std(), sd, rtol=0.2 if total else 0.5)
+
+
+def test_a_population_lends_what_a_dataset_does_not_show(adata, independent, population) -> None:
+    """Members are near the observed means, those of few cells between theirs and the population's."""
+    mu = np.asarray(scribe.get.results(population).get_map()["mu"])
+    assert np.isfinite(mu).all()
+    observed = np.stack([np.asarray(adata[adata.obs["batch"] == name].X).mean(0) for name in ("large", "small")])
+    seen = observed > 0
+    np.testing.assert_allclose(mu[seen], observed[seen], rtol=0.2)
+    alone = np.asarray(scribe.get.results(independent).get_map()["mu"])
+    # the gene that the small data set lacks is drawn towards the large one, where it has 5 molecules
+    assert alone[1, 0] < mu[1, 0] < 1.0
+    # two thousand cells without a molecule are not to be argued with
+    assert mu[0, 1] < 0.01
+    # nothing of this reaches genes that are the same in both
+    np.testing.assert_allclose(mu[:, 2], 2.0, rtol=0.15)
+
+
+def test_results_of_one_dataset(adata, independent, population) -> None:
+    for made in (independent, population):
+        results = scribe.get.results(made)
+        one = results.get_dataset("small")
+        assert (one.n_cells, one.n_genes) == (SMALL, N_GENES)
+        np.testing.assert_array_equal(one.get_map()["mu"], results.get_map()["mu"][1])
+        assert np.isfinite(one.log_likelihood(n_samples=2)).all()
+        assert set(made.varm["scribe_params"]) >= {f"mu_{s}[{d}]" for s in ("mean", "sd") for d in ("small", "large")}
+        assert np.isfinite(made.varm["scribe_params"].select_dtypes("number")).all().all()
+        assert list(made.obs["scribe_dataset"]) == list(adata.obs["batch"])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"model": "nbvcp", "parameterization": "mean_disp"},
+        {"model": "zinb", "dataset_params": "all"},
+        {"model": "nbdm", "unconstrained": True, "prob_dataset_prior": "neg"},
+    ],
+)
+def test_genes_without_counts_are_finite_in_every_model(adata, options) -> None:
+    rng, some = np.random.default_rng(1), adata[: SMALL + 60].copy()
+    some.X = rng.poisson(some.X * rng.gamma(1.5, 1 / 1.5, some.shape)).astype(np.float32)
+    made = fit(some, **{"dataset_key": "batch", "dataset_params": "mean", "n_steps": 40, **options})
+    results = scribe.get.results(made)
+    assert np.isfinite(results.loss_history).all()
+    assert all(np.isfinite(summary.mean).all() for summary in results.get_summaries().values())
+
+
+def test_one_dataset_is_none(adata) -> None:
+    alone = adata[:SMALL, 1:].copy()
+    with pytest.warns(UserWarning, match="one dataset only, 'small': .* Fitting without dataset levels"):
+        made = fit(alone, dataset_key="batch", dataset_params="mean", n_steps=20)
+    assert not scribe.get.results(made).spec.levels
+    assert "scribe_dataset" not in made.obs
+    with pytest.raises(ValueError, match="no datasets to choose from"):
+        scribe.get.results(made).get_dataset("small")
+    with pytest.raises(ValueError, match="auto_downgrade"):
+        fit(alone, dataset_key="batch", dataset_params="mean", auto_downgrade_single_dataset_hierarchy=False)
+
+
+def test_concatenation_keeps_the_genes_that_are_shared(adata) -> None:
+    """The inner join has the shared genes; the outer one of dense matrices fills with NaN, which is refused."""
+    first, second = adata[:SMALL, :5].copy(), adata[SMALL : SMALL + 30, 1:].copy()
+    shared = ad.concat({"a": first, "b": second}, label="batch")
+    made = fit(shared, dataset_key="batch", dataset_params="mean", n_steps=20)
+    assert list(made.var_names) == ["1", "2", "3", "4"]
+    assert scribe.get.results(made).get_map()["mu"].shape == (2, 4)
+    assert np.isnan(np.asarray(ad.concat([first, second], join="outer").X)).any()
+    with pytest.raises(ValueError, match=r'not finite \(first nan\), as where .* join="inner" keeps the shared ones'):
+        fit(
+            ad.concat({"a": first, "b": second}, label="batch", join="outer"),
+            dataset_key="batch",
+            dataset_params="mean",
+        )

@@ -11,7 +11,7 @@ import numpy as np
 from scribe import coordinates as coordinate_systems
 from scribe._dist.links import LINKS
 from scribe._model.hierarchies import FLAT, HYPERPARAMETERS, find_population, hierarchy, is_family, over_levels
-from scribe._model.levels import resolve_levels, without_datasets
+from scribe._model.levels import REGIME, resolve_levels, without_datasets
 from scribe._model.names import DESCRIPTIVE, nearest, resolve_family, site_of
 from scribe._model.options import ModelOptions, complete, options_table
 from scribe._model.spec import CAPTURE_SITES, MIXING, SCALING, ModelSpec
@@ -44,7 +44,7 @@ def resolve_spec(
     coordinates = _coordinates(said, family)
     if len(datasets) == 1:
         said, datasets = without_datasets(said, datasets[0]), ()
-    given = _by_site({k: v for k, v in (said["priors"] or {}).items() if k != "annotation_logits"}, family)
+    given = _by_site({k: v for k, v in (said["priors"] or {}).items() if k != "annotation_logits"}, family, coordinates)
     anchor = _anchor(given, family)
     capture = "eta_capture" if anchor is not None else coordinates.capture
     params = [*coordinates.sampled, *family.params]
@@ -201,11 +201,12 @@ def _refuse_idle(said: Mapping[str, Any], priors: list[Any]) -> None:
             raise ValueError(msg)
 
 
-def _by_site(priors: Mapping[str, Any], family: Family) -> dict[str, Any]:
+def _by_site(priors: Mapping[str, Any], family: Family, coordinates: Coordinates) -> dict[str, Any]:
     """User's priors under site names; ``organism`` stays as it is."""
     out: dict[str, Any] = {}
+    special = {"organism": "organism", REGIME: next((p.name for p in coordinates.sampled[2:]), None)}
     for name, value in priors.items():
-        site = "organism" if name == "organism" else site_of(name)
+        site = special.get(name) or site_of(name)
         if site is None:
             allowed = ["organism", *DESCRIPTIVE, *DESCRIPTIVE.values()]
             msg = f"priors has an unknown key {name!r}.{nearest(name, allowed)} Known: {', '.join(allowed)}."

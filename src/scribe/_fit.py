@@ -196,7 +196,6 @@ def fit_counts(
     seed: int,
     earlier: Results | None = None,
     covariates: Covariates | None = None,
-    counts_source: Callable[[], Counts] | None = None,
 ) -> Results:
     """Fit checked counts; ``options`` are complete, ``earlier`` is a fit to continue."""
     _check_size(counts)
@@ -218,7 +217,7 @@ def fit_counts(
         "seed": seed,
         "gene_names": counts.gene_names,
         "cell_names": counts.cell_names,
-        "counts_source": (lambda: counts) if counts_source is None else counts_source,
+        "counts_source": functools.partial(_held, counts),
     }
     with _precision(engine, enable_x64=options["enable_x64"]), jax.default_device(settings.jax_device()):
         if isinstance(engine, NUTS):
@@ -236,6 +235,11 @@ def fit_counts(
     _report(spec, fitted.verdict)
     losses: dict[str, Any] = {"loss_history": fitted.losses, "restart_losses": fitted.restart_losses}
     return ScribeSVIResults(posterior(guide, params), fitted.verdict, **losses, **about)
+
+
+def _held(counts: Counts) -> Counts:
+    """The counts themselves; unlike a closure over them it can be pickled."""
+    return counts
 
 
 def _report(spec: ModelSpec, verdict: Outcome) -> None:

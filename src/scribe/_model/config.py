@@ -10,6 +10,7 @@ from typing import Any, Self
 from scribe._model.options import FitOptions, ModelOptions, aliases_of, complete, options_table
 from scribe._model.resolve import resolve_spec
 from scribe._model.spec import ModelSpec
+from scribe.priors import Prior, from_json
 
 __all__ = ["ModelConfig", "configured"]
 
@@ -35,9 +36,16 @@ class ModelConfig:
         The keywords of :func:`scribe.fit` of the groups model, mixture, dataset and guide.
     """
 
+    model: str | None
+    options: dict[str, Any]
+
     def __init__(self, model: str | None = None, **options: Any) -> None:
-        self.model = model
-        self.options: dict[str, Any] = _checked(options)
+        vars(self).update(model=model, options=_checked(options))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuse what would have no effect, or change a configuration that others share."""
+        msg = f"A ModelConfig does not change: derive another, config.with_options({name.lstrip('_')}={value!r})."
+        raise AttributeError(msg)
 
     def with_options(self, **options: Any) -> Self:
         """Set keywords, replacing those set before."""
@@ -83,13 +91,13 @@ class ModelConfig:
         return self
 
     def to_json(self) -> str:
-        """One JSON string, for keywords with plain values; objects such as priors and guides cannot be written."""
-        return json.dumps({"model": self.model, "options": self.options})
+        """One JSON string, for keywords with plain values and priors; objects such as guides cannot be written."""
+        return json.dumps({"model": self.model, "options": self.options}, default=_record)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Rebuild a configuration from its JSON string."""
-        record: dict[str, Any] = json.loads(text)
+        record: dict[str, Any] = json.loads(text, object_hook=lambda x: from_json(x) if "args" in x else x)
         return cls(record["model"], **record["options"])
 
     def __eq__(self, other: object) -> bool:
@@ -170,4 +178,19 @@ def _checked(options: Mapping[str, Any]) -> dict[str, Any]:
             known = [n for n, o in table.items() if o.group in _GROUPS and n != "model_config"]
             msg = f"ModelConfig has {name!r}, which is no part of the model: pass it to fit. Parts: {', '.join(known)}."
             raise TypeError(msg)
-    return proper
+    return {name: _frozen(value) for name, value in proper.items()}
+
+
+def _frozen(value: Any) -> Any:
+    """Lists as tuples, all the way down: JSON knows no difference."""
+    if isinstance(value, Mapping):
+        return {name: _frozen(part) for name, part in value.items()}
+    return tuple(map(_frozen, value)) if isinstance(value, (list, tuple)) else value
+
+
+def _record(value: object) -> Any:
+    """A prior as its record."""
+    if isinstance(value, Prior):
+        return value.to_json()
+    msg = f"{value!r} cannot be written as text: give it to fit, or say it in keywords."
+    raise TypeError(msg)

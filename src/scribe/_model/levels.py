@@ -11,7 +11,10 @@ from scribe._model.names import nearest, site_of
 from scribe._model.spec import MIXING, Levels
 from scribe.families import Param
 
-__all__ = ["named_params", "resolve_levels", "without_datasets"]
+__all__ = ["REGIME", "named_params", "resolve_levels", "without_datasets"]
+
+REGIME = "regime"
+"""Name of the third parameter of a promoter, beside those of mean and bursts, in whichever coordinates."""
 
 
 Sampled = tuple[Sequence[Param], Sequence[Param]]
@@ -25,7 +28,8 @@ def named_params(asked: str | Sequence[str], sampled: Sampled, *, keyword: str) 
     ----------
     asked
         Names, or one of the shorthands: ``"all"`` parameters of genes, the ``"biological"`` ones of the coordinates,
-        the ``"mean"`` (that of genes which carries their level of expression), ``"prob"`` (the others), ``"gate"``.
+        the ``"mean"`` (that of genes which carries their level of expression), ``"prob"`` (the others), ``"gate"``, and
+        ``"regime"`` (of a promoter).
     sampled
         The parameters there are.
     keyword
@@ -57,6 +61,7 @@ def _shorthands(sampled: Sampled) -> dict[str, list[str]]:
         "mean": [name for name in biological if name == mean],
         "prob": [name for name in biological if name != mean],
         "gate": [name for name in others if name == "gate"],
+        REGIME: biological[2:],
     }
 
 

@@ -54,7 +54,7 @@ class ModelOptions(TypedDict, total=False):
         Option(
             "all",
             "mixture",
-            "Parameters that differ between components: names, or 'all', 'biological', 'mean', 'prob', 'gate'.",
+            "What differs between components: names, or 'all', 'biological', 'mean', 'prob', 'gate', 'regime'.",
         ),
     ]
     dataset_params: Annotated[

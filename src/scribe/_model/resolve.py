@@ -23,7 +23,7 @@ from scribe._model.hierarchies import (
     over_levels,
     refuse_population,
 )
-from scribe._model.levels import resolve_levels, without_datasets
+from scribe._model.levels import REGIME, resolve_levels, without_datasets
 from scribe._model.names import DESCRIPTIVE, nearest, resolve_family, site_of
 from scribe._model.options import ModelOptions, complete, options_table
 from scribe._model.spec import CAPTURE_SITES, MIXING, SCALING, ModelSpec
@@ -57,7 +57,7 @@ def resolve_spec(
     family = resolve_family(model, **{flag: said[flag] for flag in flags})
     coordinates = _coordinates(said, family)
     known = {} if factors is None else factors
-    given = _by_site(said["priors"] or {}, family)
+    given = _by_site(said["priors"] or {}, family, coordinates)
     said, given = flattened(said, given, mixture=bool(components), factors=known)
     check_mode(said)
     if len(datasets) == 1:
@@ -230,14 +230,15 @@ def _refuse_idle(said: Mapping[str, Any], priors: list[Any]) -> None:
             raise ValueError(msg)
 
 
-def _by_site(priors: Mapping[str, Any], family: Family) -> dict[str, Any]:
+def _by_site(priors: Mapping[str, Any], family: Family, coordinates: Coordinates) -> dict[str, Any]:
     """User's priors under site names; ``organism`` stays as it is."""
     if not isinstance(priors, Mapping):
         msg = f"priors takes a dict of parameter names, such as {{'dispersion': (0.0, 3.0)}}, got {priors!r}."
         raise TypeError(msg)
     out: dict[str, Any] = {}
+    special = {"organism": "organism", REGIME: next((p.name for p in coordinates.sampled[2:]), None)}
     for name, value in ((str(name), value) for name, value in priors.items() if name != "annotation_logits"):
-        site = "organism" if name == "organism" else site_of(name)
+        site = special.get(name) or site_of(name)
         if site is None:
             allowed = ["organism", *DESCRIPTIVE, *DESCRIPTIVE.values()]
             msg = f"priors has an unknown key {name!r}.{nearest(name, allowed)} Known: {', '.join(allowed)}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field, replace
@@ -74,7 +75,9 @@ class Estimates(ABC):
         return "absolute" if self.spec.anchored else "relative"
 
     def __getitem__(self, genes: Selector) -> Self:
-        """Keep some genes."""
+        """Keep some genes, ``results[genes]``, or some genes of one component, ``results[genes, component]``."""
+        if isinstance(genes, tuple) and len(genes) == 2:
+            return self[genes[0]].get_component(genes[1])
         index = index_of(genes, self.n_genes, self.gene_names, what="gene")
         return self._subset(genes=index)
 
@@ -117,7 +120,7 @@ class Estimates(ABC):
             posterior=posterior.subset(genes=genes, cells=cells),
             gene_names=gene_names if genes is None or gene_names is None else gene_names[genes],
             cell_names=cell_names if cells is None or cell_names is None else cell_names[cells],
-            counts_source=None if source is None else lambda: source().subset(cells=cells, genes=genes),
+            counts_source=None if source is None else functools.partial(_subset_of, source, cells=cells, genes=genes),
         )
 
     def _key(self, rng: Rng) -> Key:
@@ -246,3 +249,8 @@ class Estimates(ABC):
         """
         quantiles = self.posterior.quantiles(self._key(rng), q, n_draws=n_samples)
         return rename(quantiles, descriptive_names=descriptive_names)
+
+
+def _subset_of(source: Callable[[], Counts], **index: IntArray | None) -> Counts:
+    """Counts of some cells and genes, read when asked for; unlike a closure it can be pickled."""
+    return source().subset(**index)

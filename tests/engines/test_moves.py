@@ -73,3 +73,11 @@ def test_along_is_the_inner_product():
     found = along({"a": jnp.asarray(moves)}, {n: jnp.asarray(x) for n, x in vector.items()})
     np.testing.assert_allclose(found, np.einsum("ijk,ij->k", moves, vector["a"]), rtol=1e-5)
     assert along({}, {}).shape == (0,)
+
+
+def test_latents_without_a_move_stay_where_they_are():
+    points = {"scale": jnp.zeros(5), "a": jnp.zeros((5, 3)), "b": jnp.zeros((5, 2, 3))}
+    found = moves_of({"a": np.ones((3, 2))}, points)
+    assert {name: x.shape for name, x in found.items()} == {"scale": (2,), "a": (3, 2), "b": (2, 3, 2)}
+    assert not found["scale"].any()
+    assert not found["b"].any()

@@ -38,7 +38,7 @@ def along(moves: Mapping[str, Array], vector: Mapping[str, Array]) -> Array:
 def moves_of(moves: Mapping[str, AnyArray], points: Params) -> Params:
     """Directions in which latents move together, (..., moves), for all latents."""
     n_moves = max((move.shape[-1] for move in moves.values()), default=1)
-    none = np.zeros((1, n_moves))
+    none = np.zeros(n_moves)
     shapes = {name: (*x.shape[1:], n_moves) for name, x in points.items()}
     every = {name: np.broadcast_to(moves.get(name, none), shape) for name, shape in shapes.items()}
     return {name: jnp.asarray(x, jnp.zeros(()).dtype) for name, x in every.items()}

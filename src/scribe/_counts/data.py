@@ -32,6 +32,9 @@ CHUNK = 32
 """Non-zeros per row of `NonZeros`: wide enough to vectorise, narrow enough to waste little on padding."""
 
 
+_FEWEST_PAIRS = 256
+"""Room in the smallest data sets, where it takes no time: any number of them then share compiled code."""
+
 _NOTHING = 1e-20
 """Weight of padding where it is used as a scale, which numpyro wants to be positive."""
 
@@ -109,11 +112,12 @@ class Ragged(NamedTuple):
     pair: IntArray | None = None
 
 
-def padded_length(n: int) -> int:
-    """Length at or above ``n`` with four significant bits.
+def padded_length(n: int, *, least: int = 1) -> int:
+    """Length at or above ``n`` and ``least`` with four significant bits.
 
     Data of similar size then share compiled code, and what XLA compiles for an odd length is up to twice as slow.
     """
+    n = max(n, least)
     step = 1 << max(n.bit_length() - 4, 0)
     return -(-n // step) * step
 
@@ -151,7 +155,7 @@ def pairs_on_device(counts: Counts) -> Pairs:
     """Put the histogram of pairs of gene and count on the device, padded with pairs that occur in no cell."""
     pairs = counts.pairs()
     dtype = jnp.zeros(()).dtype
-    length = padded_length(len(pairs.n) + 1)
+    length = padded_length(len(pairs.n) + 1, least=_FEWEST_PAIRS)
     gene = _pad(pairs.gene, length, counts.n_genes - 1)
     return Pairs(
         jnp.asarray(gene), jnp.asarray(_pad(pairs.count, length), dtype), jnp.asarray(_pad(pairs.n, length), dtype)

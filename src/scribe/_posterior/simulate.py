@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import jax
@@ -22,7 +22,17 @@ from scribe._posterior.parameters import Parameters
 from scribe._types import AnyArray, Array, FloatArray, IntArray, Key, Natural
 from scribe.families import Family
 
-__all__ = ["LARGE_MEAN", "Elements", "Sparse", "block_size", "in_pieces", "invert", "simulate", "simulate_blocks"]
+__all__ = [
+    "LARGE_MEAN",
+    "Elements",
+    "Sparse",
+    "block_size",
+    "compressed_rows",
+    "in_pieces",
+    "invert",
+    "simulate",
+    "simulate_blocks",
+]
 
 LARGE_MEAN = 24.0
 """Mean above which counts are drawn by the family itself."""
@@ -53,6 +63,16 @@ def simulate_blocks(family: Family, parameters: Parameters, key: Key, *, n_genes
         here = parameters.map_cells(operator.itemgetter(slice(first, first + size)))
         block = simulate(family, here, jax.random.fold_in(key, first), n_genes=n_genes)
         yield block._replace(cell=block.cell + first)
+
+
+def compressed_rows(blocks: Iterable[Sparse], n_cells: int) -> tuple[IntArray, IntArray, FloatArray]:
+    """Row starts, genes and values of all cells."""
+    genes, values, per_cell = [], [], np.zeros(n_cells, np.int64)
+    for block in blocks:
+        genes.append(block.gene)
+        values.append(block.value.astype(np.float32, copy=False))
+        per_cell += np.bincount(block.cell, minlength=n_cells)
+    return np.append(np.int64(0), np.cumsum(per_cell)), np.concatenate(genes), np.concatenate(values)
 
 
 def simulate(family: Family, parameters: Parameters, key: Key, *, n_genes: int) -> Sparse:

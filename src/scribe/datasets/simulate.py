@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Unpack
 
 import jax
@@ -16,7 +16,7 @@ from scribe._model.options import ModelOptions, complete
 from scribe._model.resolve import resolve_spec
 from scribe._model.spec import ModelSpec
 from scribe._posterior.parameters import Parameters
-from scribe._posterior.simulate import Sparse, simulate_blocks
+from scribe._posterior.simulate import compressed_rows, simulate_blocks
 from scribe._rng import as_seed
 from scribe._types import Rng
 from scribe.datasets._truth import true_parameters
@@ -102,8 +102,11 @@ def simulate(
         drawn={str(site_of(name)) for name in given["priors"] or {} if name != "organism"},
     )
     blocks = simulate_blocks(spec.family, truth, key_counts, n_genes=n_genes)
+    indptr, genes, values = compressed_rows(blocks, n_cells)
+    matrix = sparse.csr_matrix((values, genes, indptr), shape=(n_cells, n_genes))
+    matrix.has_canonical_format = True
     adata = AnnData(
-        _matrix(blocks, n_cells, n_genes),
+        matrix,
         obs=pd.DataFrame(index=[f"cell{number}" for number in range(n_cells)]),
         var=pd.DataFrame(index=[f"gene{number}" for number in range(n_genes)]),
     )
@@ -116,19 +119,6 @@ def _check_shape(n_cells: int, n_genes: int) -> None:
         if value < 1:
             msg = f"{name} must be at least 1, got {value}."
             raise ValueError(msg)
-
-
-def _matrix(blocks: Iterable[Sparse], n_cells: int, n_genes: int) -> Any:
-    """Compressed rows from blocks that are sorted by cell, then gene."""
-    genes, values, per_cell = [], [], np.zeros(n_cells, np.int64)
-    for block in blocks:
-        genes.append(block.gene.astype(np.int32, copy=False))
-        values.append(block.value.astype(np.float32, copy=False))
-        per_cell += np.bincount(block.cell, minlength=n_cells)
-    indptr = np.concatenate([[0], np.cumsum(per_cell)])
-    matrix = sparse.csr_matrix((np.concatenate(values), np.concatenate(genes), indptr), shape=(n_cells, n_genes))
-    matrix.has_canonical_format = True
-    return matrix
 
 
 def _write_truth(adata: AnnData, spec: ModelSpec, truth: Parameters, *, seed: int) -> None:

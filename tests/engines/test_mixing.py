@@ -93,3 +93,12 @@ def test_stuck_chains_and_divergences(independent):
     assert not diverged.converged
     assert "5 of 4,000 draws diverged; raise target_accept" in diverged.reason
     assert "max_tree_depth=5" in verdict(independent, num_steps=7, max_tree_depth=3).reason
+
+
+def test_one_chain_is_compared_with_itself():
+    """Halves of one chain: noise agrees with itself, a drift does not."""
+    rng = np.random.default_rng(0)
+    noise, drift = rng.normal(size=(1, 1001, 3)), np.linspace(0, 3, 1001)[None, :, None]
+    assert np.all(diagnostics(noise).r_hat < 1.01)
+    np.testing.assert_allclose(diagnostics(noise).r_hat, diagnostics(noise[:, 1:].reshape(2, 500, 3)).r_hat)
+    assert np.all(diagnostics(noise + drift).r_hat > 1.3)

@@ -67,17 +67,26 @@ class _Worst(NamedTuple):
 
 
 def diagnostics(draws: AnyArray) -> Diagnostics:
-    """R-hat and effective sample sizes of (chains, draws, ...), by arviz-stats; NaN where draws are all equal."""
+    """R-hat and effective sample sizes of (chains, draws, ...), by arviz-stats; NaN where draws are all equal.
+
+    One chain by itself is cut in two for R-hat, which compares chains, and their halves.
+    """
     from arviz_stats.base.array import array_stats
 
     axes = {"chain_axis": 0, "draw_axis": 1}
     values = np.asarray(draws, np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
         return Diagnostics(
-            np.asarray(array_stats.rhat(values, method="rank", **axes)),
+            np.asarray(array_stats.rhat(values if len(values) > 1 else _halves(values), method="rank", **axes)),
             np.asarray(array_stats.ess(values, method="bulk", **axes)),
             np.asarray(array_stats.ess(values, method="tail", prob=(0.05, 0.95), **axes)),
         )
+
+
+def _halves(draws: FloatArray) -> FloatArray:
+    """One chain as two; of an odd number of draws the first is left out."""
+    half = draws.shape[1] // 2
+    return draws[0, draws.shape[1] - 2 * half :].reshape(2, half, *draws.shape[2:])
 
 
 def _worst(found: Mapping[str, Diagnostics], which: int) -> _Worst:

@@ -308,13 +308,16 @@ def dense_whole(family: Family, natural: Natural, offset: Array, u: Array) -> Ar
     return jnp.sum(family.log_pmf(u, expand(natural, 2), offset[:, None]))
 
 
-@pytest.mark.parametrize("dtype", TOLERANCE)
-@pytest.mark.parametrize("row", CORNER_ROWS)
+@pytest.mark.parametrize(
+    ("row", "dtype"),
+    # a two-state promoter in single precision has tests of its own, and compiles for long
+    [(row, dtype) for row in CORNER_ROWS for dtype in TOLERANCE if (row, dtype) != ("twostate-gene", np.float32)],
+)
 def test_corner_cases(row: str, dtype: Any) -> None:
     """Every case twice, with other numbers; those of one cell or one gene for two models only, to compile less."""
     family, failed = ROWS[row].family, {}
     for (name, make), repetition in itertools.product(CASES.items(), range(2)):
-        if name.startswith("one_") and row not in {"nbdm-shared", "zip-gene"}:
+        if name.startswith("one_") and (row, dtype) not in {("nbdm-shared", np.float32), ("zip-gene", np.float64)}:
             continue
         rng = np.random.default_rng([repetition, *name.encode()])
         case = make(rng)
@@ -326,16 +329,9 @@ def test_corner_cases(row: str, dtype: Any) -> None:
             data = padded(full_data(counts, totals_suffice=False))
             errors = run_engine(family, at, data, dtype).errors(exact, counts.gene_totals)
         print(f"{name} {row} {np.dtype(dtype).name}", *(f"{e:.1e}" for e in errors))
-        if not max(errors) < tolerance(row, name, dtype):
+        if not max(errors) < TOLERANCE[dtype]:
             failed[name, repetition] = errors
     assert not failed
-
-
-def tolerance(row: str, case: str, dtype: Any) -> float:
-    """A single-precision quadrature has fewer nodes, and counts of a million cancel against their expectation."""
-    if row == "twostate-gene" and dtype is np.float32:
-        return 1e-2 if case == "huge" else 5e-5
-    return TOLERANCE[dtype]
 
 
 # -- sums by gene and by cell, groups, derivatives ------------------------------------------------------------------
@@ -434,7 +430,7 @@ def test_blocks_of_non_zeros_are_all_of_them(monkeypatch: pytest.MonkeyPatch) ->
     """Many small blocks give the value and gradient of one."""
     rng = np.random.default_rng(0)
     counts = Counts.from_matrix(rng.poisson(rng.gamma(0.5, 2.0, (300, 40))))
-    data, family = full_data(counts, totals_suffice=False), from_layers(MODELS["zinbvcp"])
+    data, family = full_data(counts, totals_suffice=False), from_layers(("nb", "with_capture"))
     natural = {n: jnp.asarray(rng.normal(size=40), jnp.float32) for n in family.natural}
     arguments = (natural, jnp.asarray(rng.normal(-1, 0.3, 300), jnp.float32), data)
     whole = WITH_GRADIENT(family, *arguments)

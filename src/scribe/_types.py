@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["AnyArray", "Array", "FloatArray", "IntArray", "Key", "Natural", "Params", "Rng"]
+__all__ = ["SLOPES", "AnyArray", "Array", "FloatArray", "IntArray", "Key", "Natural", "Params", "Rng"]
 
 Array = jax.Array
 """An array on the device (or a tracer of one)."""
@@ -31,3 +31,6 @@ Params = dict[str, Array]
 
 Rng = int | np.random.Generator | jax.Array | None
 """What a user may pass as ``rng``: a seed, a NumPy generator, a JAX key or None."""
+
+SLOPES = "slopes"
+"""Name under which a function saves derivatives that a gradient computed anew is to keep (``jax.checkpoint``)."""

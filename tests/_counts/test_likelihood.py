@@ -310,14 +310,18 @@ def dense_whole(family: Family, natural: Natural, offset: Array, u: Array) -> Ar
 
 @pytest.mark.parametrize(
     ("row", "dtype"),
-    # a two-state promoter in single precision has tests of its own, and compiles for long
-    [(row, dtype) for row in CORNER_ROWS for dtype in TOLERANCE if (row, dtype) != ("twostate-gene", np.float32)],
+    [
+        # compiles for a quarter of a minute
+        pytest.param(row, dtype, marks=[pytest.mark.slow] if (row, dtype) == ("twostate-gene", np.float32) else [])
+        for row in CORNER_ROWS
+        for dtype in TOLERANCE
+    ],
 )
 def test_corner_cases(row: str, dtype: Any) -> None:
     """Every case twice, with other numbers; those of one cell or one gene for two models only, to compile less."""
     family, failed = ROWS[row].family, {}
     for (name, make), repetition in itertools.product(CASES.items(), range(2)):
-        if name.startswith("one_") and (row, dtype) not in {("nbdm-shared", np.float32), ("zip-gene", np.float64)}:
+        if name.startswith("one_") and row not in {"nbdm-shared", "zip-gene"}:
             continue
         rng = np.random.default_rng([repetition, *name.encode()])
         case = make(rng)
@@ -329,9 +333,16 @@ def test_corner_cases(row: str, dtype: Any) -> None:
             data = padded(full_data(counts, totals_suffice=False))
             errors = run_engine(family, at, data, dtype).errors(exact, counts.gene_totals)
         print(f"{name} {row} {np.dtype(dtype).name}", *(f"{e:.1e}" for e in errors))
-        if not max(errors) < TOLERANCE[dtype]:
+        if not max(errors) < tolerance(row, name, dtype):
             failed[name, repetition] = errors
     assert not failed
+
+
+def tolerance(row: str, case: str, dtype: Any) -> float:
+    """A single-precision quadrature has fewer nodes, and counts of a million cancel against their expectation."""
+    if row == "twostate-gene" and dtype is np.float32:
+        return 1e-2 if case == "huge" else 5e-5
+    return TOLERANCE[dtype]
 
 
 # -- sums by gene and by cell, groups, derivatives ------------------------------------------------------------------

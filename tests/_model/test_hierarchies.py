@@ -227,6 +227,7 @@ def test_errors_name_the_fix(model: str, options: dict[str, Any], message: str) 
 
 FITS = {
     "p-gaussian": {"prob_prior": "gaussian"},
+    "p-horseshoe": {"prob_prior": "horseshoe"},
     "phi-neg": {"prob_prior": "neg", "parameterization": "mean_odds"},
     "gate-horseshoe": {"zero_inflation_prior": "horseshoe", "model": "zinbvcp"},
     "omega-horseshoe": {"overdispersion": "bnb"},
@@ -240,7 +241,12 @@ FITS = {
 
 
 @pytest.mark.loose_promotion
-@pytest.mark.parametrize("options", FITS.values(), ids=FITS)
+@pytest.mark.parametrize(
+    "options",
+    # fits of these two are among the recipes, too
+    [pytest.param(x, marks=[pytest.mark.slow] if n in {"p-gaussian", "p-horseshoe"} else []) for n, x in FITS.items()],
+    ids=FITS,
+)
 def test_fit_writes_reads_back_and_denoises(small_counts: Any, options: dict[str, Any]) -> None:
     """The loss falls, every latent has its slot, and what is read back answers as the results themselves did."""
     adata = small_counts[:60, :20].copy()
@@ -263,7 +269,6 @@ def test_fit_writes_reads_back_and_denoises(small_counts: Any, options: dict[str
     below = np.mean(np.asarray(draws) < median, axis=0)
     assert np.all((below > 0.35) & (below < 0.65))
     assert results.get_posterior_quantiles((0.1, 0.9), n_samples=20)[site].shape == (2, 20)
-    if "overdispersion" in options:  # the family that no other module denoises from a fit
-        scribe.tl.denoise(adata, n_samples=3)
-        assert np.isfinite(adata.layers["scribe_denoised"]).all()
-        scribe.tl.ppc(adata, n_samples=3, n_genes=4)
+    scribe.tl.denoise(adata, n_samples=3)
+    assert np.isfinite(adata.layers["scribe_denoised"]).all()
+    scribe.tl.ppc(adata, n_samples=3, n_genes=4)

@@ -11,7 +11,14 @@ from scribe._stats.ranks import Tally, two_sided
 from scribe._stats.statistics import SUMMARIES, Watch, bin_edges, statistics
 
 CELLS, GENES, DRAWS = 60, 7, 19
-NOTHING = Watch.ungrouped(np.array([], int), CELLS)
+
+
+def ungrouped(genes: list[int]) -> Watch:
+    """Genes watched in all cells together."""
+    return Watch(np.array(genes, int), np.zeros(CELLS, np.int64), 1)
+
+
+NOTHING = ungrouped([])
 
 
 def blocks_of(dense, *, size=25):
@@ -37,7 +44,7 @@ def result(dense):
         n_cells=CELLS,
         n_genes=GENES,
         largest=float(dense[0].max()),
-        watch=Watch.ungrouped(np.array([5, 2]), CELLS),
+        watch=ungrouped([5, 2]),
     )
 
 
@@ -231,7 +238,7 @@ def test_replicates_are_read_one_by_one(dense):
         n_cells=CELLS,
         n_genes=GENES,
         largest=10.0,
-        watch=Watch.ungrouped(np.array([1]), CELLS),
+        watch=ungrouped([1]),
     )
     assert alive == ["made", "used"] * 3
 

@@ -25,7 +25,7 @@ import numpy as np
 
 from scribe._counts.data import Cells, CountData, NonZeros
 from scribe._counts.levels import map_components, map_datasets, n_levels, single_dataset, spread
-from scribe._types import Array, FloatArray, Natural
+from scribe._types import SLOPES, Array, FloatArray, Natural
 
 __all__ = [
     "ElementwisePmf",
@@ -202,14 +202,14 @@ def _rows_at_once() -> int:
 
 
 def _sum_of_corrections(family: ElementwisePmf, natural: Natural, offset: Array, non_zeros: NonZeros) -> Array:
-    """Sum of the corrections, block by block; the gradient computes a block anew rather than keep it in memory."""
+    """Sum of the corrections, block by block; the gradient computes a block anew, all but the slopes."""
     n_rows = non_zeros.value.shape[0]
     most = _rows_at_once()
     block = min(n_rows & -n_rows, most)  # padded lengths are multiples of a large power of two
     if n_rows <= most or 8 * block < most:
         return block_sum(_corrections(family, natural, offset, non_zeros))
     blocks = jax.tree.map(lambda x: x.reshape(-1, block, x.shape[1]), non_zeros)
-    keep = jax.checkpoint_policies.save_only_these_names("slopes")
+    keep = jax.checkpoint_policies.save_only_these_names(SLOPES)
     one = jax.checkpoint(lambda rows: block_sum(_corrections(family, natural, offset, rows)), policy=keep)
     return jnp.sum(jax.lax.map(one, blocks))
 

@@ -35,7 +35,7 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.typing import ArrayLike
 
 from scribe._dist.special import deviance_term, digamma_difference, log_rising, stirling_error
-from scribe._types import Array, Key
+from scribe._types import SLOPES, Array, Key
 
 __all__ = ["TiltedBeta", "poisson_beta_log_pmf"]
 
@@ -343,7 +343,7 @@ def _log_pmf(u: Array, log_rate: Array, a: Array, b: Array) -> Array:
 def _log_pmf_jvp(
     primals: tuple[Array, Array, Array, Array], tangents: tuple[Array, Array, Array, Array]
 ) -> tuple[Array, Array]:
-    value, slopes = checkpoint_name(_with_slopes(*primals), "slopes")
+    value, slopes = checkpoint_name(_with_slopes(*primals), SLOPES)
     return value, functools.reduce(jnp.add, (slope * t for slope, t in zip(slopes, tangents[1:], strict=True)))
 
 

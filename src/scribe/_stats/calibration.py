@@ -41,6 +41,7 @@ from scribe._model.spec import ModelSpec
 from scribe._posterior.parameters import Parameters
 from scribe._posterior.simulate import compressed_rows, simulate_blocks
 from scribe._types import AnyArray, Array, FloatArray, Key
+from scribe.engines import diagnostics
 from scribe.priors import LATENT_SUFFIX, Context, Draw, Prior, latent_name
 
 __all__ = ["JOINT", "Fitted", "Seen", "Study", "Uniformity", "band", "calibrate", "deviation", "uniformity", "uniforms"]
@@ -193,11 +194,8 @@ def uniforms(truth: FloatArray, draws: FloatArray, rng: np.random.Generator, *, 
     most
         Most draws that are used.
     """
-    from arviz_stats.base.array import array_stats
-
-    with np.errstate(invalid="ignore", divide="ignore"):
-        # of elements that never change nothing is effective, and nothing is needed
-        ess = np.nan_to_num(array_stats.ess(draws, method="bulk", chain_axis=0, draw_axis=1), nan=1.0)
+    # of elements that never change nothing is effective, and nothing is needed
+    ess = np.nan_to_num(diagnostics(draws).ess_bulk, nan=1.0)
     flat = draws.reshape(-1, draws.shape[-1])
     out = np.empty(len(truth))
     for i, (value, column) in enumerate(zip(truth, flat.T, strict=True)):

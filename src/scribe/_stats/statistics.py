@@ -34,11 +34,6 @@ class Watch(NamedTuple):
     group: IntArray
     n_groups: int
 
-    @classmethod
-    def ungrouped(cls, genes: IntArray, n_cells: int) -> Watch:
-        """All cells in one group."""
-        return cls(genes, np.zeros(n_cells, np.int64), 1)
-
 
 class Statistics(NamedTuple):
     """Statistics of one data set.

@@ -154,11 +154,8 @@ def _chosen(counts: Counts, group: IntArray, *, n_genes: int | None, n_groups: i
     n_genes = max(_HISTOGRAMS // n_groups, 1) if n_genes is None else n_genes
     if n_groups == 1:
         return spread(counts.gene_totals, n_genes)
-    sums = np.zeros((n_groups, counts.n_genes))
-    for cell, gene, value in _blocks(counts):
-        known = group[cell] >= 0
-        np.add.at(sums, (group[cell[known]], gene[known]), value[known])
-    return distinct(sums, n_genes)
+    sums = [counts.subset(cells=group == number).gene_totals for number in range(n_groups)]
+    return distinct(np.stack(sums), n_genes)
 
 
 def _blocks(counts: Counts) -> Iterator[Block]:

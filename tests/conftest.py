@@ -17,7 +17,15 @@ if TYPE_CHECKING:
 
 os.environ["MPLBACKEND"] = "Agg"
 # what is bit-identical on a CPU is so on a GPU under this flag alone
-os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_gpu_deterministic_ops=true"
+os.environ["XLA_FLAGS"] = " ".join(
+    [
+        os.environ.get("XLA_FLAGS", ""),
+        "--xla_gpu_deterministic_ops=true",
+        # compile in half the time
+        "--xla_cpu_use_fusion_emitters=false",
+        "--xla_cpu_parallel_codegen_split_count=1",
+    ]
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 

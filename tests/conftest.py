@@ -21,9 +21,9 @@ os.environ["XLA_FLAGS"] = " ".join(
     [
         os.environ.get("XLA_FLAGS", ""),
         "--xla_gpu_deterministic_ops=true",
-        # compile in half the time
-        "--xla_cpu_use_fusion_emitters=false",
+        # compile in half the time; an unknown flag ends the process
         "--xla_cpu_parallel_codegen_split_count=1",
+        *(["--xla_cpu_use_fusion_emitters=false"] if jax.__version_info__ < (0, 11) else []),
     ]
 )
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -166,7 +168,9 @@ def test_centre_and_marginal_are_those_of_the_draws(case):
         if normal is not None:
             np.testing.assert_allclose(x.std(0), np.broadcast_to(normal.scale, x.shape[1:]), rtol=0.08)
             np.testing.assert_array_equal(normal.loc, centre[name])
-        assert np.all(np.abs(np.median(x, 0) - centre[name]) < 8 * x.std(0) / np.sqrt(n))
+        # a flow bends: the image of zero is near the median
+        near = 8 / np.sqrt(n) if normal is not None else 0.3
+        assert np.all(np.abs(np.median(x, 0) - centre[name]) < near * x.std(0))
 
 
 def test_a_subset_of_genes_and_cells_is_drawn_from_their_arrays(case):
@@ -241,3 +245,80 @@ def test_fit_and_slots(guide, model, small_counts, tmp_path):
     assert scribe.get.results(adata).loss_history.size == 7
     part = adata[5:25, ::3].copy()
     assert scribe.get.results(part).get_posterior_samples(rng=0, n_samples=3)["mu"].shape == (3, part.n_vars)
+
+
+KEYWORDS: dict[str, dict[str, object]] = {
+    "mean_field": {},
+    "low_rank": {"guide_rank": 2},
+    "linear": {"joint_params": "all"},
+    "joint": {"joint_params": "all", "guide_rank": 2},
+    "dense": {"joint_params": "all", "dense_params": "mean", "guide_rank": 2},
+    **{
+        kind: {"guide_flow": kind, "guide_flow_num_layers": 2, "guide_flow_hidden_dims": [4]}
+        for kind in ("affine_coupling", "spline_coupling", "maf", "iaf")
+    },
+    "flow of all": {
+        "guide_flow": "affine_coupling",
+        "guide_flow_num_layers": 2,
+        "guide_flow_hidden_dims": [4],
+        "joint_params": "all",
+        "dense_params": "all",
+    },
+    "amortised": {"amortize_capture": True, "capture_hidden_dims": [4]},
+}
+FAMILIES: dict[str, dict[str, object]] = {
+    **{model: {"model": model} for model in ("nbdm", "zinb", "nbvcp", "zinbvcp", "poisson", "zipvcp", "twostatevcp")},
+    **{system: {"parameterization": system} for system in ("mean_prob", "mean_odds", "mean_disp")},
+    "bnb": {"overdispersion": "bnb", "unconstrained": True},
+    "twostate": {"model": "twostate"},
+    "mixture": {"n_components": 2},
+    "mixture, zero-inflated": {"model": "zinb", "n_components": 2, "mixture_params": "all"},
+    "datasets": {
+        "dataset_key": "donor",
+        "unconstrained": True,
+        "expression_dataset_prior": "gaussian",
+        "prob_dataset_prior": "horseshoe",
+    },
+    "factors": {
+        "dataset_key": ["donor", "condition"],
+        "unconstrained": True,
+        "expression_dataset_prior": {"donor": "gaussian", "condition": "fixed"},
+    },
+    "horseshoe": {"prob_prior": "horseshoe", "unconstrained": True},
+    "neg": {"model": "zinbvcp", "zero_inflation_prior": "neg", "unconstrained": True},
+    "components": {"n_components": 2, "expression_prior": "horseshoe", "unconstrained": True},
+}
+
+
+def products():
+    """Every guide with every family; without a mark are those that bring every guide and every family once."""
+    for (i, guide), (j, family) in itertools.product(enumerate(KEYWORDS), enumerate(FAMILIES)):
+        if guide == "amortised" and not FAMILIES[family].get("model", "nbvcp").endswith("vcp"):
+            continue
+        marks = [] if (i - j) % len(KEYWORDS) == 0 else [pytest.mark.slow]
+        yield pytest.param(guide, family, id=f"{guide}-{family}", marks=marks)
+
+
+@pytest.mark.parametrize(("guide", "family"), list(products()))
+def test_every_guide_with_every_family(guide, family, small_counts, tmp_path):
+    """A fit from keywords is finite, and its draws survive a file."""
+    import anndata
+
+    adata = small_counts[:40, :13].copy()
+    adata.obs["donor"] = np.array(list("abcd"))[np.arange(40) % 4]
+    adata.obs["condition"] = np.array(["ctrl", "stim"])[np.arange(40) // 20]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", scribe.ConvergenceWarning)
+        scribe.tl.fit(adata, n_steps=5, early_stopping=False, **KEYWORDS[guide], **FAMILIES[family])
+    adata.write_h5ad(tmp_path / "fit.h5ad")
+    before, after = scribe.get.results(adata), scribe.get.results(anndata.read_h5ad(tmp_path / "fit.h5ad"))
+    assert np.isfinite(before.loss_history).all()
+    found = after.get_posterior_samples(rng=0, n_samples=3)
+    for name, value in before.get_posterior_samples(rng=0, n_samples=3).items():
+        assert np.isfinite(value).all(), name
+        np.testing.assert_array_equal(value, found[name], err_msg=name)
+    for latent in before.spec.latents:
+        assert latent.name.removesuffix("_unconstrained") in {
+            *adata.uns["scribe"]["sites"],
+            *(n.removeprefix("scribe_") for n in (*adata.varm, *adata.obsm)),
+        }

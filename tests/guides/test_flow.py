@@ -26,18 +26,18 @@ P, BK = Latent("p", ()), Latent("bk", ("component", "gene"))
 
 CASES = {kind: (Flow(kind, n_layers=3, network=SMALL), (A,)) for kind in KINDS} | {
     "without extras": (
-        Flow(n_layers=2, network=MLP((5,), layer_norm=False, residual=False), soft_clamp=False, loft=False),
+        Flow(n_layers=3, network=MLP((5,), layer_norm=False, residual=False), soft_clamp=False, loft=False),
         (A,),
     ),
-    "components": (Flow(n_layers=2, network=SMALL), (AK,)),
-    "components sharing": (Flow(n_layers=2, network=SMALL, mixture_strategy="shared"), (AK,)),
-    "joint": (Joint(("p", "a", "b"), family=Flow(n_layers=2, network=SMALL)), (P, A, B)),
-    "chain": (Joint(("ak", "bk"), family=Flow(n_layers=2, network=SMALL), dense=("ak", "bk")), (AK, BK)),
+    "components": (Flow(n_layers=3, network=SMALL), (AK,)),
+    "components sharing": (Flow(n_layers=3, network=SMALL, mixture_strategy="shared"), (AK,)),
+    "joint": (Joint(("p", "a", "b"), family=Flow(n_layers=3, network=SMALL)), (P, A, B)),
+    "chain": (Joint(("ak", "bk"), family=Flow(n_layers=3, network=SMALL), dense=("ak", "bk")), (AK, BK)),
     "chain sharing": (
-        Joint(("ak", "bk"), family=Flow(n_layers=2, network=SMALL, mixture_strategy="shared"), dense=("ak", "bk")),
+        Joint(("ak", "bk"), family=Flow(n_layers=3, network=SMALL, mixture_strategy="shared"), dense=("ak", "bk")),
         (AK, BK),
     ),
-    "structured": (Joint(("a", "b", "p"), family=Flow(n_layers=2, network=SMALL), dense=("a",)), (A, B, P)),
+    "structured": (Joint(("a", "b", "p"), family=Flow(n_layers=3, network=SMALL), dense=("a",)), (A, B, P)),
 }
 
 

@@ -86,36 +86,32 @@ def loft(x: Array) -> tuple[Array, Array]:
 
 
 def coupling(
-    network: MLP, arrays: Mapping[str, Array], bijection: Bijection, *, x: Array, context: Array | None, flip: bool
+    network: MLP, arrays: Mapping[str, Array], bijection: Bijection, *, x: Array, context: Array | None
 ) -> tuple[Array, Array]:
     """Transform every second element given the others (Dinh et al. 2017, doi:10.48550/arXiv.1605.08803)."""
-    given, moved = x[int(flip) :: 2], x[1 - int(flip) :: 2]
-    image, log_slope = bijection(moved, network(arrays, given, context))
-    return x.at[1 - int(flip) :: 2].set(image), log_slope
+    image, log_slope = bijection(x[::2], network(arrays, x[1::2], context))
+    return x.at[::2].set(image), log_slope
 
 
 def inverse_autoregressive(
-    network: MLP, arrays: Mapping[str, Array], bijection: Bijection, *, x: Array, context: Array | None, flip: bool
+    network: MLP, arrays: Mapping[str, Array], bijection: Bijection, *, x: Array, context: Array | None
 ) -> tuple[Array, Array]:
     """Transform every element given the values of those before it *before* they were transformed.
 
     What enters the first hidden layer is a running sum, as in NADE (Uria et al. 2016, doi:10.48550/arXiv.1605.02226):
     all layers are shared by the elements but the output, and a pass costs as much as one of a network per element.
     """
-    x = x[::-1] if flip else x
     terms = x[:, None] * network.enter(arrays)
     entered = network.first(arrays, context)[None] + jnp.cumsum(terms, axis=0) - terms
     hidden = jax.vmap(lambda row: network.hidden(arrays, row))(entered)
     raw = jnp.einsum("nh,hnk->nk", hidden, network.out(arrays)) + arrays["bias_out"]
-    image, log_slope = bijection(x, raw)
-    return (image[::-1] if flip else image), log_slope
+    return bijection(x, raw)
 
 
 def autoregressive(
-    network: MLP, arrays: Mapping[str, Array], bijection: Bijection, *, x: Array, context: Array | None, flip: bool
+    network: MLP, arrays: Mapping[str, Array], bijection: Bijection, *, x: Array, context: Array | None
 ) -> tuple[Array, Array]:
     """As `inverse_autoregressive`, given their values *after*: one element after the other."""
-    x = x[::-1] if flip else x
 
     def step(entered: Array, here: tuple[Array, ...]) -> tuple[Array, tuple[Array, Array]]:
         value, kernel, out, bias = here
@@ -125,5 +121,5 @@ def autoregressive(
 
     out = jnp.moveaxis(network.out(arrays), 1, 0)
     rows = (x, network.enter(arrays), out, arrays["bias_out"])
-    _, (image, log_slope) = jax.lax.scan(step, network.first(arrays, context), rows)
-    return (image[::-1] if flip else image), log_slope
+    _, images = jax.lax.scan(step, network.first(arrays, context), rows)
+    return images

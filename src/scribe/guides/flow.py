@@ -7,7 +7,7 @@ import math
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ import numpy as np
 
 from scribe._model.names import nearest
 from scribe._nn import MLP
-from scribe._types import Array, Params
+from scribe._types import AnyArray, Array, Params
 from scribe.guides import _bijections as bijections
 from scribe.guides._base import Latents
 from scribe.guides._block import Block
@@ -25,18 +25,27 @@ from scribe.guides._core import Core, CoreArrays, Density
 __all__ = ["Flow"]
 
 
+def _rotated(x: Array, times: int) -> Array:
+    return jnp.roll(x, times, axis=1)
+
+
+def _reversed(x: Array, times: int) -> Array:
+    return x[:, ::-1] if times % 2 else x
+
+
 class _Kind(NamedTuple):
-    """How a layer conditions elements on others, and the map of each."""
+    """How a layer conditions elements on others, the map of each, and how elements (batch, n) are moved in between."""
 
     layer: Callable[..., tuple[Array, Array]]
     spline: bool
+    turned: Callable[[Array, int], Array]
 
 
 _KINDS = {
-    "affine_coupling": _Kind(bijections.coupling, spline=False),
-    "spline_coupling": _Kind(bijections.coupling, spline=True),
-    "maf": _Kind(bijections.autoregressive, spline=False),
-    "iaf": _Kind(bijections.inverse_autoregressive, spline=False),
+    "affine_coupling": _Kind(bijections.coupling, spline=False, turned=_rotated),
+    "spline_coupling": _Kind(bijections.coupling, spline=True, turned=_rotated),
+    "maf": _Kind(bijections.autoregressive, spline=False, turned=_reversed),
+    "iaf": _Kind(bijections.inverse_autoregressive, spline=False, turned=_reversed),
 }
 _STRATEGIES = ("independent", "shared")
 
@@ -55,7 +64,7 @@ class Flow(Blocks):
         ``"affine_coupling"``, ``"spline_coupling"``, ``"maf"`` (one element after the other, hence slow to draw from)
         or ``"iaf"``.
     n_layers
-        Number of layers; every second one goes in the other direction.
+        Number of layers, between which elements take turns.
     network
         The network of every layer.
     n_bins
@@ -132,16 +141,15 @@ class FlowLaw(Core):
         return jnp.broadcast_to(jnp.arange(n, dtype=jnp.zeros(()).dtype)[None], (batch, n))
 
     def weights(self, n_latents: int, *, batched: bool) -> tuple[str, ...]:
-        """Arrays of every network: of every layer, of every flow of a chain."""
+        """Arrays of the networks of every flow of a chain."""
         return tuple(
-            f"{i}_{j}_{name}"
+            f"{i}_{name}"
             for i in range(n_latents if self.chain else 1)
-            for j in range(self.flow.n_layers)
             for name in self.flow.network.names(context=i > 0 or (self._shared and batched))
         )
 
     def init_weights(self, sizes: tuple[int, ...], *, batch: int) -> Params:
-        """Networks at the start, those of independent flows along a first axis."""
+        """Networks at the start: arrays are (layers, independent flows, ...)."""
         links = sizes if self.chain else (sum(sizes),)
         if min(links) < 2:
             msg = "A flow needs two elements or more: give guide_flow a model of more genes, or use guide_rank."
@@ -150,35 +158,36 @@ class FlowLaw(Core):
         arrays: Params = {}
         for i, n in enumerate(links):
             context = sum(links[:i]) + (batch if self._shared and batch > 1 else 0)
-            for j in range(self.flow.n_layers):
-                copies = 1 if self._shared else batch
-                made = [self._network(rng, n, context=context, flip=j % 2 == 1) for _ in range(copies)]
-                for name in made[0]:
-                    stacked = np.stack([one[name] for one in made])
-                    arrays[f"{i}_{j}_{name}"] = jnp.asarray(stacked, jnp.zeros(()).dtype)
+            copies = 1 if self._shared else batch
+            made = [[self._network(rng, n, context) for _ in range(copies)] for _ in range(self.flow.n_layers)]
+            for name in made[0][0]:
+                stacked = np.stack([np.stack([one[name] for one in layer]) for layer in made])
+                arrays[f"{i}_{name}"] = jnp.asarray(stacked, jnp.zeros(()).dtype)
         return arrays
 
-    def _network(self, rng: np.random.Generator, n: int, *, context: int, flip: bool) -> dict[str, Any]:
+    def _network(self, rng: np.random.Generator, n: int, n_context: int) -> dict[str, AnyArray]:
         """Arrays of one network for n elements, of which a coupling takes and gives half."""
-        channels = 3 * self.flow.n_bins - 1 if _KINDS[self.flow.kind].spline else 2
-        halves = (n // 2, n - n // 2) if flip else (n - n // 2, n // 2)
-        n_in, n_out = halves if self._couples else (n, n)
-        return self.flow.network.init(rng, n_in=n_in, n_out=(n_out, channels), n_context=context)
+        channels = 3 * self.flow.n_bins - 1 if self._kind.spline else 2
+        n_in, n_out = (n // 2, n - n // 2) if self._couples else (n, n)
+        return self.flow.network.init(rng, n_in=n_in, n_out=(n_out, channels), n_context=n_context)
 
     @property
     def _shared(self) -> bool:
         return self.flow.mixture_strategy == "shared"
 
     @property
+    def _kind(self) -> _Kind:
+        return _KINDS[self.flow.kind]
+
+    @property
     def _couples(self) -> bool:
-        return _KINDS[self.flow.kind].layer is bijections.coupling
+        return self._kind.layer is bijections.coupling
 
     def _links(self, weights: Mapping[str, Array]) -> list[int]:
         """Number of elements in every flow of the chain, those that were left out included."""
         links: list[int] = []
-        while f"{len(links)}_0_bias_out" in weights:
-            first = f"{len(links)}_0_"
-            n_in, n_out = weights[f"{first}kernel_0"].shape[1], weights[f"{first}bias_out"].shape[1]
+        while f"{len(links)}_bias_out" in weights:
+            n_in, n_out = (weights[f"{len(links)}_{name}"].shape[2] for name in ("kernel_0", "bias_out"))
             links.append(n_in + n_out if self._couples else n_out)
         return links
 
@@ -205,31 +214,31 @@ class FlowLaw(Core):
         for i, part in enumerate(jnp.split(x, np.cumsum(self._links(weights))[:-1], axis=1)):
             known = [*told, *images]
             context = jnp.concatenate(known, axis=1) if known else None
-            image = part
-            for j in range(self.flow.n_layers):
-                first = f"{i}_{j}_"
-                mine = {k.removeprefix(first): v for k, v in weights.items() if k.startswith(first)}
-                layer = functools.partial(self._layer, flip=j % 2 == 1)
-                if self._shared:
-                    mine = {name: value[0] for name, value in mine.items()}
-                image, slopes = jax.vmap(layer, in_axes=(None if self._shared else 0, 0, 0))(mine, image, context)
-                log_slopes.append(slopes)
+            own = {k.removeprefix(f"{i}_"): v for k, v in weights.items() if k.startswith(f"{i}_")}
+            image, slopes = jax.lax.scan(functools.partial(self._layer, context), part, own)
+            image = self._kind.turned(image, -self.flow.n_layers)
+            log_slopes.append(slopes)
             if self.flow.loft:
                 image, slopes = bijections.loft(image)
                 log_slopes.append(slopes)
             images.append(image)
         return jnp.concatenate(images, axis=1), self._sum(log_slopes)
 
-    def _layer(
-        self, arrays: Mapping[str, Array], x: Array, context: Array | None, *, flip: bool
-    ) -> tuple[Array, Array]:
-        kind = _KINDS[self.flow.kind]
+    def _layer(self, context: Array | None, x: Array, arrays: Params) -> tuple[Array, Array]:
+        """Images (batch, elements) under one layer, moved for the next, and log-derivatives."""
         bijection = (
             bijections.rational_quadratic
-            if kind.spline
+            if self._kind.spline
             else functools.partial(bijections.affine, soft_clamp=self.flow.soft_clamp)
         )
-        return kind.layer(self.flow.network, arrays, bijection, x=x, context=context, flip=flip)
+
+        def one(arrays: Params, x: Array, context: Array | None) -> tuple[Array, Array]:
+            return self._kind.layer(self.flow.network, arrays, bijection, x=x, context=context)
+
+        if self._shared:
+            arrays = {name: value[0] for name, value in arrays.items()}
+        image, slopes = jax.vmap(one, in_axes=(None if self._shared else 0, 0, 0))(arrays, x, context)
+        return self._kind.turned(image, 1), slopes
 
     def _sum(self, log_slopes: list[Array]) -> Array:
         """Sum of all, in the working precision or in 64 bits."""

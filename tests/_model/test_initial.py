@@ -163,3 +163,11 @@ def test_a_population_starts_at_the_shared_odds_and_apart_where_data_tell(kind: 
 def test_moves_without_capture_are_those_of_the_odds() -> None:
     counts = simulate(captured=False, size="shared").counts
     assert {move.shape[-1] for move in start(resolve_spec("nbdm"), counts).moves.values()} == {1}
+
+
+@pytest.mark.parametrize("model", ["nbdm", "nbvcp"])
+def test_sizes_of_poisson_counts_start_where_any_link_can_leave_them(model: str) -> None:
+    """The likelihood hardly tells large sizes apart: a softplus link would take its slope of one from them for long."""
+    counts = Counts.from_matrix(np.random.default_rng(0).poisson(np.linspace(1, 20, 30), (300, 30)))
+    sizes = start_values(resolve_spec(model, unconstrained=True), counts)["r"]
+    assert 20 < np.median(sizes) <= 105

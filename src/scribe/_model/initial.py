@@ -13,6 +13,7 @@ captures: pooled moments are ruled by the few genes with the largest variance an
 from __future__ import annotations
 
 import functools
+import math
 from typing import NamedTuple
 
 import jax
@@ -33,7 +34,9 @@ __all__ = ["Start", "capture_start", "start", "start_values"]
 _ROUNDING = 1e-4
 """Moves below this are rounding errors of latents that stay where they are."""
 
-_SIZE_RANGE = (1e-2, 1e3)
+_SIZE_RANGE = (1e-2, 1e2)
+"""Sizes to start at: the likelihood of larger ones is nearly that of a Poisson, and softplus links leave them slowly."""
+
 _LOG_ODDS_RANGE = (-9.0, 9.0)
 
 
@@ -203,7 +206,9 @@ def _shared_log_odds(counts: Counts, mean: FloatArray, capture: FloatArray) -> F
         cell_terms = np.sum(n * totals * np.logaddexp(0, x)) + size.sum() * np.sum(n * np.logaddexp(0, -x))
         return float(cell_terms - gene_terms)
 
-    found = minimize_scalar(loss, bounds=_LOG_ODDS_RANGE, method="bounded", options={"xatol": 0.01})
+    low, high = _LOG_ODDS_RANGE
+    most = max(min(high, math.log(_SIZE_RANGE[1]) - float(np.median(np.log(mean)))), low + 1)
+    found = minimize_scalar(loss, bounds=(low, most), method="bounded", options={"xatol": 0.01})
     return np.asarray(found.x)
 
 

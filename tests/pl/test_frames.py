@@ -365,10 +365,11 @@ def test_which_guides_hold_genes_independent(small_fit, guide, expected):
 def test_chains(made_chains):
     table = trace_frame(made_chains, genes=["gene1"], params=["r"])
     draws = scribe.get.results(made_chains).get_samples(group_by_chain=True)["r"][:, :, 1]
-    np.testing.assert_array_equal(table.pivot(index="chain", columns="draw", values="value"), draws)
+    # one gene and all may be computed in other orders
+    np.testing.assert_allclose(table.pivot(index="chain", columns="draw", values="value"), draws, rtol=1e-6)
     ax = scribe.pl.trace(made_chains, ["gene1"], ["r"])[0]
     assert f"R-hat {diagnostics(draws).r_hat:.3f}" in ax.get_title(loc="left")
-    np.testing.assert_array_equal(ax.get_lines()[1].get_ydata(), draws[1])
+    np.testing.assert_allclose(ax.get_lines()[1].get_ydata(), draws[1], rtol=1e-6)
     ranks = rank_frame(made_chains, genes=["gene1"], params=["r"])
     order = stats.rankdata(draws).reshape(draws.shape)
     for chain, rows in ranks.groupby("chain"):

@@ -16,8 +16,8 @@ from scribe import engines, guides
 from scribe._adata.design import Covariates, read_covariates
 from scribe._adata.read import as_counts
 from scribe._counts.container import Counts
+from scribe._model.checks import require_known
 from scribe._model.config import configured
-from scribe._model.names import nearest
 from scribe._model.options import FitOptions, ModelOptions, complete, options_table
 from scribe._model.resolve import resolve_spec
 from scribe._model.spec import ModelSpec
@@ -91,11 +91,8 @@ def _guide(options: Mapping[str, Any], spec: ModelSpec, earlier: Results | None)
 def _engine(options: Mapping[str, Any]) -> SVI | NUTS:
     value = options["inference_method"]
     is_object = isinstance(value, (SVI, NUTS))
-    if not is_object and value not in engines.ALL:
-        allowed = list(engines.ALL)
-        hint = nearest(str(value), allowed)
-        msg = f"Unknown inference_method {value!r}.{hint} Choose one of: {', '.join(map(repr, allowed))}."
-        raise ValueError(msg)
+    if not is_object:
+        require_known("inference_method", value, engines.ALL)
     name = next(name for name, kind in engines.ALL.items() if value == name or isinstance(value, kind))
     given = {n: o.group for n, o in options_table().items() if options[n] != o.default}
     foreign = {n: _OF_SVI.get(group, group) for n, group in given.items() if _OF_SVI.get(group, group) in engines.ALL}

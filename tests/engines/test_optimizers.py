@@ -67,7 +67,7 @@ def test_rate_is_scheduled_unless_given():
 @pytest.mark.parametrize(
     ("config", "error", "message"),
     [
-        ({"name": "adamm"}, ValueError, "Unknown optimizer 'adamm'. Choose one of: 'adam', 'clipped_adam'"),
+        ({"name": "adamm"}, ValueError, "Unknown optimizer 'adamm'. Did you mean 'adam'. Choose one of: 'adam', 'clip"),
         ({"lr": 1e-3}, ValueError, r"Unknown optimizer_config keys \['lr'\]. Allowed: 'name', 'step_size'"),
         ({"step_size": 0}, ValueError, r"optimizer_config\['step_size'\] must be a number above 0, .*got 0\."),
         ({"step_size": "big"}, ValueError, r"\['step_size'\] must be"),

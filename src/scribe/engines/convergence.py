@@ -16,12 +16,13 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from numbers import Integral, Real
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from scribe._model.checks import known_settings
 from scribe._types import FloatArray
 from scribe.engines.outcome import Outcome
 
@@ -97,15 +98,8 @@ class EarlyStopping:
         if config is False:
             return cls(enabled=False, restore_best=restore_best)
         given = {} if config is None or config is True else config
-        if not isinstance(given, Mapping):
-            msg = f'early_stopping is a dictionary such as {{"patience": 500}}, or False; got {config!r}.'
-            raise TypeError(msg)
-        allowed = [f.name for f in fields(cls)]
-        unknown = [k for k in given if k not in allowed]
-        if unknown:
-            msg = f"Unknown early_stopping keys {unknown}. Allowed: {', '.join(map(repr, allowed))}."
-            raise ValueError(msg)
-        built = cls(**given)
+        expected = 'a dictionary such as {"patience": 500}, or False'
+        built = cls(**known_settings("early_stopping", given, cls, expected=expected))
         return replace(built, restore_best=built.restore_best or restore_best)
 
     def stretched(self, epoch: int) -> EarlyStopping:

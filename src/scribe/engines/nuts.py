@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import KW_ONLY, dataclass
-from numbers import Integral
 from typing import Any, NamedTuple
 
 import jax
@@ -22,6 +21,7 @@ from scribe._counts.container import Counts
 from scribe._counts.data import CountData
 from scribe._counts.design import Design
 from scribe._model.build import build, data_for
+from scribe._model.checks import require_whole
 from scribe._model.initial import start
 from scribe._model.spec import ModelSpec
 from scribe._progress import Progress, progress
@@ -81,10 +81,7 @@ class NUTS:
 
     def __post_init__(self) -> None:
         for name, least in (("n_samples", 1), ("n_warmup", 0), ("n_chains", 1), ("max_tree_depth", 1)):
-            value = vars(self)[name]
-            if not isinstance(value, Integral) or value < least:
-                msg = f"{name} must be a whole number of at least {least}, got {value!r}."
-                raise ValueError(msg)
+            require_whole(name, vars(self)[name], least)
         if not 0 < self.target_accept < 1:
             msg = f"target_accept must be between 0 and 1, got {self.target_accept!r}."
             raise ValueError(msg)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import KW_ONLY, dataclass, fields
+from dataclasses import KW_ONLY, dataclass
 from numbers import Real
 from typing import Any
 
 import optax
+
+from scribe._model.checks import known_settings, require_known
 
 __all__ = ["OPTIMIZERS", "Optimizer"]
 
@@ -50,9 +52,7 @@ class Optimizer:
     grad_clip_norm: float | None = None
 
     def __post_init__(self) -> None:
-        if self.name not in OPTIMIZERS:
-            msg = f"Unknown optimizer {self.name!r}. Choose one of: {', '.join(map(repr, OPTIMIZERS))}."
-            raise ValueError(msg)
+        require_known("optimizer", self.name, OPTIMIZERS)
         for key, allowed, what in _RANGES:
             value = vars(self)[key]
             if value is not None and not (isinstance(value, Real) and allowed(float(value))):
@@ -65,15 +65,8 @@ class Optimizer:
         if isinstance(config, Optimizer):
             return config
         given = {"name": config} if isinstance(config, str) else {} if config is None else config
-        if not isinstance(given, Mapping):
-            msg = f'optimizer_config is a dictionary such as {{"name": "adam", "step_size": 1e-3}}, got {config!r}.'
-            raise TypeError(msg)
-        allowed = [f.name for f in fields(cls)]
-        unknown = [k for k in given if k not in allowed]
-        if unknown:
-            msg = f"Unknown optimizer_config keys {unknown}. Allowed: {', '.join(map(repr, allowed))}."
-            raise ValueError(msg)
-        return cls(**given)
+        expected = 'a dictionary such as {"name": "adam", "step_size": 1e-3}'
+        return cls(**known_settings("optimizer_config", given, cls, expected=expected))
 
     @property
     def adaptive(self) -> bool:

@@ -14,6 +14,7 @@ import numpy as np
 
 from scribe._counts.container import Counts
 from scribe._counts.design import Design
+from scribe._model.checks import require_whole
 from scribe._model.spec import ModelSpec
 from scribe._progress import progress
 from scribe._types import FloatArray, Key
@@ -75,10 +76,8 @@ class SVI:
     n_restarts: int = 1
 
     def __post_init__(self) -> None:
-        for name, value in (("n_steps", self.n_steps), ("n_restarts", self.n_restarts)):
-            if not isinstance(value, Integral) or value < 1:
-                msg = f"{name} must be a whole number of at least 1, got {value!r}."
-                raise ValueError(msg)
+        require_whole("n_steps", self.n_steps, 1)
+        require_whole("n_restarts", self.n_restarts, 1)
         if self.batch_size is not None and not (isinstance(self.batch_size, Integral) and self.batch_size >= 1):
             msg = f"batch_size must be a whole number of at least 1, or None for all cells; got {self.batch_size!r}."
             raise ValueError(msg)

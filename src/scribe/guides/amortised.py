@@ -16,6 +16,7 @@ import numpyro.distributions as dist
 
 from scribe._counts.data import CountData
 from scribe._model.build import plates
+from scribe._model.checks import require_known
 from scribe._nn import MLP
 from scribe._types import AnyArray, Array, Key, Params
 from scribe.guides._base import LOC, LOG_SCALE, Guide, GuideFunction, Latents, param
@@ -69,10 +70,7 @@ class Amortised(Guide):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "hidden_dims", self.network.hidden_dims)
-        if self.output_transform not in _TRANSFORMS:
-            allowed = ", ".join(map(repr, _TRANSFORMS))
-            msg = f"Unknown output_transform {self.output_transform!r}: choose one of {allowed}."
-            raise ValueError(msg)
+        require_known("output_transform", self.output_transform, _TRANSFORMS)
         low, high = self.clamp_min or 0.0, math.inf if self.clamp_max is None else self.clamp_max
         if not 0 <= low < 1 < high:
             msg = (

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
+from scribe._model.checks import require_known
 from scribe._model.levels import named_params
 from scribe._model.names import nearest
 from scribe._model.options import options_table
@@ -72,10 +73,7 @@ def _named(asked: Mapping[str, Any]) -> Guide:
         raise ValueError(msg)
     if isinstance(value, Guide):
         return whole(value)
-    if value not in _BY_NAME:
-        allowed = list(_BY_NAME)
-        msg = f"Unknown guide {value!r}.{nearest(str(value), allowed)} Choose one of: {', '.join(map(repr, allowed))}."
-        raise ValueError(msg)
+    require_known("guide", value, _BY_NAME)
     return whole(_BY_NAME[value]())
 
 

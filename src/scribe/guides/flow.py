@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from scribe._model.names import nearest
+from scribe._model.checks import require_known, require_whole
 from scribe._nn import MLP
 from scribe._types import AnyArray, Array, Params
 from scribe.guides import _bijections as bijections
@@ -47,7 +47,6 @@ _KINDS = {
     "maf": _Kind(bijections.autoregressive, spline=False, turned=_reversed),
     "iaf": _Kind(bijections.inverse_autoregressive, spline=False, turned=_reversed),
 }
-_STRATEGIES = ("independent", "shared")
 
 
 @dataclass(frozen=True)
@@ -96,18 +95,10 @@ class Flow(Blocks):
     init_scale: float = 0.1
 
     def __post_init__(self) -> None:
-        for what, value, allowed in (
-            ("kind of flow", self.kind, tuple(_KINDS)),
-            ("mixture_strategy", self.mixture_strategy, _STRATEGIES),
-        ):
-            if value not in allowed:
-                hint = nearest(str(value), list(allowed))
-                msg = f"Unknown {what} {value!r}.{hint} Choose one of: {', '.join(map(repr, allowed))}."
-                raise ValueError(msg)
-        for what, number, least in (("n_layers", self.n_layers, 1), ("n_bins", self.n_bins, 2)):
-            if not isinstance(number, int) or number < least:
-                msg = f"{what} must be a whole number of at least {least}, got {number!r}."
-                raise ValueError(msg)
+        require_known("kind of flow", self.kind, _KINDS)
+        require_known("mixture_strategy", self.mixture_strategy, ("independent", "shared"))
+        require_whole("n_layers", self.n_layers, 1)
+        require_whole("n_bins", self.n_bins, 2)
 
     def core(self, *, chain: bool) -> FlowLaw:
         """The law of a vector: one flow, or a chain of flows of latents given those before them."""

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from scribe._model.checks import require_whole
 from scribe._types import AnyArray, Array, Params
 from scribe.guides._base import Latents
 from scribe.guides._block import Block
@@ -110,9 +111,7 @@ class LowRank(Blocks):
     init_scale: float = 0.1
 
     def __post_init__(self) -> None:
-        if not isinstance(self.rank, int) or self.rank < 1:
-            msg = f"The rank of a low-rank guide must be a whole number of at least 1, got {self.rank!r}."
-            raise ValueError(msg)
+        require_whole("The rank of a low-rank guide", self.rank, 1)
 
     def core(self, *, chain: bool) -> LowRankNormal:
         """The law of a vector, the same in one piece as latent by latent."""

@@ -193,12 +193,7 @@ class Estimates(ABC):
         return rename(self.posterior.distributions(), descriptive_names=descriptive_names)
 
     def get_posterior_samples(
-        self,
-        n_samples: int = 100,
-        *,
-        rng: Rng = None,
-        sites: list[str] | None = None,
-        descriptive_names: bool = False,
+        self, n_samples: int = 100, *, rng: Rng = None, sites: list[str] | None = None, descriptive_names: bool = False
     ) -> dict[str, Array]:
         """Draws of all parameters, sampled and derived.
 

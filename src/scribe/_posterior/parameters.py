@@ -11,11 +11,7 @@ import jax.numpy as jnp
 
 from scribe._counts.data import CountData
 from scribe._counts.levels import at_cells
-from scribe._counts.likelihood import (
-    log_likelihood_by_cell,
-    log_likelihood_by_component,
-    log_likelihood_by_gene,
-)
+from scribe._counts.likelihood import log_likelihood_by_cell, log_likelihood_by_component, log_likelihood_by_gene
 from scribe._types import Array
 from scribe.families import Family
 

@@ -9,11 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from scribe._counts.likelihood import (
-    log_likelihood_by_cell,
-    log_likelihood_by_component,
-    log_likelihood_by_gene,
-)
+from scribe._counts.likelihood import log_likelihood_by_cell, log_likelihood_by_component, log_likelihood_by_gene
 from scribe._model.build import data_for
 from scribe._types import Array, IntArray, Key, Params
 from scribe.engines.problem import Problem
@@ -73,7 +69,9 @@ def _likelihood(problem: Problem, params: Params, key: Key) -> list[_Place]:
     natural: Mapping[str, Array] = problem.spec.natural(problem.spec.working(values))
     offset = problem.spec.offset(values, counts.n_cells)
     places = [
-        _Place(f"parameter {name!r}", "gene", _bad_genes(x), x.shape[-1]) for name, x in natural.items() if x.ndim
+        _Place(f"parameter {name!r}", "gene", _bad(jnp.sum(x, axis=tuple(range(x.ndim - 1)))), x.shape[-1])
+        for name, x in natural.items()
+        if x.ndim
     ]
     places.append(_Place("capture", "cell", _bad(offset), offset.size))
     data = data_for(problem.spec, counts, problem.design, totals_suffice=False)
@@ -91,12 +89,6 @@ def _likelihood(problem: Problem, params: Params, key: Key) -> list[_Place]:
 
 def _bad(array: Array) -> IntArray:
     return np.flatnonzero(~np.asarray(jnp.isfinite(array)))
-
-
-def _bad_genes(array: Array) -> IntArray:
-    """Genes with a value that is not finite at any level."""
-    finite = np.asarray(jnp.isfinite(array)).reshape(-1, array.shape[-1])
-    return np.flatnonzero(~finite.all(axis=0))
 
 
 def _describe(problem: Problem, place: _Place) -> str:

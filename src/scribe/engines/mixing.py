@@ -130,15 +130,6 @@ def judge(
     reason = f"{'; '.join(faults)}; {'; '.join(remedies)}" if faults else good
     if relabelled:
         reason += f"; components of {relabelled:,} draws were renumbered to agree with the first chain"
-    return Mixing(
-        not faults,
-        reason,
-        r_hat.value,
-        bulk.value,
-        tail.value,
-        divergences,
-        float(np.mean(step_size)),
-        float(np.mean(depth)),
-        float(np.mean(statistics["accept_prob"])),
-        relabelled,
-    )
+    step, deep, accepted = (float(np.mean(x)) for x in (step_size, depth, statistics["accept_prob"]))
+    worst = (r_hat.value, bulk.value, tail.value)
+    return Mixing(not faults, reason, *worst, divergences, step, deep, accepted, relabelled)

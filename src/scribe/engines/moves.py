@@ -22,15 +22,7 @@ _LEAST_CURVATURE = 1e-4
 
 
 def along(moves: Mapping[str, Array], vector: Mapping[str, Array]) -> Array:
-    """Inner product of a vector with every move, (moves,).
-
-    Parameters
-    ----------
-    moves
-        By array, (..., moves).
-    vector
-        By array, the moved ones among them.
-    """
+    """Inner product, (moves,), of a vector with every move; moves, (..., moves), by the arrays that they move."""
     products = [vector[name].ravel() @ move.reshape(-1, move.shape[-1]) for name, move in moves.items()]
     return sum(products, jnp.zeros(products[0].shape if products else (0,), jnp.zeros(()).dtype))
 

@@ -87,13 +87,7 @@ class NUTS:
             raise ValueError(msg)
 
     def fit(
-        self,
-        spec: ModelSpec,
-        counts: Counts,
-        *,
-        seed: int,
-        near: _Values | None = None,
-        design: Design | None = None,
+        self, spec: ModelSpec, counts: Counts, *, seed: int, near: _Values | None = None, design: Design | None = None
     ) -> Sampled:
         """Sample the posterior of ``spec`` given ``counts`` of cells with the covariates ``design``.
 

@@ -274,14 +274,8 @@ def _compile(kind: _Kind) -> _Compiled:
         def body(i: Array, carry: tuple[State, Array]) -> tuple[State, Array]:
             state, losses = carry
             here = data if batches is None else jax.tree.map(lambda x: x[i], batches).join(data)
-            state, value = step(
-                state,
-                here,
-                moves,
-                key=jax.random.fold_in(key, first + i),
-                rate=rate.astype(losses.dtype),
-                batched=batches is not None,
-            )
+            step_key, step_rate = jax.random.fold_in(key, first + i), rate.astype(losses.dtype)
+            state, value = step(state, here, moves, key=step_key, rate=step_rate, batched=batches is not None)
             return state, losses.at[i].set(value)
 
         empty = jnp.full((size,), jnp.nan, jnp.zeros(()).dtype)
@@ -335,32 +329,14 @@ def make_problem(
     lengths = {**spec.lengths, "gene": counts.n_genes, "cell": counts.n_cells if first is None else len(first)}
     totals = counts.totals if first is None else counts.totals[first]
     params = guide.init(spec.latents, spec.start(start), lengths=lengths, totals=totals)
-    kind = _Kind(
-        spec,
-        counts.n_genes,
-        guide,
-        # the rate is an argument of the compiled steps: fits that differ only in it share them
-        replace(optimizer, step_size=None),
-        stable_update,
-        spec.latents,
-        tuple((leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves((params, example, data))),
-    )
-    return Problem(
-        spec,
-        counts,
-        guide,
-        optimizer,
-        data,
-        batches,
-        groups,
-        first,
-        params,
-        # the slope along a direction of all cells is too noisy on a few of them
-        {} if batched else _moved(moves, params),
-        _compile(kind),
-        _CHUNK if batches is None else _batch_chunk(example),
-        design,
-    )
+    # the rate is an argument of the compiled steps: fits that differ only in it share them
+    any_rate = replace(optimizer, step_size=None)
+    shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves((params, example, data)))
+    compiled = _compile(_Kind(spec, counts.n_genes, guide, any_rate, stable_update, spec.latents, shapes))
+    # the slope along a direction of all cells is too noisy on a few of them
+    moved = {} if batched else _moved(moves, params)
+    chunk = _CHUNK if batches is None else _batch_chunk(example)
+    return Problem(spec, counts, guide, optimizer, data, batches, groups, first, params, moved, compiled, chunk, design)
 
 
 def _moved(moves: Mapping[str, AnyArray], params: Params) -> Params:

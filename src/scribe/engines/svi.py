@@ -172,19 +172,17 @@ class _Run:
         state = self.problem.initial_state()
         if earlier is None:
             return Snapshot(state, state.params, tracker, 0)
-        first = self.engine.optimizer.initial_step(self._total_count)
         tracker.losses = [np.asarray(earlier.losses, np.float64)]
         tracker.best, tracker.best_step = earlier.verdict.loss, len(earlier.losses)
-        tracker.stage = next((i for i, r in enumerate(RATES) if first * r <= earlier.verdict.rate * 1.01), 0)
+        tracker.stage = next((i for i, r in enumerate(RATES) if self._first_rate * r <= earlier.verdict.rate * 1.01), 0)
         return Snapshot(state, state.params, tracker, len(earlier.losses))
 
     @property
-    def _total_count(self) -> float:
-        return float(self.problem.counts.totals.sum())
+    def _first_rate(self) -> float:
+        return self.engine.optimizer.initial_step(float(self.problem.counts.totals.sum()))
 
     def _rate(self, now: Snapshot) -> float:
-        factor = now.tracker.rate if self.engine.optimizer.adaptive else 1.0
-        return self.engine.optimizer.initial_step(self._total_count) * factor * now.slow_down
+        return self._first_rate * (now.tracker.rate if self.engine.optimizer.adaptive else 1.0) * now.slow_down
 
     def _key(self, retries: int) -> Key:
         """Key of the run; another one after every recovery, lest the same draw fails again."""

@@ -16,12 +16,7 @@ __all__ = ["assign"]
 
 
 def assign(
-    adata: AnnData,
-    *,
-    key: str = "scribe",
-    n_samples: int = 100,
-    rng: Rng = None,
-    copy: bool = False,
+    adata: AnnData, *, key: str = "scribe", n_samples: int = 100, rng: Rng = None, copy: bool = False
 ) -> AnnData | None:
     r"""Assign cells to the components of a mixture, by the posterior of each cell.
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -120,6 +121,14 @@ def test_continuing_appends_losses_and_lowers_them(counts):
     assert len(later.losses) == 300
     assert np.array_equal(later.losses[:100], early.losses)
     assert later.losses[-50:].mean() < early.losses[:20].mean()
+
+
+def test_continuing_does_not_start_the_schedule_anew(counts):
+    """Not even after a fit whose rate recoveries had brought below the lowest of the schedule."""
+    early = fit(counts, n_steps=1)
+    for rate, expected in ((0.03, 0.03), (1e-5, 1e-3)):
+        slow = replace(early, verdict=replace(early.verdict, rate=rate))
+        assert fit(counts, n_steps=1, start=slow).verdict.rate == pytest.approx(expected)
 
 
 def test_minibatch_loss_is_unbiased(counts):

@@ -174,7 +174,8 @@ class _Run:
             return Snapshot(state, state.params, tracker, 0)
         tracker.losses = [np.asarray(earlier.losses, np.float64)]
         tracker.best, tracker.best_step = earlier.verdict.loss, len(earlier.losses)
-        tracker.stage = next((i for i, r in enumerate(RATES) if self._first_rate * r <= earlier.verdict.rate * 1.01), 0)
+        lower = (i for i, r in enumerate(RATES) if self._first_rate * r <= earlier.verdict.rate * 1.01)
+        tracker.stage = next(lower, len(RATES) - 1)
         return Snapshot(state, state.params, tracker, len(earlier.losses))
 
     @property

@@ -228,11 +228,10 @@ class _Run:
             _require_finite(state)
         # of no iterations: compiles the loop, once for all threads
         _, empty = self.compiled.advance(states[0], self.frame, self.data, 0)
-        shape = (engine.n_chains, engine.n_samples)
-        kept = {
-            name: np.empty((*shape, *x.shape[2 if self.together else 1 :]), _stored(name, x.dtype))
-            for name, x in empty.items()
-        }
+        # draws in single precision: seven digits, of which any number of draws determines two or three
+        types = {name: x.dtype if name in _STATISTICS else np.float32 for name, x in empty.items()}
+        shapes = {name: x.shape[1 + self.together :] for name, x in empty.items()}
+        kept = {name: np.empty((engine.n_chains, engine.n_samples, *shapes[name]), types[name]) for name in empty}
         with progress(engine.n_chains * (engine.n_warmup + engine.n_samples), desc="NUTS", unit="draw") as bar:
             monitor = _Monitor(bar, threading.Lock(), threading.Event())
             jobs = [
@@ -281,11 +280,6 @@ class _Monitor:
         with self.lock:
             self.divergences += divergences
             self.bar.update(n, divergences=str(self.divergences))
-
-
-def _stored(name: str, dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Draws are kept in single precision: seven digits, of which any number of draws determines two or three."""
-    return dtype if name in _STATISTICS else np.dtype(np.float32)
 
 
 def _in_threads(jobs: Sequence[Callable[[], FloatArray]], setting: _Setting, stop: threading.Event) -> list[FloatArray]:

@@ -20,7 +20,9 @@ __all__ = ["Blocks"]
 
 
 class Blocks(Guide):
-    """A guide whose latents fall into independent blocks."""
+    """A guide whose latents fall into independent blocks. Cells belong to other guides."""
+
+    by_total = False
 
     @abstractmethod
     def blocks(self, latents: Latents) -> tuple[Block, ...]:
@@ -85,8 +87,3 @@ class Blocks(Guide):
             noise = standard_normals(jax.random.fold_in(key, number), shapes, jnp.zeros(()).dtype)
             draws |= jax.vmap(lambda one, block=block: block.push(params, one)[0])(noise)
         return draws
-
-    @property
-    def by_total(self) -> bool:
-        """No: cells belong to other guides."""
-        return False

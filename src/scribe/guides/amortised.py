@@ -60,6 +60,7 @@ class Amortised(Guide):
     """
 
     name: ClassVar[str] = "amortised"
+    by_total = False
 
     hidden_dims: tuple[int, ...] = (64, 32)
     _: KW_ONLY
@@ -151,11 +152,6 @@ class Amortised(Guide):
     def draw(self, key: Key, params: Mapping[str, Array], *, latents: Latents, n_draws: int) -> dict[str, Array]:
         """Independent normal draws."""
         return MeanField().draw(key, params, latents=latents, n_draws=n_draws)
-
-    @property
-    def by_total(self) -> bool:
-        """No: cells have no rows."""
-        return False
 
 
 def _array(latent: Latent, name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -85,10 +85,11 @@ def _genes(options: Mapping[str, Any], asked: Mapping[str, Any], spec: ModelSpec
             msg = "dense_params is a part of joint_params: give joint_params as well."
             raise ValueError(msg)
         return family
-    params = _sites("joint_params", options["joint_params"], spec)
+    known = (spec.coordinates.sampled, spec.family.params)
+    params = named_params(options["joint_params"], known, keyword="joint_params")
     if options["dense_params"] is None:
         return Joint(params, family=family)
-    dense = _sites("dense_params", options["dense_params"], spec)
+    dense = named_params(options["dense_params"], known, keyword="dense_params")
     extra = [name for name in dense if name not in params]
     if extra:
         msg = f"dense_params has {extra}, which joint_params={list(params)} lacks: add it there."
@@ -114,11 +115,6 @@ def _family(options: Mapping[str, Any], asked: Mapping[str, Any]) -> LowRank | F
         raise ValueError(msg)
     network = {field: asked[name] for name, field in _NETWORK.items() if name in asked}
     return Flow(kind, network=MLP(**network), **{field: options[name] for name, field in _FLOW.items()})
-
-
-def _sites(option: str, value: str | Sequence[str], spec: ModelSpec) -> tuple[str, ...]:
-    """Names of sampled parameters from names of either kind and shorthands, each once, in the order given."""
-    return named_params(value, (spec.coordinates.sampled, spec.family.params), keyword=option)
 
 
 def _capture(options: Mapping[str, Any], asked: Mapping[str, Any], spec: ModelSpec) -> Guide | None:

@@ -52,10 +52,9 @@ class Joint(Blocks):
     init_scale: float = 0.1
 
     def __post_init__(self) -> None:
-        for field in ("params", "dense"):
-            value = self.params if field == "params" else self.dense
-            if value is not None:
-                object.__setattr__(self, field, tuple(value))
+        object.__setattr__(self, "params", tuple(self.params))
+        if self.dense is not None:
+            object.__setattr__(self, "dense", tuple(self.dense))
         extra = [name for name in self.dense or () if name not in self.params]
         if extra:
             msg = f"dense has {extra}, which is not among params={list(self.params)}: add it there."

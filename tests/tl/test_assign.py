@@ -106,6 +106,9 @@ def test_one_dataset_or_component(fitted) -> None:
         results.get_dataset("b2")
     with pytest.raises(ValueError, match="one component only"):
         component.cell_type_assignments()
+    for ask in (results.cell_type_assignments, results.log_likelihood, results.denoise_counts):
+        with pytest.raises(ValueError, match="n_samples must not be negative, got -1"):
+            ask(n_samples=-1)
 
 
 def test_denoising_averages_components_by_responsibility(fitted) -> None:

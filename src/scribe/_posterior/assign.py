@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+from scipy.special import entr
 
 from scribe._counts.container import Counts
 from scribe._posterior.posterior import Posterior
@@ -29,32 +30,10 @@ class Assignment(NamedTuple):
 
 
 def assign(posterior: Posterior, counts: Counts, *, key: Key | None = None, n_samples: int = 0) -> Assignment:
-    """Posterior probability of every component in every cell.
-
-    Parameters
-    ----------
-    posterior
-        Posterior of the parameters, of a mixture.
-    counts
-        Counts of the same cells and genes.
-    key
-        Random key of the draws.
-    n_samples
-        Draws of the parameters to average over; 0 takes them at their most probable values.
-    """
-    data = posterior.data(counts)
-    if n_samples:
-        drawn = posterior.draw_one_by_one(jax.random.key(0) if key is None else key, n_samples)
-    else:
-        drawn = iter([posterior.centre()])
-    total = np.zeros((counts.n_cells, posterior.spec.lengths["component"]))
-    for values in drawn:
-        total += np.asarray(posterior.responsibilities(posterior.parameters(values), data), np.float64)
+    """Posterior probability of every component of a mixture in every cell, averaged over draws of the parameters."""
+    data, total = posterior.data(counts), np.zeros((counts.n_cells, posterior.spec.lengths["component"]))
+    for parameters in posterior.parameter_draws(jax.random.key(0) if key is None else key, n_samples):
+        total += np.asarray(posterior.responsibilities(parameters, data), np.float64)
     probabilities = total / total.sum(axis=1, keepdims=True)
-    logs = np.log(np.where(probabilities > 0, probabilities, 1.0))
-    return Assignment(
-        probabilities,
-        np.argmax(probabilities, axis=1),
-        -np.sum(probabilities * logs, axis=1),
-        probabilities.mean(axis=0),
-    )
+    entropy = entr(probabilities).sum(axis=1)
+    return Assignment(probabilities, np.argmax(probabilities, axis=1), entropy, probabilities.mean(axis=0))

@@ -9,6 +9,7 @@ parameters, mean and variance follow from the laws of total expectation and vari
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -18,6 +19,7 @@ import numpy as np
 
 from scribe._counts.container import Counts
 from scribe._counts.data import CountData
+from scribe._posterior.indexing import check_draws
 from scribe._posterior.parameters import Parameters
 from scribe._posterior.posterior import Posterior
 from scribe._posterior.simulate import LARGE_MEAN, Elements, in_pieces, invert
@@ -55,25 +57,13 @@ def denoise_blocks(
 ) -> Iterator[DenoisedBlock]:
     """Denoise block by block of cells.
 
-    Parameters
-    ----------
-    posterior
-        Posterior of the parameters, for the genes and cells of ``counts``.
-    counts
-        Observed counts.
-    key
-        Random key.
-    method
-        ``"mean"`` of the posterior of the count, its ``"mode"``, or one ``"sample"``.
-    n_samples
-        Draws of the parameters that mean and standard deviation integrate over; 0 takes the parameters at their most
-        probable values. The mode is always that at the most probable values; a sample is taken at the first draw.
-    with_sd
-        Whether to compute the standard deviation as well.
+    Mean and standard deviation integrate over ``n_samples`` draws of the parameters; 0 takes them at their most
+    probable values. The mode is always that at the most probable values; a sample is taken at the first draw.
     """
     if method not in METHODS:
         msg = f"method must be one of {', '.join(map(repr, METHODS))}, got {method!r}."
         raise ValueError(msg)
+    check_draws(n_samples)
     key_parameters, key_counts = jax.random.split(key)
     centre = jax.tree.map(lambda x: x[None], posterior.parameters(posterior.centre()))
     if n_samples:
@@ -91,17 +81,17 @@ def denoise_blocks(
     size = max(elements // max(counts.n_genes, 1), 1)
     for first in range(0, counts.n_cells, size):
         cells = slice(first, min(first + size, counts.n_cells))
+        here = operator.itemgetter((slice(None), cells))
         u = jnp.asarray(counts.rows(cells), draws.offset.dtype)
-        at_cells = functools.partial(_at, cells=cells)
         key_block = jax.random.fold_in(key_counts, first)
         value: Any = None
         sd: Any = None
         if method == "mean" or with_sd:
-            value, sd = _moments(posterior.spec.family, u, at_cells(draws))
+            value, sd = _moments(posterior.spec.family, u, draws.map_cells(here))
         if method == "mode":
-            value = _mode(posterior.spec.family, u, _decided(at_cells(centre), None))
+            value = _mode(posterior.spec.family, u, _decided(centre.map_cells(here), None))
         elif method == "sample":
-            value = _sample(posterior.spec.family, u, _decided(at_cells(draws), key_block), key_block)
+            value = _sample(posterior.spec.family, u, _decided(draws.map_cells(here), key_block), key_block)
         yield DenoisedBlock(cells, np.asarray(value), np.asarray(sd) if with_sd else None)
 
 
@@ -109,10 +99,6 @@ def _with_responsibilities(posterior: Posterior, data: CountData, stacked: Param
     """Replace the prior weights of components by their posterior probabilities, draw by draw."""
     gamma = [posterior.responsibilities(_draw(stacked, i), data) for i in range(stacked.offset.shape[0])]
     return stacked._replace(log_weights=jnp.log(jnp.stack(gamma)))
-
-
-def _at(stacked: Parameters, *, cells: slice) -> Parameters:
-    return stacked.map_cells(lambda value: value[:, cells])
 
 
 def _decided(stacked: Parameters, key: Key | None) -> Parameters:

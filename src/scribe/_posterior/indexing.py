@@ -11,7 +11,7 @@ from scribe._model.names import nearest
 from scribe._settings import settings
 from scribe._types import AnyArray, IntArray
 
-__all__ = ["Selector", "check_dense", "index_of"]
+__all__ = ["Selector", "check_dense", "check_draws", "index_of"]
 
 Selector = Any
 """Genes or cells by name, list of names, integer, slice, boolean mask or integer array."""
@@ -46,14 +46,18 @@ def _index_of_names(wanted: list[str], names: AnyArray | None, *, what: str) -> 
     return np.asarray([position[name] for name in wanted])
 
 
+def check_draws(n_samples: int) -> None:
+    """Raise at a negative number of draws."""
+    if n_samples < 0:
+        msg = f"n_samples must not be negative, got {n_samples}; 0 takes the most probable parameters."
+        raise ValueError(msg)
+
+
 def check_dense(shape: tuple[int, int, int], *, remedy: str) -> None:
     """Raise where arrays, cells and genes of this ``shape`` would not fit into ``settings.max_array_gb``."""
     n_arrays, n_cells, n_genes = shape
     size = math.prod(shape) * 4
     if size > settings.max_array_gb * 1e9:
-        what = f"{n_arrays:,} x {n_cells:,} cells x {n_genes:,} genes"
-        msg = (
-            f"{what} take {size / 1e9:.2g} GB, more than settings.max_array_gb={settings.max_array_gb:g}. "
-            f"Ask for some genes or cells, results[genes].cells(cells), or {remedy} block by block."
-        )
+        what = f"{n_arrays:,} x {n_cells:,} cells x {n_genes:,} genes take {size / 1e9:.2g} GB"
+        msg = f"{what}, more than settings.max_array_gb={settings.max_array_gb:g}. {remedy} block by block."
         raise ValueError(msg)

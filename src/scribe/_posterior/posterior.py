@@ -19,6 +19,7 @@ from scribe._dist.kernels import PushedKernels, kernel_density
 from scribe._dist.pushed import PushedNormal
 from scribe._model.build import data_for
 from scribe._model.spec import LEVEL_AXES, ModelSpec, Site
+from scribe._posterior.indexing import check_draws
 from scribe._posterior.parameters import Parameters, responsibilities
 from scribe._types import AnyArray, Array, FloatArray, IntArray, Key
 from scribe.guides import Approximation
@@ -44,20 +45,9 @@ class Summary(NamedTuple):
 class Posterior:
     """Posterior over the parameters of a model.
 
-    Parameters
-    ----------
-    spec
-        The model.
-    guide
-        What stands for the posterior: a variational family, or draws.
-    params
-        Its arrays, on the host; those of a latent start with its axes.
-    n_genes, n_cells
-        Lengths of the two axes.
-    design
-        Covariates of the cells.
-    chosen
-        Levels that have been chosen, axis -> number.
+    ``guide`` stands for it, a variational family or draws, and ``params`` are its arrays, on the host, those of a
+    latent starting with its axes. ``design`` holds the covariates of the cells, ``chosen`` the levels that have been
+    chosen, axis -> number.
     """
 
     spec: ModelSpec
@@ -113,6 +103,11 @@ class Posterior:
         for number in range(n_draws):
             draws = _part(self.spec, self.guide, 1, params, key, first=number, of=n_draws)
             yield {name: draw[0] for name, draw in draws.items()}
+
+    def parameter_draws(self, key: Key, n_draws: int) -> Iterator[Parameters]:
+        """Parameters at one draw after the other; of no draws, once at the most probable values."""
+        check_draws(n_draws)
+        yield from map(self.parameters, self.draw_one_by_one(key, n_draws) if n_draws else [self.centre()])
 
     def parameters(self, values: Mapping[str, Array]) -> Parameters:
         """Natural parameters and what is known of cells from one value of every site on the real line."""

@@ -16,25 +16,18 @@ from scribe._posterior.assign import Assignment, assign
 from scribe._posterior.denoise import DenoisedBlock, Method, denoise_blocks
 from scribe._posterior.estimates import Estimates
 from scribe._posterior.indexing import check_dense
-from scribe._posterior.loglik import pointwise
-from scribe._posterior.parameters import Parameters
+from scribe._posterior.parameters import Parameters, by_cell, by_gene
 from scribe._posterior.simulate import Sparse, simulate_blocks
 from scribe._types import FloatArray, Key, Rng
 
 __all__ = ["Results"]
 
+_FEWER = "Ask for some genes or cells, results[genes].cells(cells), or read the stream results.{}(...)"
+
 
 @dataclass(frozen=True)
 class Results(Estimates):
     """Result of a fit, whatever the engine: estimates, replicates, likelihoods, assignments and denoised counts."""
-
-    def _parameter_draws(self, key: Key, n_samples: int, *, at_map: bool = False) -> Iterator[Parameters]:
-        """Parameters at draws from the posterior, or as often at their most probable values."""
-        if at_map:
-            yield from itertools.repeat(self.posterior.parameters(self.posterior.centre()), n_samples)
-            return
-        for values in self.posterior.draw_one_by_one(key, n_samples):
-            yield self.posterior.parameters(values)
 
     def _in_components(self, parameters: Parameters, data: CountData | None, key: Key) -> Parameters:
         """Put every cell into a component, by its responsibilities where its counts are at hand."""
@@ -71,7 +64,12 @@ class Results(Estimates):
         key_parameters, key_counts = jax.random.split(self._key(rng))
         known = self.posterior.mixed and self.counts_source is not None
         data = self.posterior.data(self.counts()) if known else None
-        draws = self._parameter_draws(key_parameters, n_samples, at_map=at_map)
+        posterior = self.posterior
+        draws: Iterator[Parameters]
+        if at_map:
+            draws = itertools.repeat(posterior.parameters(posterior.centre()), n_samples)
+        else:
+            draws = map(posterior.parameters, posterior.draw_one_by_one(key_parameters, n_samples))
         for number, drawn in enumerate(draws):
             key = jax.random.fold_in(key_counts, number)
             parameters = self._in_components(drawn, data, jax.random.fold_in(key, 1))
@@ -80,7 +78,7 @@ class Results(Estimates):
             yield simulate_blocks(self.spec.family, parameters, key, n_genes=self.n_genes)
 
     def _dense_samples(self, n_samples: int, **options: Any) -> FloatArray:
-        check_dense((n_samples, self.n_cells, self.n_genes), remedy="read the stream results.simulate(...)")
+        check_dense((n_samples, self.n_cells, self.n_genes), remedy=_FEWER.format("simulate"))
         out = np.zeros((n_samples, self.n_cells, self.n_genes), np.float32)
         for data_set, blocks in zip(out, self.simulate(n_samples, **options), strict=True):
             for block in blocks:
@@ -143,12 +141,11 @@ class Results(Estimates):
         if return_by not in ("cell", "gene"):
             msg = f"return_by must be 'cell' or 'gene', got {return_by!r}."
             raise ValueError(msg)
-        if n_samples:
-            draws = self._parameter_draws(self._key(rng), n_samples)
-        else:
-            draws = self._parameter_draws(self._key(rng), 1, at_map=True)
-        data = self.posterior.data(self.counts(counts))
-        return pointwise(self.spec.family, data, draws, by=return_by, n_genes=self.n_genes)
+        family, data = self.spec.family, self.posterior.data(self.counts(counts))
+        draws = self.posterior.parameter_draws(self._key(rng), n_samples)
+        if return_by == "cell":
+            return np.stack([np.asarray(by_cell(family, parameters, data)) for parameters in draws])
+        return np.stack([np.asarray(by_gene(family, self.n_genes, parameters, data)) for parameters in draws])
 
     def denoise_blocks(
         self,
@@ -183,7 +180,7 @@ class Results(Estimates):
         -------
         Molecules, (cells, genes). Larger than ``settings.max_array_gb`` raises; use `denoise_blocks`.
         """
-        check_dense((1, self.n_cells, self.n_genes), remedy="read the stream results.denoise_blocks(...)")
+        check_dense((1, self.n_cells, self.n_genes), remedy=_FEWER.format("denoise_blocks"))
         out = np.empty((self.n_cells, self.n_genes), np.float32)
         for block in self.denoise_blocks(counts, method=method, n_samples=n_samples, rng=rng, with_sd=False):
             out[block.cells] = block.value

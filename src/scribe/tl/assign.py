@@ -78,9 +78,6 @@ def assign(
     >>> scribe.tl.assign(adata, n_samples=10)
     >>> components = adata.obs["scribe_component"]
     """
-    if n_samples < 0:
-        msg = f"n_samples must not be negative, got {n_samples}; 0 takes the most probable parameters."
-        raise ValueError(msg)
     check_target(adata, copy=copy)
     results = read_fit(adata, key=key)
     levels = results.spec.levels.get("component")

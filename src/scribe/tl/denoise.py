@@ -13,11 +13,11 @@ from anndata import AnnData
 
 from scribe._adata.fits import read_fit
 from scribe._adata.slots import Slots, check_target, refuse_taken, write_derived
-from scribe._posterior.denoise import METHODS, Method
+from scribe._posterior.denoise import Method
+from scribe._posterior.indexing import check_dense
 from scribe._posterior.results import Results
 from scribe._progress import progress
 from scribe._rng import as_seed
-from scribe._settings import settings
 from scribe._types import FloatArray, Rng
 
 __all__ = ["denoise"]
@@ -35,6 +35,8 @@ _FORMULA = (
     "p^(k_on + u - 1) (1 - p)^(k_off - 1) exp(-nu r_hat p); a zero made by "
     "the gate, with probability gate/(gate + (1 - gate) P(0)), has m as before capture"
 )
+
+_FEWER = "Name the genes you need, genes=[...], raise the setting, or read scribe.get.results(adata).denoise_blocks()"
 
 
 def denoise(
@@ -119,7 +121,6 @@ def denoise(
     >>> scribe.tl.denoise(adata, n_samples=10)
     >>> molecules = adata.layers["scribe_denoised"]
     """
-    _check(method, n_samples)
     check_target(adata, copy=copy)
     place = Slots(key).denoised if key_added is None else key_added
     results = read_fit(adata, key=key)
@@ -127,7 +128,7 @@ def denoise(
     attribute = "layers" if genes is None else "obsm"
     _check_place(adata, attribute, place, key=key, default=key_added is None, sd=sd)
     part = results if genes is None else results[[genes] if isinstance(genes, str) else list(genes)]
-    _check_size(part, n_arrays=1 + sd)
+    check_dense((1 + sd, part.n_cells, part.n_genes), remedy=_FEWER)
     seed = results.seed if rng is None else as_seed(rng)
     values = _compute(part, method=method, n_samples=n_samples, sd=sd, seed=seed)
     named: dict[str, Any] = dict(zip((place, f"{place}_sd"), values, strict=False))
@@ -138,15 +139,6 @@ def denoise(
     record = _record(results, method=method, n_samples=n_samples, seed=seed)
     write_derived(target, {attribute: named}, key=key, name="denoised", place=place, record=record)
     return target if copy else None
-
-
-def _check(method: str, n_samples: int) -> None:
-    if method not in METHODS:
-        msg = f"method must be one of {', '.join(map(repr, METHODS))}, got {method!r}."
-        raise ValueError(msg)
-    if n_samples < 0:
-        msg = f"n_samples must not be negative, got {n_samples}; 0 takes the most probable parameters."
-        raise ValueError(msg)
 
 
 def _check_place(adata: AnnData, attribute: str, place: str, *, key: str, default: bool, sd: bool) -> None:
@@ -171,17 +163,6 @@ def _warn_of_identity(results: Results) -> None:
             'observed and denoising returns the counts. Fit model="nbvcp" (the default) to model capture.'
         )
         warnings.warn(msg, UserWarning, stacklevel=3)
-
-
-def _check_size(part: Results, *, n_arrays: int) -> None:
-    gigabytes = n_arrays * part.n_cells * part.n_genes * 4 / 1e9
-    if gigabytes > settings.max_array_gb:
-        msg = (
-            f"{n_arrays} dense array(s) of {part.n_cells:,} cells x {part.n_genes:,} genes take {gigabytes:.2g} GB, "
-            f"more than settings.max_array_gb={settings.max_array_gb:g}. Name the genes you need, genes=[...], raise "
-            "the setting, or read scribe.get.results(adata).denoise_blocks() block by block."
-        )
-        raise ValueError(msg)
 
 
 def _compute(results: Results, *, method: Method, n_samples: int, sd: bool, seed: int) -> tuple[FloatArray, ...]:

@@ -26,7 +26,6 @@ __all__ = [
     "LARGE_MEAN",
     "Elements",
     "Sparse",
-    "block_size",
     "compressed_rows",
     "in_pieces",
     "invert",
@@ -50,16 +49,11 @@ class Sparse(NamedTuple):
     value: FloatArray
 
 
-def block_size(n_genes: int) -> int:
-    """Cells per block so that a dense block stays small."""
-    return max(_BLOCK_ELEMENTS // max(n_genes, 1), 1)
-
-
 def simulate_blocks(family: Family, parameters: Parameters, key: Key, *, n_genes: int) -> Iterator[Sparse]:
     """Draw all cells block by block; cell numbers count from the first cell of all."""
-    n_cells = parameters.offset.shape[0]
-    size = block_size(n_genes)
-    for first in range(0, n_cells, size):
+    # so few cells that a dense block stays small
+    size = max(_BLOCK_ELEMENTS // max(n_genes, 1), 1)
+    for first in range(0, parameters.offset.shape[0], size):
         here = parameters.map_cells(operator.itemgetter(slice(first, first + size)))
         block = simulate(family, here, jax.random.fold_in(key, first), n_genes=n_genes)
         yield block._replace(cell=block.cell + first)
@@ -141,15 +135,7 @@ def _positive(family: Family, parameters: Parameters, key: Key, *, n_genes: int)
 
 
 def in_pieces(function: Callable[..., Array], *arrays: AnyArray) -> FloatArray:
-    """Apply an elementwise function piece by piece, in pieces of two sizes so that no more are ever compiled.
-
-    Parameters
-    ----------
-    function
-        Takes the number of the first element and one piece of every array.
-    arrays
-        Arrays of one length.
-    """
+    """Apply a function of a first number and pieces of arrays, of two sizes so that no more are ever compiled."""
     n = len(arrays[0])
     size = _PIECES[n > _PIECES[0]]
     parts = []

@@ -21,6 +21,7 @@ see the totals and means of a reference data set, in the simulation and in every
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -61,15 +62,7 @@ Fitted = Callable[[ModelSpec, Counts, Design, int], Values]
 
 @dataclass(frozen=True)
 class Seen(Prior):
-    """A prior that sees given totals and means in place of those of the data at hand.
-
-    Parameters
-    ----------
-    prior
-        The prior.
-    totals, gene_means, mean_total
-        What it sees; see `scribe.priors.Context`.
-    """
+    """A prior that sees given totals and means, those of `scribe.priors.Context`, in place of those of the data."""
 
     prior: Prior
     totals: tuple[float, ...]
@@ -107,17 +100,10 @@ class Seen(Prior):
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """A model whose prior generates data sets.
+    """A model whose prior generates data sets, all with the same covariates of the cells.
 
-    Parameters
-    ----------
-    spec
-        The model.
-    reference
-        Counts whose totals and means the priors see, in every simulation and every fit; their shape is that of all
-        data sets. Where no prior depends on the data, nothing depends on their values.
-    design
-        Covariates of the cells, the same in all data sets.
+    The priors see totals and means of the ``reference``, in every simulation and every fit; its shape is that of all
+    data sets. Where no prior depends on the data, nothing depends on its values.
     """
 
     spec: ModelSpec
@@ -180,19 +166,9 @@ def _quantities(spec: ModelSpec, n_genes: int, data: CountData, latents: dict[st
 def uniforms(truth: FloatArray, draws: FloatArray, rng: np.random.Generator, *, most: int = 100) -> FloatArray:
     """Ranks of true values among draws as uniform numbers, (elements,).
 
-    Draws of a chain are dependent, and their ranks would pile up at both ends: of every element as many draws at equal
-    distances are used as are effectively independent.
-
-    Parameters
-    ----------
-    truth
-        True values, (elements,).
-    draws
-        Draws, (chains, draws, elements).
-    rng
-        Breaks ties and makes uniform numbers of ranks.
-    most
-        Most draws that are used.
+    ``truth`` is (elements,), ``draws`` are (chains, draws, elements). Draws of a chain are dependent, and their ranks
+    would pile up at both ends: of every element as many draws at equal distances, ``most`` or fewer, are used as are
+    effectively independent.
     """
     # of elements that never change nothing is effective, and nothing is needed
     ess = np.nan_to_num(diagnostics(draws).ess_bulk, nan=1.0)
@@ -211,21 +187,9 @@ def calibrate(
 ) -> Iterator[dict[str, FloatArray]]:
     """Simulate, fit and rank without end: the `uniforms` of every quantity of one data set after the other.
 
-    Parameters
-    ----------
-    study
-        The model.
-    fitted
-        Makes draws from the posterior, as is to be tested.
-    seed
-        Seed; the data set of a number depends on nothing else.
-    first
-        Number of the first data set.
-    most
-        Most posterior draws that a rank is taken among.
+    A data set depends on ``seed`` and its number alone, which is ``first`` for the first.
     """
-    number = first
-    while True:
+    for number in itertools.count(first):
         key_parameters, key_counts = jax.random.split(jax.random.fold_in(jax.random.key(seed), number))
         latents, parameters = study.draw(key_parameters)
         counts = study.simulate(parameters, key_counts)
@@ -233,7 +197,6 @@ def calibrate(
         truth = study.quantities(counts, latents)
         rng = np.random.default_rng((seed, number))
         yield {name: uniforms(value, draws[name], rng, most=most) for name, value in truth.items()}
-        number += 1
 
 
 def _tails(counts: AnyArray, n: int) -> FloatArray:
@@ -274,9 +237,7 @@ def _null(n: int) -> FloatArray:
 def band(n: int, level: float) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Band that holds the whole empirical distribution of n uniform numbers with a probability of ``level``.
 
-    Returns
-    -------
-    The points i/n, and the lowest and the highest share of numbers below them.
+    Points i/n, and the lowest and the highest share of numbers below them.
     """
     gamma, at = float(np.quantile(_null(n), 1.0 - level)), np.arange(1, n) / n
     return at, binom.ppf(0.5 * gamma, n, at) / n, binom.isf(0.5 * gamma, n, at) / n

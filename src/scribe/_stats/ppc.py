@@ -28,20 +28,10 @@ _MIN_TOTAL = 10
 class Check:
     """Outcome of a posterior predictive check.
 
-    Parameters
-    ----------
-    edges
-        Lowest count of every bin of the histograms.
-    gene, cell
-        Ranks of the statistics of every gene and cell, by name.
-    histogram
-        Ranks of the number of cells, (genes, bins).
-    observed, replicates
-        The `SUMMARIES` of the observed data, (summaries,), and of the replicates, (draws, summaries).
-    watch
-        Genes whose histograms were kept, by group of cells.
-    watched, drawn
-        These histograms, (groups, genes, bins) of the observed data and (draws, groups, genes, bins) of the replicates.
+    ``gene`` and ``cell`` rank the statistics of every gene and cell, ``histogram`` the number of cells, (genes, bins),
+    by count, with the lowest counts of bins in ``edges``. ``observed`` are the `SUMMARIES` of the observed data,
+    ``replicates`` (draws, summaries) those of the replicates. Of the genes and groups to ``watch`` the histograms are
+    kept: ``watched`` (groups, genes, bins) the observed ones, ``drawn`` (draws, groups, genes, bins) the others.
     """
 
     edges: IntArray
@@ -64,21 +54,7 @@ def check(
     largest: float,
     watch: Watch,
 ) -> Check:
-    """Compare observed counts with replicate data sets.
-
-    Parameters
-    ----------
-    observed
-        The positive counts of the observed data.
-    replicates
-        Those of every replicate, one data set after the other.
-    n_cells, n_genes
-        Shape of all of them.
-    largest
-        Largest observed count.
-    watch
-        Genes whose histograms are kept, by group of cells.
-    """
+    """Compare the positive counts of observed data, the ``largest`` among them, with those of replicate data sets."""
     edges = bin_edges(largest)
 
     def summarise(blocks: Iterable[Block]) -> Statistics:

@@ -19,18 +19,9 @@ __all__ = ["Tally", "two_sided"]
 
 @dataclass
 class Tally:
-    """How an array of observed statistics ranks among those of the replicates seen so far.
+    """How an array of observed statistics ranks among those of the ``n`` replicates seen so far.
 
-    Parameters
-    ----------
-    observed
-        The observed values.
-    n
-        Number of replicates.
-    greater, equal
-        How many of them had a larger or the same value, elementwise.
-    total
-        Sum of their values.
+    So many of them had a ``greater`` or ``equal`` value, elementwise; ``total`` is the sum of their values.
     """
 
     observed: AnyArray

@@ -18,17 +18,7 @@ _SMALL = 4096
 
 
 class Watch(NamedTuple):
-    """Genes whose histograms are kept by group of cells.
-
-    Attributes
-    ----------
-    genes
-        The genes, (watched,).
-    group
-        Group of every cell, (cells,); -1 for cells of none.
-    n_groups
-        Number of groups.
-    """
+    """Genes whose histograms are kept by group of cells; ``group`` is that of every cell, -1 for cells of none."""
 
     genes: IntArray
     group: IntArray
@@ -38,16 +28,9 @@ class Watch(NamedTuple):
 class Statistics(NamedTuple):
     """Statistics of one data set.
 
-    Attributes
-    ----------
-    gene
-        ``mean``, ``variance`` and ``zero_fraction`` over cells, (genes,) each.
-    cell
-        ``total`` count and number of genes ``detected``, (cells,) each.
-    histogram
-        Number of cells by bin of the count, (genes, bins).
-    watched
-        The same of each group of cells, (groups, watched genes, bins).
+    ``gene`` holds ``mean``, ``variance`` and ``zero_fraction`` over cells, (genes,) each, ``cell`` the ``total`` count
+    and the number of genes ``detected``, (cells,) each. ``histogram`` is the number of cells by bin of the count,
+    (genes, bins), ``watched`` the same of each group of cells, (groups, watched genes, bins).
     """
 
     gene: Mapping[str, FloatArray]
@@ -66,19 +49,7 @@ def bin_edges(largest: float) -> IntArray:
 
 
 def statistics(blocks: Iterable[Block], *, n_cells: int, n_genes: int, edges: IntArray, watch: Watch) -> Statistics:
-    """Statistics of one data set in one pass over its non-zeros.
-
-    Parameters
-    ----------
-    blocks
-        The positive counts.
-    n_cells, n_genes
-        Shape of the data set.
-    edges
-        Lowest count of every bin of the histogram.
-    watch
-        Genes and groups of cells to keep histograms of.
-    """
+    """Statistics of one data set in one pass over its non-zeros."""
     sums, squares = np.zeros((2, n_genes))
     totals, detected = np.zeros((2, n_cells))
     histogram = np.zeros(n_genes * len(edges), np.int64)

@@ -37,16 +37,7 @@ class Block:
     Linear latents without a gene axis come first, then dense ones, then the other linear ones in their order.
     :math:`\bar e_i` is the residual of the same gene, component and data set, or its mean over the axes that :math:`j`
     does not have. The map from residuals to latents has determinant one. Slopes between dense latents are left out:
-    the core has them.
-
-    Parameters
-    ----------
-    core
-        The law of the dense latents.
-    dense, linear
-        The latents.
-    init_scale
-        Standard deviation every residual starts with.
+    the core has them. Every residual starts with the standard deviation ``init_scale``.
     """
 
     core: Core

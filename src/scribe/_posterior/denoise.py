@@ -22,8 +22,8 @@ from scribe._counts.data import CountData
 from scribe._posterior.indexing import check_draws
 from scribe._posterior.parameters import Parameters
 from scribe._posterior.posterior import Posterior
-from scribe._posterior.simulate import LARGE_MEAN, Elements, in_pieces, invert
-from scribe._types import AnyArray, Array, FloatArray, IntArray, Key, Natural
+from scribe._posterior.simulate import LARGE_MEAN, draw_elements
+from scribe._types import AnyArray, Array, FloatArray, Key, Natural
 from scribe.families import Family, Thinned
 
 __all__ = ["METHODS", "DenoisedBlock", "Method", "denoise_blocks"]
@@ -128,25 +128,11 @@ def _mode(family: Family, u: Array, parameters: Parameters) -> Array:
 def _sample(family: Family, u: Array, parameters: Parameters, key: Key) -> FloatArray:
     """One draw of every count before capture, as in `scribe._posterior.simulate`: most have nothing to invert."""
     key_zero, key_large = jax.random.split(key)
-    uniform, nothing_unseen, is_large = (np.asarray(x) for x in _unseen(family, u, parameters, key_zero))
-    out = np.array(u)
-    elements = Elements(parameters, u.shape[1])
-    cell, gene = np.nonzero((uniform > nothing_unseen) & ~is_large)
-    at = (out[cell, gene], *elements.at(cell, gene))
-
-    def pmf(active: IntArray, count: FloatArray) -> FloatArray:
-        return in_pieces(
-            lambda _, k, u, x, *n: _pmf_at(family, u, elements.natural(n), x, k), count, *(v[active] for v in at)
-        )
-
-    out[cell, gene] += invert(pmf, uniform[cell, gene], nothing_unseen[cell, gene])
-    cell, gene = np.nonzero(is_large)
-    if cell.size:
-        out[cell, gene] = in_pieces(
-            lambda first, u, x, *n: _draw_at(family, jax.random.fold_in(key_large, first), u, elements.natural(n), x),
-            out[cell, gene],
-            *elements.at(cell, gene),
-        )
+    screened, out = _unseen(family, u, parameters, key_zero), np.array(u)
+    pmf, draw = functools.partial(_pmf_at, family), functools.partial(_draw_at, family)
+    few, unseen, many, drawn = draw_elements(pmf, draw, parameters, key_large, screened, out)
+    out[few] += unseen
+    out[many] = drawn
     return out
 
 
@@ -159,12 +145,12 @@ def _unseen(family: Family, u: Array, parameters: Parameters, key: Key) -> tuple
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _pmf_at(family: Family, u: Array, natural: Natural, x: Array, unseen: Array) -> Array:
+def _pmf_at(family: Family, unseen: Array, natural: Natural, x: Array, u: Array) -> Array:
     return jnp.exp(family.denoise(u, natural, x).log_prob(u + unseen))
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _draw_at(family: Family, key: Key, u: Array, natural: Natural, x: Array) -> Array:
+def _draw_at(family: Family, key: Key, natural: Natural, x: Array, u: Array) -> Array:
     return family.denoise(u, natural, x).sample(key)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,16 +22,7 @@ from scribe._posterior.parameters import Parameters
 from scribe._types import AnyArray, Array, FloatArray, IntArray, Key, Natural
 from scribe.families import Family
 
-__all__ = [
-    "LARGE_MEAN",
-    "Elements",
-    "Sparse",
-    "compressed_rows",
-    "in_pieces",
-    "invert",
-    "simulate",
-    "simulate_blocks",
-]
+__all__ = ["LARGE_MEAN", "Sparse", "compressed_rows", "draw_elements", "simulate", "simulate_blocks"]
 
 LARGE_MEAN = 24.0
 """Mean above which counts are drawn by the family itself."""
@@ -39,6 +30,9 @@ LARGE_MEAN = 24.0
 _BLOCK_ELEMENTS = 8_000_000
 _PIECES = (4096, 131_072)
 _WIDTH = 64
+
+_Places = tuple[IntArray, ...]
+"""Cell and gene numbers."""
 
 
 class Sparse(NamedTuple):
@@ -72,51 +66,52 @@ def compressed_rows(blocks: Iterable[Sparse], n_cells: int) -> tuple[IntArray, I
 def simulate(family: Family, parameters: Parameters, key: Key, *, n_genes: int) -> Sparse:
     """Draw one block of cells."""
     key_zero, key_large = jax.random.split(key)
-    uniform, p_zero, is_large = (np.asarray(x) for x in _positive(family, parameters, key_zero, n_genes=n_genes))
-    elements = Elements(parameters, n_genes)
-    positive = (uniform > p_zero) & ~is_large
-    cell, gene = np.nonzero(positive)
-    at = elements.at(cell, gene)
-
-    def pmf(active: IntArray, count: FloatArray) -> FloatArray:
-        return in_pieces(
-            lambda _, u, x, *n: _pmf_at(family, u, elements.natural(n), x), count, *(v[active] for v in at)
-        )
-
-    value = invert(pmf, uniform[positive], p_zero[positive])
-    many_cell, many_gene = np.nonzero(is_large)
-    if many_cell.size:
-        drawn = in_pieces(
-            lambda first, x, *n: _draw_at(family, jax.random.fold_in(key_large, first), elements.natural(n), x),
-            *elements.at(many_cell, many_gene),
-        )
+    screened = _positive(family, parameters, key_zero, n_genes=n_genes)
+    pmf, draw = functools.partial(_pmf_at, family), functools.partial(_draw_at, family)
+    (cell, gene), value, many, drawn = draw_elements(pmf, draw, parameters, key_large, screened)
+    if drawn.size:
         keep = drawn > 0
-        cell, gene = np.concatenate([cell, many_cell[keep]]), np.concatenate([gene, many_gene[keep]])
+        cell, gene = np.concatenate([cell, many[0][keep]]), np.concatenate([gene, many[1][keep]])
         value = np.concatenate([value, drawn[keep]])
         order = np.lexsort((gene, cell))
         cell, gene, value = cell[order], gene[order], value[order]
     return Sparse(cell.astype(np.int32), gene.astype(np.int32), value)
 
 
-class Elements:
-    """Parameters of single elements of a matrix, taken on the host: compiled code then knows neither of its axes."""
+def draw_elements(
+    pmf: Callable[..., Array],
+    draw: Callable[..., Array],
+    parameters: Parameters,
+    key: Key,
+    screened: Iterable[Array],
+    *given: AnyArray,
+) -> tuple[_Places, FloatArray, _Places, FloatArray]:
+    """Places and values of counts above zero, of those of small mean and, zero or not, of those of large mean.
 
-    def __init__(self, parameters: Parameters, n_genes: int) -> None:
-        self._names = tuple(parameters.natural)
-        self._offset = np.asarray(parameters.offset)
-        shape = (n_levels(parameters.natural, 0), n_levels(parameters.natural, 1), n_genes)
-        self._natural = [np.broadcast_to(np.asarray(v), shape) for v in parameters.natural.values()]
-        n_cells = len(self._offset)
-        self._level = [_codes(shape[0], parameters.component, n_cells), _codes(shape[1], parameters.dataset, n_cells)]
+    ``screened`` are a uniform per element, its probability of zero, and whether its mean is large. ``pmf`` takes
+    counts, ``draw`` a key; then both take natural parameters, offsets and what is ``given`` of the elements. These are
+    taken on the host: compiled code knows neither axis of the matrix.
+    """
+    uniform, p_zero, is_large = map(np.asarray, screened)
+    n_cells, n_genes = uniform.shape
+    shape = (n_levels(parameters.natural, 0), n_levels(parameters.natural, 1), n_genes)
+    natural = {name: np.broadcast_to(np.asarray(value), shape) for name, value in parameters.natural.items()}
+    offset = np.asarray(parameters.offset)
+    levels = (_codes(shape[0], parameters.component, n_cells), _codes(shape[1], parameters.dataset, n_cells))
 
-    def at(self, cell: IntArray, gene: IntArray) -> tuple[FloatArray, ...]:
-        """Offset and natural parameters of some elements."""
-        component, dataset = (codes[cell] for codes in self._level)
-        return (self._offset[cell], *(value[component, dataset, gene] for value in self._natural))
+    def at(cell: IntArray, gene: IntArray) -> tuple[Any, ...]:
+        place = (*(codes[cell] for codes in levels), gene)
+        return {name: value[place] for name, value in natural.items()}, offset[cell], *(x[cell, gene] for x in given)
 
-    def natural(self, values: tuple[Array, ...]) -> Natural:
-        """Natural parameters by name from what follows the offset in `at`."""
-        return dict(zip(self._names, values, strict=True))
+    small, large = np.nonzero((uniform > p_zero) & ~is_large), np.nonzero(is_large)
+    here = at(*small)
+
+    def probability(active: IntArray, count: FloatArray) -> FloatArray:
+        return _in_pieces(lambda _, *piece: pmf(*piece), (count, *jax.tree.map(lambda x: x[active], here)))
+
+    value = _invert(probability, uniform[small], p_zero[small])
+    drawn = _in_pieces(lambda first, *piece: draw(jax.random.fold_in(key, first), *piece), at(*large))
+    return small, value, large, drawn
 
 
 def _codes(n: int, codes: Array | None, n_cells: int) -> IntArray:
@@ -134,17 +129,16 @@ def _positive(family: Family, parameters: Parameters, key: Key, *, n_genes: int)
     return jax.random.uniform(key, shape, x.dtype), jnp.broadcast_to(p_zero, shape), is_large
 
 
-def in_pieces(function: Callable[..., Array], *arrays: AnyArray) -> FloatArray:
+def _in_pieces(function: Callable[..., Array], arrays: tuple[Any, ...]) -> FloatArray:
     """Apply a function of a first number and pieces of arrays, of two sizes so that no more are ever compiled."""
-    n = len(arrays[0])
+    n = len(jax.tree.leaves(arrays)[0])
     size = _PIECES[n > _PIECES[0]]
-    parts = []
-    for first in range(0, n, size):
-        pieces = [array[first : first + size] for array in arrays]
-        fill = size - len(pieces[0])
-        padded = [jnp.asarray(np.concatenate([piece, np.zeros(fill, piece.dtype)])) for piece in pieces]
-        parts.append(np.asarray(function(first, *padded))[: size - fill])
-    return np.concatenate(parts)
+    padded = jax.tree.map(lambda array: np.pad(array, (0, -n % size)), arrays)
+    parts = [
+        np.asarray(function(first, *jax.tree.map(operator.itemgetter(slice(first, first + size)), padded)))
+        for first in range(0, n, size)
+    ]
+    return np.concatenate(parts)[:n] if parts else np.zeros(0, np.float32)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -157,7 +151,7 @@ def _draw_at(family: Family, key: Key, natural: Natural, x: Array) -> Array:
     return family.sample(key, natural, x)
 
 
-def invert(pmf: Callable[[IntArray, FloatArray], FloatArray], target: FloatArray, reached: FloatArray) -> FloatArray:
+def _invert(pmf: Callable[[IntArray, FloatArray], FloatArray], target: FloatArray, reached: FloatArray) -> FloatArray:
     """Smallest count >= 1 at which the cumulative probability is at least ``target``.
 
     ``pmf(active, count)`` gives the probability of a count for some of the elements; ``reached`` is that of zero. The

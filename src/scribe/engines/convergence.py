@@ -13,7 +13,6 @@ the fit converged: at a high rate the loss stands still above its minimum, becau
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -181,7 +180,7 @@ class Tracker:
 
     def copy(self) -> Tracker:
         """Return a tracker that goes on by itself."""
-        return replace(self, losses=copy.copy(self.losses), measured=copy.copy(self.measured))
+        return replace(self, losses=list(self.losses), measured=list(self.measured))
 
     def add(self, losses: FloatArray, step: int, *, measured: float | None = None) -> bool:
         """Take in the losses of the steps up to ``step``; True where their average, or ``measured``, is the best."""

@@ -12,16 +12,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro
-import numpyro.distributions as dist
 
 from scribe._counts.data import CountData
 from scribe._model.build import plates
 from scribe._model.checks import require_known
 from scribe._nn import MLP
-from scribe._types import AnyArray, Array, Key, Params
-from scribe.guides._base import LOC, LOG_SCALE, Guide, GuideFunction, Latents, param
+from scribe._types import AnyArray, Array, Params
+from scribe.guides._base import LOC, LOG_SCALE, GuideFunction, Latents, param
 from scribe.guides._pathwise import PathwiseNormal, standard_normals
-from scribe.guides.mean_field import MeanField
+from scribe.guides.mean_field import Normals
 from scribe.priors import LATENT_SUFFIX, Latent
 
 __all__ = ["Amortised"]
@@ -38,7 +37,7 @@ large weights of either sign, which the first steps of an optimiser throw out of
 
 
 @dataclass(frozen=True)
-class Amortised(Guide):
+class Amortised(Normals):
     r"""Every per-cell latent is :math:`N(m(L_c), v(L_c)/\sqrt{1 + L_c})` with a network :math:`(m, v)` of the total L.
 
     The number of trainable arrays does not grow with that of the cells. The counts of a cell tell the logarithm of its
@@ -74,9 +73,8 @@ class Amortised(Guide):
         require_known("output_transform", self.output_transform, _TRANSFORMS)
         low, high = self.clamp_min or 0.0, math.inf if self.clamp_max is None else self.clamp_max
         if not 0 <= low < 1 < high:
-            msg = (
-                f"clamp_min and clamp_max must lie on either side of 1, got {self.clamp_min!r} and {self.clamp_max!r}."
-            )
+            found = f"got {self.clamp_min!r} and {self.clamp_max!r}"
+            msg = f"clamp_min and clamp_max must lie on either side of 1, {found}."
             raise ValueError(msg)
 
     @property
@@ -140,18 +138,6 @@ class Amortised(Guide):
             loc, scale = self._normal(latent, params, totals)
             settled |= {latent.name + LOC: loc, latent.name + LOG_SCALE: jnp.log(scale)}
         return settled
-
-    def centre(self, params: Mapping[str, Array], *, latents: Latents) -> dict[str, Array]:
-        """The locations."""
-        return MeanField().centre(params, latents=latents)
-
-    def marginal(self, latent: str, params: Mapping[str, Array], *, latents: Latents) -> dist.Normal:
-        """The normals."""
-        return MeanField().marginal(latent, params, latents=latents)
-
-    def draw(self, key: Key, params: Mapping[str, Array], *, latents: Latents, n_draws: int) -> dict[str, Array]:
-        """Independent normal draws."""
-        return MeanField().draw(key, params, latents=latents, n_draws=n_draws)
 
 
 def _array(latent: Latent, name: str) -> str:

@@ -19,11 +19,34 @@ from scribe.guides._base import LOC, LOG_SCALE, Guide, GuideFunction, Latents, p
 from scribe.guides._pathwise import PathwiseNormal, standard_normals
 from scribe.priors import Latent
 
-__all__ = ["MeanField"]
+__all__ = ["MeanField", "Normals"]
+
+
+class Normals(Guide):
+    """A guide of independent normals, whose locations and log-scales are arrays of their own once it has settled."""
+
+    def centre(self, params: Mapping[str, Array], *, latents: Latents) -> dict[str, Array]:
+        """The locations."""
+        return {latent.name: params[latent.name + LOC] for latent in latents}
+
+    def marginal(self, latent: str, params: Mapping[str, Array], *, latents: Latents) -> dist.Normal:
+        """The normals."""
+        del latents
+        return dist.Normal(params[latent + LOC], jnp.exp(params[latent + LOG_SCALE]))
+
+    def draw(self, key: Key, params: Mapping[str, Array], *, latents: Latents, n_draws: int) -> dict[str, Array]:
+        """Independent normal draws."""
+        names = sorted(latent.name for latent in latents)
+        locs = [params[name + LOC] for name in names]
+        noises = standard_normals(key, [(n_draws, *loc.shape) for loc in locs], locs[0].dtype)
+        return {
+            name: loc[None] + jnp.exp(params[name + LOG_SCALE])[None] * noise
+            for name, loc, noise in zip(names, locs, noises, strict=True)
+        }
 
 
 @dataclass(frozen=True)
-class MeanField(Guide):
+class MeanField(Normals):
     r"""Independent :math:`z \sim N(\text{loc}, \text{scale})` for every element of every latent site.
 
     Pushed through the links these are log-normals and logit-normals on the parameters. Cheap and robust; correlations
@@ -82,22 +105,3 @@ class MeanField(Guide):
         """Nothing more is needed."""
         del latents, totals
         return dict(params)
-
-    def centre(self, params: Mapping[str, Array], *, latents: Latents) -> dict[str, Array]:
-        """The locations."""
-        return {latent.name: params[latent.name + LOC] for latent in latents}
-
-    def marginal(self, latent: str, params: Mapping[str, Array], *, latents: Latents) -> dist.Normal:
-        """The normals."""
-        del latents
-        return dist.Normal(params[latent + LOC], jnp.exp(params[latent + LOG_SCALE]))
-
-    def draw(self, key: Key, params: Mapping[str, Array], *, latents: Latents, n_draws: int) -> dict[str, Array]:
-        """Independent normal draws."""
-        names = sorted(latent.name for latent in latents)
-        locs = [params[name + LOC] for name in names]
-        noises = standard_normals(key, [(n_draws, *loc.shape) for loc in locs], locs[0].dtype)
-        return {
-            name: loc[None] + jnp.exp(params[name + LOG_SCALE])[None] * noise
-            for name, loc, noise in zip(names, locs, noises, strict=True)
-        }

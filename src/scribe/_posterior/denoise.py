@@ -116,8 +116,7 @@ def _thinned(family: Family, u: Array, parameters: Parameters, component: Array 
 
 
 def _draw(stacked: Parameters, number: int) -> Parameters:
-    draw: Parameters = jax.tree.map(lambda x: x[number], stacked)
-    return draw
+    return jax.tree.map(lambda x: x[number], stacked)
 
 
 @functools.partial(jax.jit, static_argnums=0)

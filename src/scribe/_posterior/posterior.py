@@ -173,27 +173,14 @@ class Posterior:
         and variance.
         """
         params, latents = self.device_params(), {latent.name for latent in self.spec.latents}
-        marginal = self.guide.marginal
-        # a parameter that is a function of several latents is known by its draws alone
-        laws = {
-            site.name: marginal(name, params, latents=self.spec.latents)
-            if (name := latent_name(site.name)) in latents
-            else None
-            for site in self.spec.sites
-            if site.link.name != "softmax"
-        }
-        by_draws = len(laws) < len(self.spec.sites) or None in laws.values()
-        draws = self.draws(jax.random.key(0), _KERNELS) if by_draws else {}
-        out: dict[str, dist.Distribution] = {}
+        laws: dict[str, dist.Distribution | None] = {}
         for site in self.spec.sites:
-            if site.link.name == "softmax":
-                out[site.name] = _dirichlet(site.link.value(draws[site.name]))
-                continue
-            law = laws[site.name]
-            out[site.name] = _pushed(
-                site, kernel_density(jnp.moveaxis(draws[site.name], 0, -1)) if law is None else law
-            )
-        return out
+            name = latent_name(site.name)
+            # weights, and a parameter that is a function of several latents, are known by their draws alone
+            known = name in latents and site.link.name != "softmax"
+            laws[site.name] = self.guide.marginal(name, params, latents=self.spec.latents) if known else None
+        draws = self.draws(jax.random.key(0), _KERNELS) if None in laws.values() else {}
+        return {site.name: _law(site, laws[site.name], draws) for site in self.spec.sites}
 
     def summaries(self, key: Key, *, n_draws: int | None = None, block: int = 50) -> dict[str, Summary]:
         """Posterior mean and standard deviation of every named quantity, streamed over draws."""
@@ -241,8 +228,11 @@ def _dirichlet(weights: Array) -> dist.Dirichlet:
     return dist.Dirichlet(mean * total)
 
 
-def _pushed(site: Site, law: dist.Distribution) -> dist.Distribution:
-    """Distribution of a parameter from that of its value on the real line."""
+def _law(site: Site, marginal: dist.Distribution | None, draws: Mapping[str, Array]) -> dist.Distribution:
+    """Distribution of a parameter from that of its value on the real line, or from draws of this."""
+    if site.link.name == "softmax":
+        return _dirichlet(site.link.value(draws[site.name]))
+    law = kernel_density(jnp.moveaxis(draws[site.name], 0, -1)) if marginal is None else marginal
     if isinstance(law, dist.MixtureSameFamily):
         return PushedKernels(law, site.link)
     if not isinstance(law, dist.Normal):

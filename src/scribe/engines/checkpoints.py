@@ -56,8 +56,7 @@ def fingerprint(problem: Problem, *, seed: int, batch_size: int | None, earlier:
         "dtype": str(jnp.zeros(()).dtype),
         "continues": None if earlier is None else [len(earlier.losses), _digest(earlier.params.values())],
     }
-    stored: dict[str, Any] = json.loads(json.dumps(record))
-    return stored
+    return json.loads(json.dumps(record))
 
 
 def _digest(arrays: Iterable[Any]) -> str:

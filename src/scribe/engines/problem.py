@@ -192,8 +192,7 @@ def _only_rows(new: State, old: State, rows: Array, *, names: frozenset[str]) ->
             return before.at[rows].set(after[rows])
         return after
 
-    chosen: State = jax.tree_util.tree_map_with_path(choose, new, old)
-    return chosen
+    return jax.tree_util.tree_map_with_path(choose, new, old)
 
 
 def _names_of_cells(latents: tuple[Latent, ...]) -> tuple[str, ...]:

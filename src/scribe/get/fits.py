@@ -54,5 +54,4 @@ def params(adata: AnnData, *, key: str = "scribe") -> pd.DataFrame:
         If there is no such fit, naming the verb to call.
     """
     require(adata, key)
-    table: pd.DataFrame = adata.varm[Slots(key).params]
-    return table.copy()
+    return adata.varm[Slots(key).params].copy()

@@ -24,8 +24,7 @@ _STORED: dict[str, type[Approximation]] = {**ALL, "draws": Draws}
 
 def from_json(record: Mapping[str, Any]) -> Approximation:
     """Rebuild a guide, or draws, from what its ``to_json`` gave."""
-    found: Approximation = _value(record)
-    return found
+    return _value(record)
 
 
 def _value(plain: Any) -> Any:

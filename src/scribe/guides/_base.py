@@ -112,5 +112,4 @@ def _plain(value: Any) -> object:
 
 def param(name: str) -> Array:
     """Read a trainable array inside a guide; the engine substitutes its value."""
-    value: Array = numpyro.param(name)
-    return value
+    return numpyro.param(name)

@@ -47,7 +47,6 @@ class Blocks(Guide):
         blocks = self.blocks(latents)
 
         def guide(data: CountData) -> None:
-            del data
             for block in blocks:
                 params = {name: param(name) for name in block.trained}
                 noise = standard_normals(numpyro.prng_key(), block.noise(params), jnp.zeros(()).dtype)
@@ -60,7 +59,6 @@ class Blocks(Guide):
 
     def settle(self, params: Mapping[str, Array], *, latents: Latents, totals: Array) -> Params:
         """What the cores add."""
-        del totals
         settled = dict(params)
         for block in self.blocks(latents):
             settled |= block.settle(params)

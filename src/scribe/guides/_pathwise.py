@@ -41,15 +41,12 @@ class PathwiseNormal(dist.Normal):
 
     def sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
         """Turn the noise into a draw; the key played its part when the noise was drawn."""
-        del key
         if sample_shape:
             msg = f"The noise of one draw is at hand, not of {sample_shape}."
             raise ValueError(msg)
-        value: Array = self.loc + self.scale * self.noise
-        return value
+        return self.loc + self.scale * self.noise
 
     def log_prob(self, value: Array) -> Array:
         """Log-density at ``value``, with ``loc`` and ``scale`` held constant in the gradient."""
         fixed = dist.Normal(jax.lax.stop_gradient(self.loc), jax.lax.stop_gradient(self.scale))
-        density: Array = fixed.log_prob(value)
-        return density
+        return fixed.log_prob(value)

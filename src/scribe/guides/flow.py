@@ -124,7 +124,6 @@ class FlowLaw(Core):
 
     def init_rows(self, shape: tuple[int, ...], rng: np.random.Generator) -> None:
         """None."""
-        del shape, rng
 
     def settled_rows(self, sizes: tuple[int, ...], *, batch: int) -> Array:
         """Every element at its own place."""
@@ -242,4 +241,3 @@ class FlowLaw(Core):
 
     def loadings(self, rows: Array) -> None:
         """None: a flow is not linear."""
-        del rows

@@ -43,17 +43,14 @@ class LowRankNormal(Core):
 
     def init_weights(self, sizes: tuple[int, ...], *, batch: int) -> Params:
         """None."""
-        del sizes, batch
         return {}
 
     def weights(self, n_latents: int, *, batched: bool) -> tuple[str, ...]:
         """None."""
-        del n_latents, batched
         return ()
 
     def settled_rows(self, sizes: tuple[int, ...], *, batch: int) -> None:
         """None: rows of some elements are their marginal distribution."""
-        del sizes, batch
 
     def noise(self, arrays: CoreArrays) -> list[tuple[int, ...]]:
         """Shared normals and those of the elements."""
@@ -115,7 +112,6 @@ class LowRank(Blocks):
 
     def core(self, *, chain: bool) -> LowRankNormal:
         """The law of a vector, the same in one piece as latent by latent."""
-        del chain
         return LowRankNormal(self.rank)
 
     def blocks(self, latents: Latents) -> tuple[Block, ...]:

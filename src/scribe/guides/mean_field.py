@@ -31,7 +31,6 @@ class Normals(Guide):
 
     def marginal(self, latent: str, params: Mapping[str, Array], *, latents: Latents) -> dist.Normal:
         """The normals."""
-        del latents
         return dist.Normal(params[latent + LOC], jnp.exp(params[latent + LOG_SCALE]))
 
     def draw(self, key: Key, params: Mapping[str, Array], *, latents: Latents, n_draws: int) -> dict[str, Array]:
@@ -76,7 +75,6 @@ class MeanField(Normals):
         self, latents: Latents, start: Mapping[str, AnyArray], *, lengths: Mapping[str, int], totals: AnyArray
     ) -> Params:
         """Locations at the start values, scales at ``init_scale``."""
-        del totals
         params: Params = {}
         for latent in latents:
             loc = np.broadcast_to(start[latent.name], tuple(lengths[axis] for axis in latent.axes))
@@ -103,5 +101,4 @@ class MeanField(Normals):
 
     def settle(self, params: Mapping[str, Array], *, latents: Latents, totals: Array) -> Params:
         """Nothing more is needed."""
-        del latents, totals
         return dict(params)

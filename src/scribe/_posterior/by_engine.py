@@ -257,11 +257,7 @@ def thin_enough(results: Results) -> Results:
     if not isinstance(results, ScribeMCMCResults) or size <= most:
         return results
     n_kept = max(int(results.n_samples * most / size), 1)
-    _log.warning(
-        "%s draws take %.2g GB, more than settings.max_array_gb=%g: %s of them are kept, summaries are those of all",
-        f"{results.n_chains * results.n_samples:,}",
-        size / 1e9,
-        settings.max_array_gb,
-        f"{results.n_chains * n_kept:,}",
-    )
+    found = f"{results.n_chains * results.n_samples:,} draws take {size / 1e9:.2g} GB"
+    kept = f"{results.n_chains * n_kept:,} of them are kept, summaries are those of all"
+    _log.warning("%s, more than settings.max_array_gb=%g: %s", found, settings.max_array_gb, kept)
     return results.thinned(n_kept)

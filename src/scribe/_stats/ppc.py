@@ -111,8 +111,8 @@ def bands(result: Check) -> dict[str, Any]:
     gene, group, column = at
     ends = np.append(result.edges[1:] - 1, result.edges[-1])
     out = {"gene": result.watch.genes[gene], "group": group, "count": result.edges[column], "count_to": ends[column]}
-    out |= {"observed": observed[at]}
-    return out | {name: values[at] for name, values in zip(names, quantiles, strict=True)}
+    values = {name: quantile[at] for name, quantile in zip(names, quantiles, strict=True)}
+    return out | {"observed": observed[at]} | values
 
 
 def distinct(sums: FloatArray, n: int) -> IntArray:

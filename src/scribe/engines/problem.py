@@ -64,7 +64,6 @@ class _Kind:
     guide: Guide
     optimizer: Optimizer
     stable_update: bool
-    latents: tuple[Latent, ...]
     shapes: tuple[tuple[tuple[int, ...], str], ...]
 
 
@@ -227,7 +226,7 @@ def _step(kind: _Kind, gradient: Callable[..., tuple[Array, Params]]) -> Callabl
         direction, memory = transformation.update(grads, state.memory[0], state.params)
         slopes = along(moves, grads)
         together, shared_memory = transformation.update(slopes, state.memory[1], jnp.zeros_like(slopes))
-        names = frozenset(name for name in state.params if name.startswith(_names_of_cells(kind.latents)))
+        names = frozenset(name for name in state.params if name.startswith(_names_of_cells(kind.spec.latents)))
         rates = dict.fromkeys(names, _rate_of_cells(rate, data.scale) if batched else rate)
         params = {name: p - rates.get(name, rate) * direction[name] for name, p in state.params.items()}
         new = State(params, (memory, shared_memory))
@@ -246,7 +245,7 @@ def _step(kind: _Kind, gradient: Callable[..., tuple[Array, Params]]) -> Callabl
 def _compile(kind: _Kind) -> _Compiled:
     """Functions shared by all fits of one kind; the data are their arguments, so that nothing of them is kept."""
     model = build(kind.spec, n_genes=kind.n_genes)
-    guide = kind.guide.build(kind.latents)
+    guide = kind.guide.build(kind.spec.latents)
     elbo = Trace_ELBO(sum_sites=False)
 
     def loss(params: Params, key: Key, data: CountData) -> Array:
@@ -331,7 +330,7 @@ def make_problem(
     # the rate is an argument of the compiled steps: fits that differ only in it share them
     any_rate = replace(optimizer, step_size=None)
     shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves((params, example, data)))
-    compiled = _compile(_Kind(spec, counts.n_genes, guide, any_rate, stable_update, spec.latents, shapes))
+    compiled = _compile(_Kind(spec, counts.n_genes, guide, any_rate, stable_update, shapes))
     # the slope along a direction of all cells is too noisy on a few of them
     moved = {} if batched else _moved(moves, params)
     chunk = _CHUNK if batches is None else _batch_chunk(example)

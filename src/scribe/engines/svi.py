@@ -164,7 +164,9 @@ class _Run:
                 self._log_line(now, n, limit)
                 if checkpoints is not None and self._worth_saving(now, n, limit):
                     checkpoints.save(now)
-        return self._finish(now)
+        params = self.problem.per_cell(now.best if self.rule.restore_best else now.state.params)
+        verdict = now.tracker.verdict(now.step, retries=now.retries, rate=self._rate(now))
+        return Fit(params, now.tracker.history, verdict, self.seed)
 
     def _begin(self, earlier: Fit | None) -> Snapshot:
         """Where the loop starts without a checkpoint; a continued fit keeps its numbering and its place."""
@@ -213,13 +215,8 @@ class _Run:
         # with no finite loss at all the state is bad already, not only where its steps lead
         target = safe if bad.size == len(losses) and safe is not None else now
         retries, slow_down = now.retries + 1, now.slow_down / 2
-        _log.warning(
-            "the loss was not finite at step %s: back to step %s at half the learning rate (retry %d of %d)",
-            f"{failed + 1:,}",
-            f"{target.step:,}",
-            retries,
-            _MAX_RETRIES,
-        )
+        back = f"back to step {target.step:,} at half the learning rate (retry {retries} of {_MAX_RETRIES})"
+        _log.warning("the loss was not finite at step %s: %s", f"{failed + 1:,}", back)
         return target._replace(retries=retries, slow_down=slow_down)
 
     def _diagnosis(self, now: Snapshot, failed: int) -> str:
@@ -236,14 +233,9 @@ class _Run:
     def _log_line(self, now: Snapshot, n: int, limit: int) -> None:
         if self.engine.log_progress_lines and now.step // _LINE_EVERY != (now.step - n) // _LINE_EVERY:
             # asked for, so shown whatever the verbosity
-            _log.log(
-                max(logging.INFO, _log.getEffectiveLevel()),
-                "step %s of %s: ELBO %.7g, learning rate %.2g",
-                f"{now.step:,}",
-                f"{limit:,}",
-                -now.tracker.smoothed().average,
-                self._rate(now),
-            )
+            level, elbo = max(logging.INFO, _log.getEffectiveLevel()), -now.tracker.smoothed().average
+            where = f"step {now.step:,} of {limit:,}"
+            _log.log(level, "%s: ELBO %.7g, learning rate %.2g", where, elbo, self._rate(now))
 
     def _checkpoints(self, earlier: Fit | None) -> Checkpoints | None:
         if self.engine.checkpoint_dir is None:
@@ -266,8 +258,3 @@ class _Run:
         what = "already finished at" if ended else "continuing from"
         _log.info("%s step %s of the checkpoint %s", what, f"{loaded.step:,}", checkpoints.path)
         return loaded
-
-    def _finish(self, now: Snapshot) -> Fit:
-        params = self.problem.per_cell(now.best if self.rule.restore_best else now.state.params)
-        verdict = now.tracker.verdict(now.step, retries=now.retries, rate=self._rate(now))
-        return Fit(params, now.tracker.history, verdict, self.seed)

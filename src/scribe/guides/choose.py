@@ -25,21 +25,9 @@ __all__ = ["choose", "given"]
 _BY_NAME: dict[str, type[Guide]] = {guide.name: guide for guide in (MeanField, LowRank, Flow)}
 """Guides that a name alone says everything of."""
 
-_NETWORK = {
-    "guide_flow_hidden_dims": "hidden_dims",
-    "guide_flow_activation": "activation",
-    "guide_flow_layer_norm": "layer_norm",
-    "guide_flow_residual": "residual",
-    "guide_flow_zero_init": "zero_init",
-}
-_FLOW = {
-    "guide_flow_num_layers": "n_layers",
-    "guide_flow_n_bins": "n_bins",
-    "guide_flow_mixture_strategy": "mixture_strategy",
-    "guide_flow_soft_clamp": "soft_clamp",
-    "guide_flow_loft": "loft",
-    "guide_flow_log_det_f64": "log_det_f64",
-}
+_NETWORK = {f"guide_flow_{field.name}": field.name for field in fields(MLP)}
+_OF_FLOW = ("n_bins", "mixture_strategy", "soft_clamp", "loft", "log_det_f64")
+_FLOW = {"guide_flow_num_layers": "n_layers", **{f"guide_flow_{name}": name for name in _OF_FLOW}}
 _CAPTURE = {f"capture_{field.name}": field.name for field in fields(Amortised)}
 
 

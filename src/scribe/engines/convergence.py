@@ -217,14 +217,7 @@ class Tracker:
         if self.measured:
             changes = np.abs(np.diff(self.measured[-_CHANGES:]))
             return Smoothed(self.measured[-1], float(np.median(changes) / np.sqrt(2)) if changes.size else 0.0)
-        needed = self.rule.smoothing_window
-        take: list[FloatArray] = []
-        for chunk in reversed(self.losses):
-            if needed <= 0:
-                break
-            take.insert(0, chunk[-needed:])
-            needed -= len(take[0])
-        recent = np.concatenate(take)
+        recent = self.history[-self.rule.smoothing_window :]
         finite = recent[np.isfinite(recent)]
         if not finite.size:
             return Smoothed(np.inf, 0.0)

@@ -76,15 +76,12 @@ def _likelihood(problem: Problem, params: Params, key: Key) -> list[_Place]:
     places.append(_Place("capture", "cell", _bad(offset), offset.size))
     data = data_for(problem.spec, counts, problem.design, totals_suffice=False)
     if "component" in problem.spec.levels:
-        by_component = log_likelihood_by_component(family, natural, offset, data)
-        return [*places, _Place("likelihood", "cell", _bad(jnp.sum(by_component, axis=1)), counts.n_cells)]
-    by_gene = log_likelihood_by_gene(family, natural, offset, data, n_genes=counts.n_genes)
-    by_cell = log_likelihood_by_cell(family, natural, offset, data)
-    return [
-        *places,
-        _Place("likelihood", "gene", _bad(by_gene), counts.n_genes),
-        _Place("likelihood", "cell", _bad(by_cell), counts.n_cells),
-    ]
+        by_cell = jnp.sum(log_likelihood_by_component(family, natural, offset, data), axis=1)
+    else:
+        by_gene = log_likelihood_by_gene(family, natural, offset, data, n_genes=counts.n_genes)
+        places.append(_Place("likelihood", "gene", _bad(by_gene), counts.n_genes))
+        by_cell = log_likelihood_by_cell(family, natural, offset, data)
+    return [*places, _Place("likelihood", "cell", _bad(by_cell), counts.n_cells)]
 
 
 def _bad(array: Array) -> IntArray:

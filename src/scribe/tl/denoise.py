@@ -170,9 +170,8 @@ def _compute(results: Results, *, method: Method, n_samples: int, sd: bool, seed
     out = tuple(np.empty((results.n_cells, results.n_genes), np.float32) for _ in range(1 + sd))
     with progress(results.n_cells, desc="denoise", unit="cell") as bar:
         for block in results.denoise_blocks(method=method, n_samples=n_samples, rng=seed, with_sd=sd):
-            out[0][block.cells] = block.value
-            if sd:
-                out[1][block.cells] = block.sd
+            for array, values in zip(out, (block.value, block.sd), strict=False):
+                array[block.cells] = values
             bar.update(block.cells.stop - block.cells.start)
     return out
 

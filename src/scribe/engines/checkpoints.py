@@ -90,11 +90,10 @@ class Checkpoints:
             "retries": snapshot.retries,
             "slow_down": snapshot.slow_down,
             "tracker": {name: vars(tracker)[name] for name in _TRACKED},
-            "chunks": [len(chunk) for chunk in tracker.losses],
         }
         temporary = self.path.with_suffix(".tmp")
         with temporary.open("wb") as file:
-            arrays: dict[str, Any] = {"meta": np.asarray(json.dumps(meta)), "losses": tracker.history, **leaves}
+            arrays: dict[str, Any] = {"meta": np.asarray(json.dumps(meta)), "losses": tracker.losses, **leaves}
             np.savez(file, **arrays)
             file.flush()
             os.fsync(file.fileno())
@@ -120,8 +119,7 @@ class Checkpoints:
         self._compare(meta)
         current, structure = jax.tree.flatten((start.state, start.best))
         state, best = jax.tree.unflatten(structure, [jnp.asarray(arrays[f"leaf_{i}"]) for i in range(len(current))])
-        losses = list(np.split(arrays["losses"], np.cumsum(meta["chunks"])[:-1]))
-        tracker = Tracker(start.tracker.rule, start.tracker.adaptive, **meta["tracker"], losses=losses)
+        tracker = Tracker(start.tracker.rule, start.tracker.adaptive, **meta["tracker"], losses=arrays["losses"])
         return Snapshot(state, best, tracker, meta["step"], meta["retries"], meta["slow_down"])
 
     def _compare(self, meta: Mapping[str, Any]) -> None:

@@ -14,7 +14,7 @@ the fit converged: at a high rate the loss stands still above its minimum, becau
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Integral, Real
 from typing import Any, Literal, NamedTuple
@@ -165,28 +165,19 @@ class Tracker:
     reference: float = np.inf
     waited: int = 0
     stage: int = 0
-    measured: list[float] = field(default_factory=list)
-    losses: list[FloatArray] = field(default_factory=list)
+    measured: Sequence[float] = ()
+    losses: FloatArray = field(default_factory=lambda: np.zeros(0))
 
     @property
     def rate(self) -> float:
         """Factor on the first learning rate."""
         return RATES[self.stage]
 
-    @property
-    def history(self) -> FloatArray:
-        """Loss of every step so far."""
-        return np.concatenate(self.losses) if self.losses else np.zeros(0)
-
-    def copy(self) -> Tracker:
-        """Return a tracker that goes on by itself."""
-        return replace(self, losses=list(self.losses), measured=list(self.measured))
-
     def add(self, losses: FloatArray, step: int, *, measured: float | None = None) -> bool:
         """Take in the losses of the steps up to ``step``; True where their average, or ``measured``, is the best."""
-        self.losses.append(losses)
+        self.losses = np.concatenate([self.losses, losses])
         if measured is not None:
-            self.measured.append(measured if np.isfinite(measured) else np.inf)
+            self.measured = (*self.measured, measured if np.isfinite(measured) else np.inf)
         average, error = self.smoothed()
         if self.reference - average > self._threshold(self.reference, error):
             self.reference, self.waited = average, 0
@@ -217,7 +208,7 @@ class Tracker:
         if self.measured:
             changes = np.abs(np.diff(self.measured[-_CHANGES:]))
             return Smoothed(self.measured[-1], float(np.median(changes) / np.sqrt(2)) if changes.size else 0.0)
-        recent = self.history[-self.rule.smoothing_window :]
+        recent = self.losses[-self.rule.smoothing_window :]
         finite = recent[np.isfinite(recent)]
         if not finite.size:
             return Smoothed(np.inf, 0.0)
@@ -251,6 +242,6 @@ class Tracker:
         return Verdict(self.flat and not risen, reason + back, step, self.best, slope, retries, rate)
 
     def _slope(self) -> float:
-        tail = self.history[-2 * self.rule.patience :]
+        tail = self.losses[-2 * self.rule.patience :]
         at = np.flatnonzero(np.isfinite(tail))
         return float(np.polyfit(at, tail[at], 1)[0]) if len(at) > 1 else 0.0

@@ -166,7 +166,7 @@ class _Run:
                     checkpoints.save(now)
         params = self.problem.per_cell(now.best if self.rule.restore_best else now.state.params)
         verdict = now.tracker.verdict(now.step, retries=now.retries, rate=self._rate(now))
-        return Fit(params, now.tracker.history, verdict, self.seed)
+        return Fit(params, now.tracker.losses, verdict, self.seed)
 
     def _begin(self, earlier: Fit | None) -> Snapshot:
         """Where the loop starts without a checkpoint; a continued fit keeps its numbering and its place."""
@@ -174,7 +174,7 @@ class _Run:
         state = self.problem.initial_state()
         if earlier is None:
             return Snapshot(state, state.params, tracker, 0)
-        tracker.losses = [np.asarray(earlier.losses, np.float64)]
+        tracker.losses = np.asarray(earlier.losses, np.float64)
         tracker.best, tracker.best_step = earlier.verdict.loss, len(earlier.losses)
         lower = (i for i, r in enumerate(RATES) if self._first_rate * r <= earlier.verdict.rate * 1.01)
         tracker.stage = next(lower, len(RATES) - 1)
@@ -194,7 +194,7 @@ class _Run:
 
     def _next(self, now: Snapshot, state: State, losses: FloatArray) -> Snapshot:
         """Take in a chunk of steps; lowers the rate where it is time to."""
-        tracker, step = now.tracker.copy(), now.step + len(losses)
+        tracker, step = replace(now.tracker), now.step + len(losses)
         best = state.params if tracker.add(losses, step, measured=self.problem.loss(state.params)) else now.best
         tracker.lower_rate()
         return now._replace(state=state, best=best, tracker=tracker, step=step)

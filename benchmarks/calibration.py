@@ -22,13 +22,13 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from simulation_based import JOINT, Study, band, calibrate, uniformity
 
 from scribe import guides
 from scribe._counts.container import Counts
 from scribe._counts.design import Design
 from scribe._model.options import complete
 from scribe._model.resolve import resolve_spec
+from scribe._stats.calibration import JOINT, Study, band, calibrate, uniformity
 from scribe.engines import NUTS, SVI
 from scribe.guides.draws import DRAWS
 

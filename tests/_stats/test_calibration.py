@@ -13,10 +13,10 @@ import jax
 import numpy as np
 import pytest
 from scipy import stats
-from simulation_based import JOINT, Study, band, calibrate, deviation, uniformity, uniforms
 
 from scribe._counts.container import Counts
 from scribe._model.resolve import resolve_spec
+from scribe._stats.calibration import JOINT, Study, band, calibrate, deviation, uniformity, uniforms
 
 pytestmark = pytest.mark.loose_promotion
 

@@ -35,7 +35,7 @@ _ROUNDING = 1e-4
 """Moves below this are rounding errors of latents that stay where they are."""
 
 _SIZE_RANGE = (1e-2, 1e2)
-"""Sizes to start at: the likelihood of larger ones is nearly that of a Poisson, and softplus links leave them slowly."""
+"""Sizes to start at: the likelihood of larger ones is nearly that of a Poisson, and softplus links leave slowly."""
 
 _LOG_ODDS_RANGE = (-9.0, 9.0)
 

@@ -16,22 +16,13 @@ from scribe.priors.neg import NormalExponentialGamma
 from scribe.priors.simple import Beta, BetaPrime, LogNormal, TransformedNormal
 
 ALL: dict[str, Callable[..., Prior]] = {
-    "lognormal": LogNormal,
-    "beta": Beta,
-    "betaprime": BetaPrime,
-    "normal": TransformedNormal,
-    "capture_anchor": CaptureAnchor,
-    "dirichlet": Dirichlet,
-    "mean_anchor": MeanAnchor,
-    "over": Over,
+    prior.kind: prior
+    for prior in (LogNormal, Beta, BetaPrime, TransformedNormal, CaptureAnchor, Dirichlet, MeanAnchor, Over)
 }
 """Every prior by the type name under which a specification stores it."""
 
 DEVIATIONS: dict[str, Callable[..., Deviation]] = {
-    "gaussian": Gaussian,
-    "horseshoe": Horseshoe,
-    "neg": NormalExponentialGamma,
-    "fixed": Fixed,
+    deviation.kind: deviation for deviation in (Gaussian, Horseshoe, NormalExponentialGamma, Fixed)
 }
 """Every deviation by the name under which users ask for a hierarchy."""
 

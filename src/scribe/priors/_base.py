@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, ClassVar, NamedTuple
 
 import numpyro.distributions as dist
 
 from scribe._types import AnyArray, Array
 
-__all__ = ["LATENT_SUFFIX", "Base", "Context", "Draw", "Effects", "Latent", "Law", "Prior", "latent_name"]
+__all__ = ["LATENT_SUFFIX", "Base", "Context", "Draw", "Effects", "Latent", "Law", "Prior", "latent_name", "record"]
 
 LATENT_SUFFIX = "_unconstrained"
 
@@ -52,8 +52,25 @@ Effects = dict[str, tuple[tuple[str, ...], Array]]
 """Effects of factors by name, with their axes."""
 
 
+def record(stored: Any) -> dict[str, object]:
+    """Kind and fields of a prior, a deviation or a part of one, as plain values."""
+    return {"type": stored.kind, "args": [_plain(getattr(stored, field.name)) for field in fields(stored)]}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(part) for part in value]
+    is_stored = is_dataclass(value)
+    return value.to_json() if is_stored else value
+
+
 class Prior(ABC):
-    """Says how a parameter comes about from latents, on the real line; its link takes it to its support."""
+    """Says how a parameter comes about from latents, on the real line; its link takes it to its support.
+
+    Priors are frozen dataclasses. ``kind`` is the name under which a specification stores one with its fields.
+    """
+
+    kind: ClassVar[str]
 
     @property
     @abstractmethod
@@ -77,9 +94,9 @@ class Prior(ABC):
     def start(self, name: str, axes: tuple[str, ...], value: AnyArray | Array) -> dict[str, Any]:
         """Values of the latents at which the parameter ``name`` has the given value on the real line."""
 
-    @abstractmethod
     def to_json(self) -> dict[str, object]:
         """Plain values from which `scribe.priors.from_json` rebuilds the prior."""
+        return record(self)
 
 
 @dataclass(frozen=True)

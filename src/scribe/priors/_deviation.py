@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 
 from scribe._types import Array
-from scribe.priors._base import Draw, Effects
+from scribe.priors._base import Draw, Effects, record
 
 __all__ = ["Deviation", "check_positive", "local_axes", "own_scale", "spread"]
 
@@ -19,6 +19,8 @@ _SMALLEST = 0.1
 
 class Deviation(ABC):
     """Distribution of the members of a population along one axis, given its location, on the real line."""
+
+    kind: ClassVar[str]
 
     @abstractmethod
     def __call__(self, name: str, axes: tuple[str, ...], draw: Draw, *, axis: str, loc: Array) -> Array:
@@ -32,16 +34,16 @@ class Deviation(ABC):
     def start(self, name: str, axes: tuple[str, ...], value: Array, *, axis: str, loc: Array) -> dict[str, Array]:
         """Values of the latents at which ``name`` has the given value, of the rank of ``axes``."""
 
-    @abstractmethod
     def to_json(self) -> dict[str, object]:
         """Plain values from which `scribe.priors.from_json` rebuilds the deviation."""
+        return record(self)
 
 
-def check_positive(kind: str, values: Mapping[str, float]) -> None:
+def check_positive(kind: str, **values: float) -> None:
     """Raise where a hyperparameter is not above 0."""
-    wrong = {name: value for name, value in values.items() if not value > 0}
+    wrong = [f"{name}={value!r}" for name, value in values.items() if not value > 0]
     if wrong:
-        msg = f"{kind} needs hyperparameters above 0, got {', '.join(f'{n}={v!r}' for n, v in wrong.items())}."
+        msg = f"{kind} needs hyperparameters above 0, got {', '.join(wrong)}."
         raise ValueError(msg)
 
 

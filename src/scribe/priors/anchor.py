@@ -37,12 +37,13 @@ class MeanAnchor(Base):
         Link of :math:`\mu`. The prior is the same under every link.
     """
 
+    kind = "mean_anchor"
     sigma: float
     log_m0: float | None = None
     transform: str = "exp"
 
     def __post_init__(self) -> None:
-        check_positive("MeanAnchor(sigma)", {"sigma": self.sigma})
+        check_positive("MeanAnchor(sigma)", sigma=self.sigma)
 
     @property
     def link(self) -> str:
@@ -55,7 +56,3 @@ class MeanAnchor(Base):
         if self.log_m0 is not None:
             log_capture = jnp.minimum(jnp.log(context.mean_total) - self.log_m0, 0.0)
         return WorkingNormal(jnp.log(context.gene_means) - log_capture, self.sigma, LINKS[self.transform])
-
-    def to_json(self) -> dict[str, object]:
-        """Type and parameters."""
-        return {"type": "mean_anchor", "args": [self.sigma, self.log_m0, self.transform]}

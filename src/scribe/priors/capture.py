@@ -39,6 +39,7 @@ class CaptureAnchor(Base):
 
     log_m0: float
     sigma: float
+    kind = "capture_anchor"
     link = "softplus"
 
     def __post_init__(self) -> None:
@@ -60,10 +61,6 @@ class CaptureAnchor(Base):
         """Truncated normal per cell, on the softplus scale, about the total mRNA of the anchor or one being learned."""
         log_m0 = self.log_m0 if context.log_m0 is None else context.log_m0
         return SoftplusTruncatedNormal(log_m0 - jnp.log(jnp.maximum(context.totals, 1.0)), self.sigma)
-
-    def to_json(self) -> dict[str, object]:
-        """Type and parameters."""
-        return {"type": "capture_anchor", "args": [self.log_m0, self.sigma]}
 
 
 def organism(name: str) -> CaptureAnchor:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from scribe._types import Array
-from scribe.priors._base import Draw, Effects
+from scribe.priors._base import Draw, Effects, record
 from scribe.priors._deviation import Deviation
 
 __all__ = ["Crossed", "Effect"]
@@ -28,6 +28,7 @@ class Effect:
         How the levels scatter about zero.
     """
 
+    kind = "effect"
     factor: str
     of: tuple[str, ...]
     deviation: Deviation
@@ -64,7 +65,7 @@ class Effect:
 
     def to_json(self) -> dict[str, object]:
         """Type and parameters."""
-        return {"type": "effect", "args": [self.factor, list(self.of), self.deviation.to_json()]}
+        return record(self)
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ class Crossed(Deviation):
         The effects, one for every factor.
     """
 
+    kind = "crossed"
     parts: tuple[Effect, ...]
 
     def effects(self, name: str, axes: tuple[str, ...], draw: Draw, *, axis: str) -> Effects:
@@ -118,5 +120,5 @@ class Crossed(Deviation):
         return latents
 
     def to_json(self) -> dict[str, object]:
-        """Type and parameters."""
-        return {"type": "crossed", "args": [part.to_json() for part in self.parts]}
+        """Type and parts."""
+        return {"type": self.kind, "args": [part.to_json() for part in self.parts]}

@@ -29,6 +29,7 @@ class Dirichlet(Base):
     """
 
     concentration: float | Sequence[float]
+    kind = "dirichlet"
     link = "softmax"
 
     def __post_init__(self) -> None:
@@ -46,8 +47,3 @@ class Dirichlet(Base):
     def distribution(self, context: Context) -> dist.Distribution:
         """Logarithm of a gamma variable per component."""
         return LogGamma(jnp.asarray(self.concentration, jnp.zeros(()).dtype))
-
-    def to_json(self) -> dict[str, object]:
-        """Type and parameters."""
-        value = list(self._values) if isinstance(self.concentration, Sequence) else self.concentration
-        return {"type": "dirichlet", "args": [value]}

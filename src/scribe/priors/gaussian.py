@@ -38,12 +38,13 @@ class Gaussian(Deviation):
         Axes along which populations have scales of their own, such as ``("dataset",)``.
     """
 
+    kind = "gaussian"
     loc: float = -2.0
     scale: float = 0.5
     per: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        check_positive("Gaussian(loc, scale)", {"scale": self.scale})
+        check_positive("Gaussian(loc, scale)", scale=self.scale)
         object.__setattr__(self, "per", tuple(self.per))
 
     def __call__(self, name: str, axes: tuple[str, ...], draw: Draw, *, axis: str, loc: Array) -> Array:
@@ -58,10 +59,6 @@ class Gaussian(Deviation):
         scale = jnp.sqrt(jnp.mean(jnp.square(own_scale(value - loc, axes, axis)), axis=others))
         return {latent_name(name + "_scale"): softplus_inverse(scale), latent_name(name): value}
 
-    def to_json(self) -> dict[str, object]:
-        """Type and parameters."""
-        return {"type": "gaussian", "args": [self.loc, self.scale, list(self.per)]}
-
 
 @dataclass(frozen=True)
 class Fixed(Deviation):
@@ -73,10 +70,11 @@ class Fixed(Deviation):
         The scale s, not learned.
     """
 
+    kind = "fixed"
     scale: float = 1.0
 
     def __post_init__(self) -> None:
-        check_positive("Fixed(scale)", {"scale": self.scale})
+        check_positive("Fixed(scale)", scale=self.scale)
 
     def __call__(self, name: str, axes: tuple[str, ...], draw: Draw, *, axis: str, loc: Array) -> Array:
         """Draw the members about the location."""
@@ -85,7 +83,3 @@ class Fixed(Deviation):
     def start(self, name: str, axes: tuple[str, ...], value: Array, *, axis: str, loc: Array) -> dict[str, Array]:
         """The members at their values."""
         return {latent_name(name): value}
-
-    def to_json(self) -> dict[str, object]:
-        """Type and parameters."""
-        return {"type": "fixed", "args": [self.scale]}

@@ -30,6 +30,7 @@ class Over(Prior):
         How the members scatter about the location.
     """
 
+    kind = "over"
     axis: str
     base: Prior
     deviation: Deviation
@@ -66,10 +67,6 @@ class Over(Prior):
         loc = jnp.mean(wide, axis=number, keepdims=True)
         latents = self.base.start(name + "_loc", inner, jnp.squeeze(loc, number))
         return {**latents, **self.deviation.start(name, axes, wide, axis=self.axis, loc=loc)}
-
-    def to_json(self) -> dict[str, object]:
-        """Type and parameters."""
-        return {"type": "over", "args": [self.axis, self.base.to_json(), self.deviation.to_json()]}
 
 
 def over(axis: str, base: Prior, deviation: Deviation) -> Over:

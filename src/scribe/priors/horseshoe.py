@@ -36,15 +36,13 @@ class Horseshoe(Deviation):
         Degrees of freedom and scale of the slab :math:`c`, which bounds the scales.
     """
 
+    kind = "horseshoe"
     tau0: float = 1.0
     slab_df: float = 4.0
     slab_scale: float = 2.0
 
     def __post_init__(self) -> None:
-        check_positive(
-            "Horseshoe(tau0, slab_df, slab_scale)",
-            {"tau0": self.tau0, "slab_df": self.slab_df, "slab_scale": self.slab_scale},
-        )
+        check_positive("Horseshoe(tau0, slab_df, slab_scale)", **vars(self))
 
     def __call__(self, name: str, axes: tuple[str, ...], draw: Draw, *, axis: str, loc: Array) -> Array:
         """Draw the scales, then the standardised deviations."""
@@ -69,7 +67,3 @@ class Horseshoe(Deviation):
         slab = jnp.full_like(tau, self.slab_scale**-2)
         latents = {"_tau": tau, "_lambda": lambda_, "_slab": jnp.log(slab), "_raw": raw}
         return {latent_name(name + part): start for part, start in latents.items()}
-
-    def to_json(self) -> dict[str, object]:
-        """Type and parameters."""
-        return {"type": "horseshoe", "args": [self.tau0, self.slab_df, self.slab_scale]}

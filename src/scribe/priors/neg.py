@@ -35,12 +35,13 @@ class NormalExponentialGamma(Deviation):
         Shape and rate of their rates; a larger ``tau`` shrinks less.
     """
 
+    kind = "neg"
     u: float = 1.0
     a: float = 1.0
     tau: float = 1.0
 
     def __post_init__(self) -> None:
-        check_positive("NormalExponentialGamma(u, a, tau)", {"u": self.u, "a": self.a, "tau": self.tau})
+        check_positive("NormalExponentialGamma(u, a, tau)", **vars(self))
 
     def __call__(self, name: str, axes: tuple[str, ...], draw: Draw, *, axis: str, loc: Array) -> Array:
         """Draw rates and variances, then the standardised deviations."""
@@ -58,7 +59,3 @@ class NormalExponentialGamma(Deviation):
         zeta = (self.a + self.u) / (self.tau + psi)
         latents = {"_zeta": jnp.log(zeta), "_psi": jnp.log(psi), "_raw": (value - loc) / scale}
         return {latent_name(name + part): start for part, start in latents.items()}
-
-    def to_json(self) -> dict[str, object]:
-        """Type and parameters."""
-        return {"type": "neg", "args": [self.u, self.a, self.tau]}

@@ -31,6 +31,7 @@ class LogNormal(Base):
 
     loc: float
     scale: float
+    kind = "lognormal"
     link = "exp"
 
     def __post_init__(self) -> None:
@@ -40,10 +41,6 @@ class LogNormal(Base):
         """Normal on the log scale."""
         return dist.Normal(self.loc, self.scale)
 
-    def to_json(self) -> dict[str, object]:
-        """Type and parameters."""
-        return {"type": "lognormal", "args": [self.loc, self.scale]}
-
 
 @dataclass(frozen=True)
 class Beta(Base):
@@ -51,6 +48,7 @@ class Beta(Base):
 
     a: float
     b: float
+    kind = "beta"
     link = "sigmoid"
 
     def __post_init__(self) -> None:
@@ -59,10 +57,6 @@ class Beta(Base):
     def distribution(self, context: Context) -> dist.Distribution:
         """Beta on the logit scale."""
         return LogitBeta(self.a, self.b)
-
-    def to_json(self) -> dict[str, object]:
-        """Type and parameters."""
-        return {"type": "beta", "args": [self.a, self.b]}
 
 
 @dataclass(frozen=True)
@@ -75,6 +69,7 @@ class BetaPrime(Base):
 
     a: float
     b: float
+    kind = "betaprime"
     link = "exp"
 
     def __post_init__(self) -> None:
@@ -84,15 +79,12 @@ class BetaPrime(Base):
         """Beta prime on the log scale."""
         return LogitBeta(self.b, self.a)
 
-    def to_json(self) -> dict[str, object]:
-        """Type and parameters."""
-        return {"type": "betaprime", "args": [self.a, self.b]}
-
 
 @dataclass(frozen=True)
 class TransformedNormal(Base):
     """A normal variable pushed through a link: softplus or exp for positive parameters, sigmoid for probabilities."""
 
+    kind = "normal"
     loc: float
     scale: float
     transform: str
@@ -111,7 +103,3 @@ class TransformedNormal(Base):
     def distribution(self, context: Context) -> dist.Distribution:
         """The normal."""
         return dist.Normal(self.loc, self.scale)
-
-    def to_json(self) -> dict[str, object]:
-        """Type and parameters."""
-        return {"type": "normal", "args": [self.loc, self.scale, self.transform]}

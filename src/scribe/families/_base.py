@@ -5,8 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from scribe._types import Array, Key, Natural
@@ -184,20 +185,28 @@ class Modifier(Family):
     """A family around another one: everything that it does not redefine is that of ``base``.
 
     A modifier that changes the probabilities redefines ``cell_term``, ``correction`` and ``log_pmf``, and leaves
-    ``cell_totals`` at None.
+    ``cell_totals`` at None. ``kind`` is its name; the parameters in ``adds`` come on top of those of the base.
     """
+
+    kind: ClassVar[str]
+    adds: ClassVar[tuple[Param, ...]] = ()
 
     base: Family
 
     @property
+    def layers(self) -> tuple[str, ...]:
+        """Those of the base and this one."""
+        return (*self.base.layers, self.kind)
+
+    @property
     def natural(self) -> tuple[str, ...]:
-        """Those of the base."""
-        return self.base.natural
+        """Those of the base, and logarithm or logit of what is added."""
+        return (*self.base.natural, *(param.natural for param in self.adds))
 
     @property
     def params(self) -> tuple[Param, ...]:
-        """Those of the base."""
-        return self.base.params
+        """Those of the base, and what is added."""
+        return (*self.base.params, *self.adds)
 
     @property
     def captured(self) -> bool:
@@ -211,3 +220,8 @@ class Modifier(Family):
     def from_moments(self, log_mean: Array, log_odds: Array) -> dict[str, Array]:
         """Those of the base."""
         return self.base.from_moments(log_mean, log_odds)
+
+    def readable(self, natural: Natural) -> dict[str, Array]:
+        """Those of the base, and what is added."""
+        undo = {"unit": jax.nn.sigmoid, "positive": jnp.exp}
+        return {**self.base.readable(natural), **{p.name: undo[p.support](natural[p.natural]) for p in self.adds}}

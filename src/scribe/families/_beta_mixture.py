@@ -21,7 +21,7 @@ import numpy as np
 from scribe._dist._kernels import count_residual, log1pmx_of_log, log1pmx_ratio
 from scribe._dist.logit_beta import excesses
 from scribe._dist.special import stirling_error
-from scribe._types import Array, FloatArray, Key
+from scribe._types import Array, Key
 
 __all__ = [
     "LOST",
@@ -76,15 +76,6 @@ def excess_of_mixing(k: Array, m: Mixing) -> Array:
 def closed_integral(k: Array, m: Mixing) -> Array:
     """Logarithm of the integral at s = 0."""
     return -k * jax.nn.softplus(-m.logit) - m.size * jax.nn.softplus(m.logit) + excess_of_mixing(k, m)
-
-
-def _n_nodes(dtype: np.dtype) -> int:
-    return 128 if dtype == np.float64 else 48
-
-
-def _steps(dtype: np.dtype) -> FloatArray:
-    n = _n_nodes(dtype)
-    return (np.arange(n) + 0.5) / n
 
 
 class Rule(NamedTuple):
@@ -167,7 +158,8 @@ def summarise(rule: Rule, log_term: Callable[[Array], Array], *functions: Callab
     Node after node, so that memory does not grow with their number; the gradient computes them anew.
     """
     top = jax.lax.stop_gradient(log_term(rule.centre))
-    nodes = jnp.asarray(_steps(top.dtype), top.dtype)
+    n = 128 if top.dtype == np.float64 else 48
+    nodes = jnp.asarray((np.arange(n) + 0.5) / n, top.dtype)
 
     @jax.checkpoint
     def add(totals: tuple[Array, ...], t: Array) -> tuple[tuple[Array, ...], None]:
@@ -177,7 +169,7 @@ def summarise(rule: Rule, log_term: Callable[[Array], Array], *functions: Callab
         return tuple(total + value for total, value in zip(totals, here, strict=True)), None
 
     totals, _ = jax.lax.scan(add, (jnp.zeros_like(top),) * (1 + len(functions)), nodes)
-    return Averages(top + jnp.log(totals[0] / len(nodes)), tuple(total / totals[0] for total in totals[1:]))
+    return Averages(top + jnp.log(totals[0] / n), tuple(total / totals[0] for total in totals[1:]))
 
 
 def together(k: Array, s: Array, m: Mixing) -> tuple[Array, Array, Mixing]:

@@ -192,20 +192,8 @@ class BetaMixed(Modifier):
     Adds the natural parameter ``log_bnb_concentration``, :math:`\log\omega_g`.
     """
 
-    @property
-    def layers(self) -> tuple[str, ...]:
-        """Those of the base and this one."""
-        return (*self.base.layers, "beta_mixed")
-
-    @property
-    def natural(self) -> tuple[str, ...]:
-        """Those of the base and ``log_bnb_concentration``."""
-        return (*self.base.natural, OVERDISPERSION.natural)
-
-    @property
-    def params(self) -> tuple[Param, ...]:
-        """Those of the base and ``bnb_concentration``."""
-        return (*self.base.params, OVERDISPERSION)
+    kind = "beta_mixed"
+    adds = (OVERDISPERSION,)
 
     def _split(self, natural: Natural, offset: Array) -> tuple[Mixing, Array | None]:
         """Concentrations, and the capture relative to where they hold: None where that is here."""
@@ -282,10 +270,6 @@ class BetaMixed(Modifier):
         weight = Moments(scale * mean, jnp.square(scale) * variance)
         nothing, zero = jnp.full_like(offset, -jnp.inf), jnp.zeros_like(u)
         return BetaMixedThinned(zero, m, nothing, at, zero, weight, _beta_posterior(a, b))
-
-    def readable(self, natural: Natural) -> dict[str, Array]:
-        """Those of the base and ``bnb_concentration``."""
-        return {**self.base.readable(natural), OVERDISPERSION.name: jnp.exp(natural[OVERDISPERSION.natural])}
 
 
 def beta_mixed(base: Family) -> Family:

@@ -19,10 +19,7 @@ class WithCapture(Modifier):
     model rather than zero. Its form, the capture site, belongs to the coordinates.
     """
 
-    @property
-    def layers(self) -> tuple[str, ...]:
-        """Those of the base and this one."""
-        return (*self.base.layers, "with_capture")
+    kind = "with_capture"
 
     @property
     def captured(self) -> bool:
@@ -64,10 +61,6 @@ class WithCapture(Modifier):
     def unobserved(self, u: Array, natural: Natural, offset: Array) -> Thinned:
         """That of the base."""
         return self.base.unobserved(u, natural, offset)
-
-    def readable(self, natural: Natural) -> dict[str, Array]:
-        """That of the base."""
-        return self.base.readable(natural)
 
 
 def with_capture(base: Family) -> Family:

@@ -60,20 +60,8 @@ class ZeroInflated(Modifier):
     Adds the natural parameter ``gate_logit``, :math:`\operatorname{logit}\pi_g`, to those of the base.
     """
 
-    @property
-    def layers(self) -> tuple[str, ...]:
-        """Those of the base and this one."""
-        return (*self.base.layers, "zero_inflated")
-
-    @property
-    def natural(self) -> tuple[str, ...]:
-        """Those of the base and ``gate_logit``."""
-        return (*self.base.natural, "gate_logit")
-
-    @property
-    def params(self) -> tuple[Param, ...]:
-        """Those of the base and ``gate``."""
-        return (*self.base.params, GATE)
+    kind = "zero_inflated"
+    adds = (GATE,)
 
     def _mix(self, u: Array, base: Array, gate_logit: Array) -> Array:
         open_gate = -jax.nn.softplus(gate_logit) + base
@@ -117,10 +105,6 @@ class ZeroInflated(Modifier):
             seen=self.base.denoise(u, natural, offset),
             prior=self.base.unobserved(u, natural, offset),
         )
-
-    def readable(self, natural: Natural) -> dict[str, Array]:
-        """Those of the base and ``gate``."""
-        return {**self.base.readable(natural), "gate": jax.nn.sigmoid(natural["gate_logit"])}
 
 
 def zero_inflated(base: Family) -> Family:

@@ -47,10 +47,7 @@ def _log1pmx(x: Array) -> Array:
     return log1pmx_of_log(x, jnp.log1p(x))
 
 
-@_log1pmx.defjvp
-def _log1pmx_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    (x,) = primals
-    return _log1pmx(x), -x / (1.0 + x) * tangents[0]
+_log1pmx.defjvps(lambda t, _, x: -x / (1.0 + x) * t)
 
 
 def log1pmx(x: ArrayLike) -> Array:
@@ -82,10 +79,7 @@ def _deviance_term(t: Array) -> Array:
     return jnp.where(near, square + (1.0 + inside) * _log1pmx(inside), direct)
 
 
-@_deviance_term.defjvp
-def _deviance_term_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    (t,) = primals
-    return _deviance_term(t), jnp.log1p(t) * tangents[0]
+_deviance_term.defjvps(lambda dt, _, t: jnp.log1p(t) * dt)
 
 
 def deviance_term(t: ArrayLike) -> Array:
@@ -112,10 +106,7 @@ def _stirling_error(z: Array) -> Array:
     return stirling_error_of_log(z, jnp.log(z))
 
 
-@_stirling_error.defjvp
-def _stirling_error_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    (z,) = primals
-    return _stirling_error(z), scaled_digamma_error(z, jnp.log(z)) / z * tangents[0]
+_stirling_error.defjvps(lambda t, _, z: scaled_digamma_error(z, jnp.log(z)) / z * t)
 
 
 def stirling_error(z: ArrayLike) -> Array:
@@ -173,10 +164,7 @@ def _log_rising(k: Array, r: Array) -> Array:
     return jnp.where(k == 0.0, 0.0, value)
 
 
-@_log_rising.defjvp
-def _log_rising_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
-    k, r = primals
-    return _log_rising(k, r), _digamma_difference(k, r) * tangents[1]
+_log_rising.defjvps(None, lambda t, _, k, r: _digamma_difference(k, r) * t)
 
 
 def log_rising(k: ArrayLike, r: ArrayLike) -> Array:
@@ -211,10 +199,7 @@ def _log_binomial(k: Array, r: Array) -> Array:
     return jnp.where(k == 0.0, 0.0, value)
 
 
-@_log_binomial.defjvp
-def _log_binomial_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
-    k, r = primals
-    return _log_binomial(k, r), _digamma_difference(k, r) * tangents[1]
+_log_binomial.defjvps(None, lambda t, _, k, r: _digamma_difference(k, r) * t)
 
 
 def log_binomial(k: ArrayLike, r: ArrayLike) -> Array:
@@ -247,10 +232,7 @@ def _log1mexp(x: Array) -> Array:
     return jnp.where(near, jnp.log(-jnp.expm1(small)), jnp.log1p(-jnp.exp(large)))
 
 
-@_log1mexp.defjvp
-def _log1mexp_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    (x,) = primals
-    return _log1mexp(x), jnp.exp(x) / jnp.expm1(x) * tangents[0]
+_log1mexp.defjvps(lambda t, _, x: jnp.exp(x) / jnp.expm1(x) * t)
 
 
 def log1mexp(x: ArrayLike) -> Array:

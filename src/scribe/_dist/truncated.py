@@ -41,11 +41,7 @@ def _mills_excess(x: Array) -> Array:
     return 1.0 / tail
 
 
-@_mills_excess.defjvp
-def _mills_excess_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    (x,) = primals
-    excess = _mills_excess(x)
-    return excess, (excess * (x + excess) - 1.0) * tangents[0]
+_mills_excess.defjvps(lambda t, excess, x: (excess * (x + excess) - 1.0) * t)
 
 
 def _log_mills(x: Array) -> Array:

@@ -32,16 +32,9 @@ class Covariates:
 
 
 def read_covariates(data: object, options: Mapping[str, Any], *, n_cells: int) -> Covariates:
-    """Annotations and datasets of cells as the options ask for them.
+    """Annotations and datasets of cells as the complete options of a fit ask for them.
 
-    Parameters
-    ----------
-    data
-        What the counts were read from; columns are read from an AnnData alone.
-    options
-        Complete options of a fit.
-    n_cells
-        Number of cells.
+    ``data`` is what the counts were read from; columns are read from an AnnData alone.
     """
     components, logits = _components(data, options, n_cells=n_cells)
     datasets, dataset, factors = _datasets(data, options)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 from collections.abc import Iterator
 from functools import partial
@@ -14,10 +13,11 @@ import scipy.sparse as sp
 from anndata import AnnData
 from anndata.abc import CSCDataset, CSRDataset
 
-from scribe._adata.provenance import computed_layers, refuse_computed_layer
+from scribe._adata.slots import computed_layers, refuse_computed_layer
 from scribe._counts.build import matrix_blocks, rows_per_block
 from scribe._counts.checks import NonInteger, looks_like_counts, other_calls
 from scribe._counts.container import Counts, Names
+from scribe._model.names import nearest
 
 __all__ = ["as_counts", "integer_calls", "read_counts"]
 
@@ -32,14 +32,9 @@ logger = logging.getLogger("scribe")
 def read_counts(adata: AnnData, *, layer: str | None = None, non_integer: NonInteger = "warn") -> Counts:
     """Read the counts that a fit will use, check them, and say in one log line which they are.
 
-    Parameters
-    ----------
-    adata
-        Annotated data, possibly a view, backed (`anndata.read_h5ad(..., backed="r")`) or holding dask arrays.
-    layer
-        Name of the layer that holds the counts; None reads `adata.X`. No other layer and no `.raw` is ever tried.
-    non_integer
-        What to do about count-like values that are not whole numbers: `"warn"`, `"round"` or `"raise"`.
+    The AnnData may be a view, backed (`anndata.read_h5ad(..., backed="r")`) or hold dask arrays. ``layer`` is the one
+    that holds the counts, None `adata.X`: no other layer and no `.raw` is ever tried. For ``non_integer`` see
+    `scribe._counts.checks.check_values`.
     """
     refuse_computed_layer(adata, layer)
     source = "X" if layer is None else f"layers[{layer!r}]"
@@ -68,18 +63,8 @@ def as_counts(
 ) -> Counts:
     """Read counts from whatever a user passes: AnnData, a DataFrame, an array or sparse matrix, or `Counts` themselves.
 
-    Parameters
-    ----------
-    data
-        The counts. `Counts` are returned as they are.
-    layer
-        Name of the layer, for an AnnData only.
-    cells_axis
-        The axis that runs over cells, for an array or DataFrame: 0 or 1.
-    gene_names, cell_names
-        Names, for an array only.
-    non_integer
-        What to do about count-like values that are not whole numbers: `"warn"`, `"round"` or `"raise"`.
+    ``layer`` is for an AnnData only, ``cells_axis`` (0 or 1, the axis that runs over cells) for an array or DataFrame,
+    names for an array. For ``non_integer`` see `scribe._counts.checks.check_values`.
     """
     kind = type(data).__name__
     if isinstance(data, Counts | AnnData):
@@ -103,12 +88,7 @@ def as_counts(
 def integer_calls(adata: AnnData, *, exclude: str | None) -> tuple[str, ...]:
     """Return the calls that would fit whole counts found in other places of the object, judged from a sample of each.
 
-    Parameters
-    ----------
-    adata
-        Annotated data.
-    exclude
-        The layer already tried; None for `adata.X`.
+    ``exclude`` is the layer already tried; None for `adata.X`.
     """
     calls, computed = [], computed_layers(adata)
     if exclude is not None and _holds_counts(adata.X):
@@ -131,7 +111,7 @@ def _blocks(adata: AnnData, layer: str | None) -> Iterator[Any]:
     matrix = _matrix(adata, layer)
     if isinstance(matrix, CSCDataset):
         yield matrix.to_memory()
-    elif isinstance(matrix, CSRDataset) or _is_lazy(matrix):
+    elif isinstance(matrix, CSRDataset) or _is_from(LAZY, matrix):
         yield from (_load(matrix[rows]) for rows in _row_slices(matrix))
     else:
         yield from matrix_blocks(matrix)
@@ -160,10 +140,8 @@ def _matrix(adata: AnnData, layer: str | None) -> Any:
         msg = f"adata.X is None: put raw counts in adata.X or name the layer that holds them.{remedy}"
         raise ValueError(msg)
     names = list(_layers(adata))
-    nearest = difflib.get_close_matches(layer, names, n=1)
-    hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
     found = f"available are {', '.join(map(repr, names))}" if names else "it is empty, leave out layer to use adata.X"
-    msg = f"layer {layer!r} is not in adata.layers: {found}.{hint}{remedy}"
+    msg = f"layer {layer!r} is not in adata.layers: {found}.{nearest(layer, names)}{remedy}"
     raise ValueError(msg)
 
 
@@ -175,7 +153,7 @@ def _layers(adata: AnnData) -> dict[str, Any]:
 def _row_slices(matrix: Any) -> Iterator[slice]:
     """Yield row slices: the chunks of a dask array, else blocks of moderate dense size."""
     n_rows, n_genes = matrix.shape
-    if _is_dask(matrix):
+    if _is_from(("dask",), matrix):
         stops = np.cumsum(matrix.chunks[0]).tolist()
         yield from map(slice, [0, *stops[:-1]], stops)
         return
@@ -184,15 +162,11 @@ def _row_slices(matrix: Any) -> Iterator[slice]:
 
 
 def _load(block: Any) -> Any:
-    return block.compute() if _is_dask(block) else block
+    return block.compute() if _is_from(("dask",), block) else block
 
 
-def _is_lazy(matrix: object) -> bool:
-    return any(base.__module__.partition(".")[0] in LAZY for base in type(matrix).__mro__)
-
-
-def _is_dask(matrix: object) -> bool:
-    return any(base.__module__.partition(".")[0] == "dask" for base in type(matrix).__mro__)
+def _is_from(packages: tuple[str, ...], matrix: object) -> bool:
+    return any(base.__module__.partition(".")[0] in packages for base in type(matrix).__mro__)
 
 
 def _holds_counts(matrix: Any) -> bool:

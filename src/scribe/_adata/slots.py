@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from anndata import AnnData, ImplicitModificationWarning
@@ -18,7 +17,9 @@ __all__ = [
     "SCHEMA_VERSION",
     "Slots",
     "check_target",
+    "computed_layers",
     "read_derived",
+    "refuse_computed_layer",
     "refuse_taken",
     "remove_derived",
     "remove_fit",
@@ -32,60 +33,24 @@ SCHEMA_VERSION = 1
 _log = logging.getLogger("scribe")
 
 
-@dataclass(frozen=True)
 class Slots:
     """Names of the slots of one key."""
 
-    key: str
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.params = self.of("params")  # varm: table of posterior summaries per gene
+        self.capture = self.of("capture")  # obs: posterior mean of the capture probability
+        self.capture_sd = self.of("capture_sd")  # obs: its posterior standard deviation
+        self.total = self.of("total")  # obs: total count of the cell in the genes that were fitted
+        self.dataset = self.of("dataset")  # obs: dataset of the cell
+        self.component = self.of("component")  # obs: most probable component of the cell
+        self.responsibilities = self.of("responsibilities")  # obsm: posterior probability of every component
+        self.logits = self.of("annotation_logits")  # obsm: log prior odds of every component, from annotations
+        self.denoised = self.of("denoised")  # layers or obsm: denoised counts
 
     def of(self, name: str) -> str:
         """Name of a slot that holds ``name``."""
         return f"{self.key}_{name}"
-
-    @property
-    def params(self) -> str:
-        """``.varm``: table of posterior summaries per gene."""
-        return self.of("params")
-
-    @property
-    def capture(self) -> str:
-        """``.obs``: posterior mean of the capture probability."""
-        return self.of("capture")
-
-    @property
-    def capture_sd(self) -> str:
-        """``.obs``: posterior standard deviation of the capture probability."""
-        return self.of("capture_sd")
-
-    @property
-    def total(self) -> str:
-        """``.obs``: total count of the cell in the genes that were fitted."""
-        return self.of("total")
-
-    @property
-    def dataset(self) -> str:
-        """``.obs``: dataset of the cell."""
-        return self.of("dataset")
-
-    @property
-    def component(self) -> str:
-        """``.obs``: most probable component of the cell."""
-        return self.of("component")
-
-    @property
-    def responsibilities(self) -> str:
-        """``.obsm``: posterior probability of every component."""
-        return self.of("responsibilities")
-
-    @property
-    def logits(self) -> str:
-        """``.obsm``: log prior odds of every component, from annotations."""
-        return self.of("annotation_logits")
-
-    @property
-    def denoised(self) -> str:
-        """``.layers`` or ``.obsm``: denoised counts."""
-        return self.of("denoised")
 
     def ppc(self, score: str) -> str:
         """``.var`` and ``.obs``: one score of the posterior predictive check."""
@@ -121,19 +86,7 @@ def write_slots(adata: AnnData, slots: Mapping[str, Mapping[str, Any]]) -> None:
         for attribute, named in slots.items():
             for name, value in named.items():
                 # looked up each time: a view becomes a copy on the first assignment
-                _holder(adata, attribute)[name] = clean_uns(value, f"uns[{name!r}]") if attribute == "uns" else value
-
-
-def _holder(adata: AnnData, attribute: str) -> Any:
-    holders: dict[str, Callable[[], Any]] = {
-        "obs": lambda: adata.obs,
-        "var": lambda: adata.var,
-        "obsm": lambda: adata.obsm,
-        "varm": lambda: adata.varm,
-        "layers": lambda: adata.layers,
-        "uns": lambda: adata.uns,
-    }
-    return holders[attribute]()
+                getattr(adata, attribute)[name] = clean_uns(value, f"uns[{name!r}]") if attribute == "uns" else value
 
 
 def remove_fit(adata: AnnData, key: str) -> None:
@@ -152,14 +105,35 @@ def _delete(adata: AnnData, owned: Mapping[str, Sequence[str]]) -> None:
         for attribute, names in owned.items():
             for name in names:
                 # looked up each time: a view becomes a copy on the first deletion
-                if name in _holder(adata, attribute):
-                    del _holder(adata, attribute)[name]
+                if name in getattr(adata, attribute):
+                    del getattr(adata, attribute)[name]
 
 
 def _derived_from(record: Any) -> str | None:
     """Key of the fit that a record in ``uns`` was computed from; None for everything else there."""
     made_here = isinstance(record, Mapping) and {"derived_from", "slots"} <= set(record)
     return str(record["derived_from"]) if made_here else None
+
+
+def computed_layers(adata: AnnData) -> dict[str, str]:
+    """Layers that were computed from a fit, and the record in ``uns`` of each."""
+    records = {name: json.loads(record["slots"]) for name, record in adata.uns.items() if _derived_from(record)}
+    return {layer: name for name, slots in records.items() for layer in slots.get("layers", [])}
+
+
+def refuse_computed_layer(adata: AnnData, layer: str | None) -> None:
+    """Raise where ``layer`` was computed from a fit, by `scribe.tl.denoise`.
+
+    A fit to such values would find less noise and more correlation than the data have, whatever it says of itself.
+    """
+    computed = computed_layers(adata)
+    if layer in computed:
+        msg = (
+            f"layers[{layer!r}] was computed from the fit {adata.uns[computed[layer]]['derived_from']!r} by "
+            f"scribe.tl.denoise (see adata.uns[{computed[layer]!r}]): denoised values are not counts, and a fit to "
+            "them understates the noise. Fit the raw counts: leave out layer for adata.X, or name their layer."
+        )
+        raise ValueError(msg)
 
 
 def write_derived(
@@ -173,19 +147,9 @@ def write_derived(
 ) -> None:
     """Write what a verb computed from the fit ``key``, replacing what its last run wrote.
 
-    Parameters
-    ----------
-    adata
-        Annotated data.
-    slots
-        The values: attribute -> slot -> value, without ``uns``.
-    key, name
-        Key of the fit and short name of the result: ``record`` goes to ``uns[key + "_" + name]``.
-    record
-        What else to keep. ``derived_from`` (the key) and ``slots`` (JSON) are added to it, so that `remove_derived`
-        and a new fit under the same key find every slot and leave none that is out of date.
-    place
-        Slot of ``uns`` to use instead.
+    ``slots`` is attribute -> slot -> value, without ``uns``. ``record``, what else to keep, goes to ``uns[key + "_" +
+    name]``, or to ``uns[place]``. ``derived_from`` (the key) and ``slots`` (JSON) are added to it, so that
+    `remove_derived` and a new fit under the same key find every slot and leave none that is out of date.
     """
     place = Slots(key).of(name) if place is None else place
     refuse_taken(adata, "uns", place, key=key, place=place)
@@ -198,7 +162,7 @@ def write_derived(
 
 def refuse_taken(adata: AnnData, attribute: str, name: str, *, key: str, place: str) -> None:
     """Raise where a slot holds something that the result of the fit ``key`` in ``uns[place]`` may not replace."""
-    if name in _holder(adata, attribute) and _derived_from(adata.uns.get(place)) != key:
+    if name in getattr(adata, attribute) and _derived_from(adata.uns.get(place)) != key:
         msg = f"adata.{attribute}[{name!r}] is taken by something else: rename it, or choose another key_added."
         raise ValueError(msg)
 

@@ -21,20 +21,10 @@ __all__ = ["counts_reader", "counts_to_continue"]
 def counts_reader(
     adata: AnnData, layer: str | None, *, non_integer: NonInteger, totals: Any | None, all_genes: bool
 ) -> Callable[[], Counts]:
-    """Return a function that reads the counts and makes sure that they still are those of the fit.
+    """Return a function that reads the counts of a fit and makes sure that they still are those of the fit.
 
-    Parameters
-    ----------
-    adata
-        Annotated data with a fit.
-    layer
-        Where the counts were.
-    non_integer
-        How values that are not whole were treated.
-    totals
-        Total of every cell at the time of the fit; None skips the check.
-    all_genes
-        Whether all genes of the fit are there; of some, totals can only be smaller.
+    ``totals`` are those of every cell at the time of the fit; None skips the check. Without ``all_genes`` of the fit,
+    totals can only be smaller.
     """
 
     def read() -> Counts:
@@ -53,16 +43,8 @@ def counts_to_continue(
 ) -> tuple[Counts, str | None, NonInteger]:
     """Counts of a fit that is to be continued, the layer they are in and how values that are not whole were treated.
 
-    Parameters
-    ----------
-    adata
-        Annotated data with a fit.
-    record
-        Its record in ``uns``.
-    read
-        Reads the counts and makes sure that they are those of the fit.
-    layer
-        Layer the user names; it may only confirm the one of the fit.
+    ``record`` is that of the fit in ``uns``; ``read`` reads the counts and makes sure that they are those of the fit. A
+    ``layer`` the user names may only confirm the one of the fit.
     """
     config, shape = json.loads(record["config"]), (int(record["data"]["n_cells"]), int(record["data"]["n_genes"]))
     if layer is not None and layer != config["layer"]:

@@ -141,7 +141,7 @@ def dense(family: Family, at: Parameters, counts: Counts) -> Result:
         genes = np.minimum(np.arange(start, start + width), counts.n_genes - 1)
         keep = np.arange(start, start + width) < counts.n_genes
         here = Parameters({n: v[genes] if np.ndim(v) else v for n, v in at.natural.items()}, at.offset).to(float)
-        u = jnp.asarray(counts.columns(genes), float)
+        u = jnp.asarray(counts.subset(genes=genes).rows(slice(None)), float)
         part, (by_natural, by_offset) = dense_block(family, *here, u, jnp.asarray(keep[None], float))
         value, offset = value + float(part), offset + np.asarray(by_offset)
         for name, slope in by_natural.items():

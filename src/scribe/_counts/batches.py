@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from scribe._counts.container import Counts
-from scribe._counts.data import CHUNK, Cells, CountData, NonZeros, Ragged, ragged_cells
+from scribe._counts.data import CHUNK, Cells, CountData, NonZeros, Ragged, cells_on_device, ragged_cells
 from scribe._counts.design import Design
 from scribe._types import AnyArray, Array
 
@@ -31,18 +31,7 @@ class CellBatch(NamedTuple):
 class CellBatches:
     """Draws minibatches without replacement within a batch; batch number i depends on the seed and i alone.
 
-    Parameters
-    ----------
-    counts
-        The counts.
-    batch_size
-        Cells per batch.
-    totals_suffice
-        Whether batches leave out the non-zeros.
-    seed
-        Seed of the draws.
-    design
-        Covariates of the cells.
+    ``batch_size`` is the number of cells of each; where ``totals_suffice`` they leave out the non-zeros.
     """
 
     def __init__(
@@ -61,28 +50,10 @@ class CellBatches:
             rows_per_cell = np.diff(self._rows.start)
             self._n_rows = max(int(np.sort(rows_per_cell)[-batch_size:].sum()), 1)
 
-    @classmethod
-    def of(
-        cls,
-        counts: Counts,
-        batch_size: int | None,
-        *,
-        totals_suffice: bool,
-        seed: int,
-        design: Design | None = None,
-    ) -> CellBatches:
-        """Build for a batch size that was checked to be below the number of cells."""
-        return cls(counts, int(batch_size or counts.n_cells), totals_suffice=totals_suffice, seed=seed, design=design)
-
     def draw(self, first: int, n: int) -> CellBatch:
         """Batches number ``first`` to ``first + n - 1``, stacked along a leading axis."""
-        n_cells = len(self._totals)
-        return self._stack(
-            [
-                np.sort(np.random.default_rng((self._seed, first + i)).choice(n_cells, self._size, replace=False))
-                for i in range(n)
-            ]
-        )
+        generators = [np.random.default_rng((self._seed, first + i)) for i in range(n)]
+        return self._stack([np.sort(rng.choice(len(self._totals), self._size, replace=False)) for rng in generators])
 
     @property
     def n_disjoint(self) -> int:
@@ -97,13 +68,7 @@ class CellBatches:
     def _stack(self, chosen: list[AnyArray]) -> CellBatch:
         dtype = jnp.zeros(()).dtype
         index = np.stack(chosen)
-        cells = Cells(
-            jnp.asarray(self._totals[index], dtype),
-            jnp.ones(index.shape, dtype),
-            jnp.asarray(index.astype(np.int32)),
-            None if self._design.dataset is None else jnp.asarray(self._design.dataset[index], jnp.int32),
-            None if self._design.logits is None else jnp.asarray(self._design.logits[index], dtype),
-        )
+        cells = cells_on_device(self._totals[index], np.ones(index.shape), index, self._design.subset(index))
         scale = jnp.full((len(chosen),), len(self._totals) / self._size, dtype)
         if self._rows is None:
             return CellBatch(cells, None, scale)

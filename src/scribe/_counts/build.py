@@ -25,16 +25,7 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 class Rows(NamedTuple):
     """Canonical compressed sparse rows, rows being cells.
 
-    Attributes
-    ----------
-    indptr
-        Row starts, shape (n_rows + 1,).
-    indices
-        Gene of each non-zero, shape (nnz,).
-    data
-        Value of each non-zero, shape (nnz,).
-    n_genes
-        Number of genes.
+    ``indptr`` (rows + 1,) are the starts of rows, ``indices`` and ``data`` (nnz,) gene and value of each non-zero.
     """
 
     indptr: NDArray[np.int64]
@@ -46,12 +37,8 @@ class Rows(NamedTuple):
 def matrix_blocks(matrix: object, *, cells_axis: int = 0) -> Iterator[Any]:
     """Yield a matrix with cells as rows: a sparse one whole, a dense one by blocks of rows.
 
-    Parameters
-    ----------
-    matrix
-        A scipy sparse matrix or array of any format, or anything `numpy.asarray` reads (NumPy or JAX arrays, lists).
-    cells_axis
-        The axis of `matrix` that runs over cells: 0 or 1.
+    It is a scipy sparse matrix or array of any format, or anything `numpy.asarray` reads (NumPy or JAX arrays, lists);
+    ``cells_axis``, 0 or 1, is the one of its axes that runs over cells.
     """
     if cells_axis not in (0, 1):
         msg = f"cells_axis={cells_axis!r} is unknown: expected 0 (rows are cells) or 1 (columns are cells)."
@@ -75,14 +62,8 @@ def rows_per_block(n_genes: int) -> int:
 def join_blocks(blocks: Iterable[Any], *, n_genes: int | None, source: str, alternatives: Alternatives) -> Rows:
     """Stack blocks of cells into one canonical matrix, refusing negative and non-finite values as they are met.
 
-    Parameters
-    ----------
-    blocks
-        Sparse or dense blocks, each of consecutive cells and all genes.
-    n_genes
-        Number of genes that every block must have, or None to take it from the first block.
-    source, alternatives
-        For messages; see `check_stored`.
+    Blocks are sparse or dense, each of consecutive cells and all genes: ``n_genes``, or as many as the first one has.
+    ``source`` and ``alternatives`` are for messages; see `check_stored`.
     """
     lengths: list[NDArray[np.int64]] = []
     indices: list[NDArray[np.int32]] = []
@@ -106,14 +87,9 @@ def join_blocks(blocks: Iterable[Any], *, n_genes: int | None, source: str, alte
 
 
 def canonical(block: Any, *, source: str, alternatives: Alternatives = tuple) -> Rows:
-    """Turn one sparse or dense block into canonical rows; arrays are shared with `block` when nothing has to change.
+    """Turn a sparse or dense block of cells into canonical rows; arrays are shared where nothing has to change.
 
-    Parameters
-    ----------
-    block
-        Sparse or dense block with cells as rows.
-    source, alternatives
-        For messages; see `check_stored`.
+    ``source`` and ``alternatives`` are for messages; see `check_stored`.
     """
     # What float32 cannot hold becomes infinite and is refused below.
     with np.errstate(over="ignore"):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import logging
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, NoReturn, get_args
 
@@ -59,16 +60,9 @@ class CountsWarning(UserWarning):
 
 
 def check_stored(data: NDArray[np.float32], *, source: str, alternatives: Alternatives = tuple) -> None:
-    """Raise when any stored value is negative, NaN or infinite.
+    """Raise when any stored value of a matrix, or of one block of it, is negative, NaN or infinite.
 
-    Parameters
-    ----------
-    data
-        Stored values of a whole matrix or of one block of it.
-    source
-        Where the matrix came from, as named in the message.
-    alternatives
-        Called only for the message: the calls that would use whole counts instead.
+    ``source`` says in the message where the matrix is from; ``alternatives`` is called for the message alone.
     """
     if not data.size:
         return
@@ -102,16 +96,10 @@ def check_values(
 
     Parameters
     ----------
-    indptr
-        Row (cell) starts, shape (n_cells + 1,).
-    indices
-        Column (gene) of every stored value, shape (nnz,).
-    data
-        Stored values, finite and positive, shape (nnz,).
-    source
-        Where the matrix came from, as named in messages.
-    alternatives
-        Called only for messages: the calls that would use whole counts instead.
+    indptr, indices, data
+        Compressed sparse rows (cells), of finite and positive values.
+    source, alternatives
+        For messages; see `check_stored`.
     non_integer
         What to do about count-like values that are not whole: `"warn"` uses them as they are, `"round"` lets the caller
         round them, `"raise"` refuses them.
@@ -156,16 +144,8 @@ def check_structure(
 ) -> None:
     """Report empty cells, all-zero genes and a lone cell in one warning, repeated names in another; nothing is dropped.
 
-    Parameters
-    ----------
-    source
-        Where the matrix came from, as named in messages.
-    empty_cells, zero_genes
-        Indices of the cells and genes without any count.
-    shape
-        Numbers of cells and genes.
-    cell_names, gene_names
-        Names, or None when there are none.
+    ``empty_cells`` and ``zero_genes`` are the indices of those without any count, ``shape`` the numbers of cells and
+    genes, ``source`` where the matrix is from.
     """
     notes = []
     if empty_cells.size:
@@ -300,12 +280,5 @@ def _listed(shown: Iterable[object], *, n: int) -> str:
 
 
 def _repeats(kind: str, names: NDArray[np.object_] | None) -> str:
-    if names is None or len(set(names.tolist())) == names.size:
-        return ""
-    seen: set[object] = set()
-    repeated: dict[object, None] = {}
-    for name in names.tolist():
-        if name in seen:
-            repeated[name] = None
-        seen.add(name)
-    return f"{len(repeated):,} {kind} names ({_listed(list(repeated)[:SHOWN], n=len(repeated))})"
+    repeated = [] if names is None else [name for name, n in Counter(names.tolist()).items() if n > 1]
+    return f"{len(repeated):,} {kind} names ({_listed(repeated[:SHOWN], n=len(repeated))})" if repeated else ""

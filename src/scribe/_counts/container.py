@@ -38,10 +38,8 @@ class Counts:
     ----------
     indptr
         Row starts, shape (n_cells + 1,). 64-bit, so that the number of non-zeros may exceed 2**31.
-    indices
-        Gene of each non-zero, increasing within each row, shape (nnz,).
-    data
-        Value of each non-zero, shape (nnz,): counts as found, all positive.
+    indices, data
+        Gene of each non-zero, increasing within each row, and its value as found, all positive; each of shape (nnz,).
     n_genes
         Number of genes.
     gene_names, cell_names
@@ -115,14 +113,8 @@ class Counts:
     ) -> Counts:
         """Check and collect blocks of consecutive cells, holding one block at a time besides the non-zeros.
 
-        Parameters
-        ----------
-        chunks
-            Blocks of shape (cells in the block, n_genes), sparse or dense, in the order of the cells.
-        n_genes
-            Number of genes of every block; None takes it from the first block.
-        gene_names, cell_names, source, non_integer, alternatives
-            See `from_matrix`.
+        Blocks are sparse or dense and have ``n_genes`` genes, or as many as the first one. For the other keywords see
+        `from_matrix`.
         """
         rows = join_blocks(chunks, n_genes=n_genes, source=source, alternatives=alternatives)
         integer = check_values(
@@ -226,10 +218,7 @@ class Counts:
     def moments(self, weights: AnyArray) -> GeneMoments:
         """Return, for each gene, the sums over cells of u, of u times the cell's weight, and of u squared.
 
-        Parameters
-        ----------
-        weights
-            One weight per cell, for example its capture or its total, shape (n_cells,).
+        ``weights`` (n_cells,) are for example captures or totals.
         """
         per_cell = np.asarray(weights, dtype=np.float64)
         if per_cell.shape != (self.n_cells,):
@@ -238,41 +227,17 @@ class Counts:
         return summaries.gene_moments(self.indptr, self.indices, self.data, weights=per_cell, n_genes=self.n_genes)
 
     def rows(self, cells: Selector) -> NDArray[np.float32]:
-        """Return the counts of some cells as a dense array, shape (selected cells, n_genes).
-
-        Parameters
-        ----------
-        cells
-            Which cells.
-        """
+        """Return the counts of some cells as a dense array, shape (selected cells, n_genes)."""
         chosen = _index(cells, self.n_cells)
-        row, entry = _entries(self.indptr, chosen)
+        lengths = np.diff(self.indptr)[chosen]
+        row = np.repeat(np.arange(chosen.size), lengths)
+        entry = np.arange(row.size) + np.repeat(self.indptr[chosen] - (np.cumsum(lengths) - lengths), lengths)
         dense = np.zeros((chosen.size, self.n_genes), dtype=np.float32)
         dense[row, self.indices[entry]] = self.data[entry]
         return dense
 
-    def columns(self, genes: Selector) -> NDArray[np.float32]:
-        """Return the counts of some genes as a dense array, shape (n_cells, selected genes).
-
-        Parameters
-        ----------
-        genes
-            Which genes.
-        """
-        chosen = _index(genes, self.n_genes)
-        column, entry = _entries(self.by_gene.indptr, chosen)
-        dense = np.zeros((self.n_cells, chosen.size), dtype=np.float32)
-        dense[self.by_gene.cells[entry], column] = self.by_gene.data[entry]
-        return dense
-
     def subset(self, *, cells: Selector | None = None, genes: Selector | None = None) -> Counts:
-        """Return the counts of some cells and genes, in the order asked for; no check is repeated.
-
-        Parameters
-        ----------
-        cells, genes
-            Which cells and genes; None keeps all.
-        """
+        """Return the counts of some cells and genes (None keeps all), in the order asked for; no check is repeated."""
         matrix, cell_names, gene_names = self.to_csr(), self.cell_names, self.gene_names
         if cells is not None:
             chosen = _index(cells, self.n_cells)
@@ -294,14 +259,8 @@ class Counts:
     def spread(self, dataset: NDArray[np.integer], n_datasets: int) -> Counts:
         """Return the same counts with a column for every gene of every dataset, those of the first dataset first.
 
-        Sums over the columns are then sums over genes and datasets at once.
-
-        Parameters
-        ----------
-        dataset
-            Number of the dataset of each cell, shape (n_cells,).
-        n_datasets
-            Number of datasets.
+        Sums over the columns are then sums over genes and datasets at once. ``dataset`` (n_cells,) is that of each
+        cell.
         """
         of_entry = np.repeat(dataset.astype(np.int32), np.diff(self.indptr))
         return replace(
@@ -331,14 +290,6 @@ def _index(selector: Selector, size: int) -> NDArray[np.int64]:
 
 def _take(names: NDArray[np.object_] | None, index: NDArray[np.int64]) -> NDArray[np.object_] | None:
     return None if names is None else names[index]
-
-
-def _entries(indptr: NDArray[np.int64], chosen: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return, for every stored value of the chosen rows, its row among the chosen and its position in the matrix."""
-    lengths = indptr[chosen + 1] - indptr[chosen]
-    row = np.repeat(np.arange(chosen.size, dtype=np.int64), lengths)
-    before = np.cumsum(lengths) - lengths
-    return row, np.arange(row.size, dtype=np.int64) + np.repeat(indptr[chosen] - before, lengths)
 
 
 def _names(names: Names | None, kind: str, *, shape: tuple[int, int]) -> NDArray[np.object_] | None:

@@ -20,6 +20,7 @@ __all__ = [
     "NonZeros",
     "Pairs",
     "Ragged",
+    "cells_on_device",
     "full_data",
     "means_of",
     "padded_length",
@@ -184,13 +185,9 @@ def full_data(
         the model knows of a cell and per-cell posteriors may be shared.
     by_cell
         Whether rows of non-zeros share their cell rather than their gene, for sums that are kept cell by cell.
-    design
-        Covariates of the cells.
-    means
-        Mean counts of genes, where the columns of the counts are not genes.
+    design, means
+        Covariates of the cells, and mean counts of genes where the columns of the counts are not genes.
     """
-    dtype = jnp.zeros(()).dtype
-    known = Design() if design is None else design
     if group:
         groups = counts.groups()
         length = padded_length(len(groups.totals))
@@ -200,16 +197,21 @@ def full_data(
     non_zeros = None
     if not totals_suffice:
         non_zeros = _non_zeros_by_cell(counts) if by_cell else _non_zeros_by_gene(counts)
-    rows = np.arange(len(totals), dtype=np.int32)
-    cells = Cells(
+    cells = cells_on_device(totals, weight, np.arange(len(totals)), Design() if design is None else design)
+    known_means = means_of(counts) if means is None else means
+    return CountData(pairs_on_device(counts), cells, non_zeros, jnp.ones(()), known_means)
+
+
+def cells_on_device(totals: FloatArray, weight: FloatArray, rows: IntArray, design: Design) -> Cells:
+    """Put cells with their covariates on the device, in JAX's current floating type."""
+    dtype = jnp.zeros(()).dtype
+    return Cells(
         jnp.asarray(totals, dtype),
         jnp.asarray(weight, dtype),
-        jnp.asarray(rows),
-        None if known.dataset is None else jnp.asarray(known.dataset, jnp.int32),
-        None if known.logits is None else jnp.asarray(known.logits, dtype),
+        jnp.asarray(rows, jnp.int32),
+        None if design.dataset is None else jnp.asarray(design.dataset, jnp.int32),
+        None if design.logits is None else jnp.asarray(design.logits, dtype),
     )
-    known_means = means_of(counts) if means is None else means
-    return CountData(pairs_on_device(counts), cells, non_zeros, jnp.ones((), dtype), known_means)
 
 
 def means_of(counts: Counts) -> Means:
@@ -220,8 +222,7 @@ def means_of(counts: Counts) -> Means:
 
 
 def _non_zeros_by_gene(counts: Counts) -> NonZeros:
-    column = counts.by_gene
-    cut = ragged(column.indptr, column.cells, column.data)
+    cut = ragged(*counts.by_gene)
     length = padded_length(len(cut.owner))
     gene = _pad(cut.owner[:, None], length, counts.n_genes - 1)
     values = jnp.asarray(_pad(cut.values, length), jnp.zeros(()).dtype)

@@ -31,13 +31,8 @@ def map_components(function: Callable[[Natural], Array], natural: Natural) -> Ar
     """
     mapped = {name: value for name, value in natural.items() if value.ndim == 3 and value.shape[0] > 1}
     fixed = {name: value[0] if value.ndim == 3 else value for name, value in natural.items() if name not in mapped}
-    result: Array = jax.lax.map(jax.checkpoint(lambda one: function(_merged(natural, fixed, one))), mapped)
+    result: Array = jax.lax.map(jax.checkpoint(lambda one: function(fixed | one)), mapped)
     return result
-
-
-def _merged(names: Natural, first: Natural, second: Natural) -> Natural:
-    """Union in the order of ``names``."""
-    return {name: first[name] if name in first else second[name] for name in names}
 
 
 def single_dataset(natural: Natural) -> dict[str, Array]:
@@ -59,8 +54,7 @@ def map_datasets(function: Callable[[Natural, Array], Result], natural: Natural)
     fixed = {name: value[0] if value.ndim == 2 else value for name, value in natural.items() if name not in mapped}
 
     def one(some: Natural, number: Array) -> Result:
-        merged = _merged(natural, fixed, some)
-        return function({name: _scalar_if_shared(v) if v.ndim else v for name, v in merged.items()}, number)
+        return function({name: _scalar_if_shared(v) for name, v in {**fixed, **some}.items()}, number)
 
     result: Result = jax.vmap(one)(mapped, jnp.arange(n))
     return result
@@ -78,12 +72,7 @@ def spread(natural: Natural) -> dict[str, Array]:
 def at_cells(natural: Natural, component: Array | None, dataset: Array | None) -> dict[str, Array]:
     """Parameters of every cell, (cells or 1, genes or 1) and scalars.
 
-    Parameters
-    ----------
-    natural
-        Natural parameters.
-    component, dataset
-        Component and dataset of every cell, (cells,); None where the model has no such levels.
+    ``component`` and ``dataset`` are those of every cell, (cells,); None where the model has no such levels.
     """
 
     def pick(value: Array) -> Array:

@@ -224,16 +224,9 @@ def _require(non_zeros: NonZeros | None) -> NonZeros:
 def log_likelihood(family: ElementwisePmf, natural: Natural, offset: Array, data: CountData) -> Array:
     """Log-likelihood of all counts, a scalar.
 
-    Parameters
-    ----------
-    family
-        The count distribution.
-    natural
-        Natural parameters, (genes,) or (), or as in `scribe._counts.levels` with datasets and one component.
-    offset
-        Log capture of every cell in ``data.cells``, (cells,).
-    data
-        The counts. In a minibatch the cell terms are scaled up; the gene terms are those of the whole data set.
+    ``natural`` holds arrays (genes,) and scalars, or, with datasets and one component, those of
+    `scribe._counts.levels`; ``offset`` is the log capture of every cell in ``data.cells``, (cells,). In a minibatch the
+    cell terms are scaled up; the gene terms are those of the whole data set.
     """
     natural = _of_one_component(natural)
     flat, pairs = spread(natural), data.pairs

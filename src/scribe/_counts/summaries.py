@@ -43,14 +43,7 @@ COUNT_MASK = 2**COUNT_BITS - 1
 class PairHistogram:
     """How many cells show each distinct non-zero count of each gene, sorted by gene, then by count.
 
-    Parameters
-    ----------
-    gene
-        Gene index of each pair, shape (n_pairs,).
-    count
-        Non-zero count of each pair, shape (n_pairs,).
-    n
-        Number of cells in which the gene shows the count, shape (n_pairs,).
+    ``gene`` and ``count`` (pairs,) are the pair, ``n`` (pairs,) the number of cells in which the gene shows the count.
     """
 
     gene: NDArray[np.int32]
@@ -62,14 +55,8 @@ class PairHistogram:
 class CellGroups:
     """Cells grouped by equal totals, in increasing order of the total.
 
-    Parameters
-    ----------
-    index
-        Group of each cell, shape (n_cells,).
-    totals
-        Total count shared by the cells of each group, shape (n_groups,).
-    n
-        Number of cells in each group, shape (n_groups,).
+    ``index`` (cells,) is the group of each cell; ``totals`` and ``n`` (groups,) are the total count that the cells of
+    each group share, and their number.
     """
 
     index: NDArray[np.int32]
@@ -80,14 +67,7 @@ class CellGroups:
 class GeneMajor(NamedTuple):
     """The non-zeros sorted by gene, then by cell (compressed sparse columns).
 
-    Attributes
-    ----------
-    indptr
-        Start of each gene in `cells` and `data`, shape (n_genes + 1,).
-    cells
-        Cell index of each non-zero, shape (nnz,).
-    data
-        Value of each non-zero, shape (nnz,).
+    ``indptr`` (genes + 1,) is the start of each gene in ``cells`` and ``data`` (nnz,), the cell and value of each.
     """
 
     indptr: NDArray[np.int64]
@@ -120,17 +100,7 @@ def row_blocks(indptr: NDArray[np.int64], *, step: int = BLOCK) -> Iterator[slic
 
 
 def row_sums(indptr: NDArray[np.int64], data: NDArray[np.float32], *, step: int = BLOCK) -> NDArray[np.float64]:
-    """Sum the stored values of each row in float64.
-
-    Parameters
-    ----------
-    indptr
-        Row starts, shape (n_rows + 1,).
-    data
-        Stored values, shape (nnz,).
-    step
-        Stored values per block of the pass.
-    """
+    """Sum the stored values of each row in float64, (rows,), in a pass over blocks of ``step`` values."""
     sums = np.zeros(indptr.size - 1, dtype=np.float64)
     for rows in row_blocks(indptr, step=step):
         first, last = indptr[rows.start], indptr[rows.stop]
@@ -158,19 +128,7 @@ def gene_moments(
     n_genes: int,
     step: int = BLOCK,
 ) -> GeneMoments:
-    """Sum u, u times the cell weight, and u squared over cells for each gene.
-
-    Parameters
-    ----------
-    indptr, indices, data
-        The matrix in compressed sparse rows, rows being cells.
-    weights
-        One weight per cell, shape (n_cells,).
-    n_genes
-        Number of genes.
-    step
-        Stored values per block of the pass.
-    """
+    """Sum u, u times the weight (cells,) of its cell, and u squared over the cells of compressed sparse rows."""
     moments = GeneMoments(*np.zeros((3, n_genes), dtype=np.float64))
     for rows in row_blocks(indptr, step=step):
         part = slice(indptr[rows.start], indptr[rows.stop])
@@ -196,22 +154,12 @@ def cell_groups(totals: NDArray[np.float64]) -> CellGroups:
 def pair_histogram(
     indices: NDArray[np.int32], data: NDArray[np.float32], *, n_genes: int, step: int = BLOCK
 ) -> PairHistogram:
-    """Count the cells that show each distinct (gene, non-zero count) pair, in one pass over blocks.
+    """Count the cells that show each distinct (gene, non-zero count) pair, in one pass over blocks of ``step`` values.
 
-    Whole counts below 16, nearly all of single-cell data, are tallied in a genes x 16 table. The others are merged as
-    sorted 64-bit keys: the gene in the upper half and the bits of the float32 count in the lower half, which sort like
-    the count itself because counts are positive. Nothing can overflow, and counts need not be whole numbers.
-
-    Parameters
-    ----------
-    indices
-        Gene of each stored value, shape (nnz,).
-    data
-        Stored values, all positive, shape (nnz,).
-    n_genes
-        Number of genes.
-    step
-        Stored values per block of the pass.
+    ``indices`` and ``data`` (nnz,) are gene and value of every stored value, all positive. Whole counts below 16,
+    nearly all of single-cell data, are tallied in a genes x 16 table. The others are merged as sorted 64-bit keys: the
+    gene in the upper half and the bits of the float32 count in the lower half, which sort like the count itself because
+    counts are positive. Nothing can overflow, and counts need not be whole numbers.
     """
     table = np.zeros(n_genes * SMALL, dtype=np.int64)
     large = _KeyCounter()

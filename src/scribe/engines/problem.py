@@ -315,9 +315,9 @@ def make_problem(
     if groups is not None and not group:
         data = data._replace(cells=data.cells._replace(rows=jnp.asarray(groups, np.int32)))
     batches = None
-    if batched:
+    if batch_size is not None and batched:
         columns = columns_for(spec, counts, design)
-        batches = CellBatches.of(columns, batch_size, totals_suffice=spec.totals_suffice, seed=seed, design=design)
+        batches = CellBatches(columns, batch_size, totals_suffice=spec.totals_suffice, seed=seed, design=design)
     first = None if groups is None else _first_of_groups(groups, padded_length(len(counts.groups().totals)))
     start, moves = start_of(spec, counts, design, seed=seed, restart=restart)
     if first is not None and spec.capture_site is not None:

@@ -38,15 +38,7 @@ def kernel_density(draws: Array) -> dist.MixtureSameFamily:
 
 
 class PushedKernels(dist.TransformedDistribution):
-    """Kernel density of draws on the real line, pushed through a link; moments are summed over the kernels.
-
-    Parameters
-    ----------
-    density
-        What `kernel_density` gave.
-    link
-        The link.
-    """
+    """What `kernel_density` gave, pushed through a link; moments are summed over the kernels."""
 
     def __init__(self, density: dist.MixtureSameFamily, link: Link) -> None:
         dist.TransformedDistribution.__init__(self, density, link.transform)

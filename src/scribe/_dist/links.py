@@ -24,20 +24,9 @@ __all__ = ["EXP", "IDENTITY", "LINKS", "SIGMOID", "SOFTMAX", "SOFTPLUS", "Link"]
 class Link:
     """A strictly increasing map from the real line to the support of a parameter.
 
-    Parameters
-    ----------
-    name
-        Name under which the link is stored with a fit.
-    value
-        ``z ->`` the parameter itself.
-    inverse
-        The parameter ``->`` ``z``.
-    working
-        ``z ->`` log of a positive parameter, logit of a probability.
-    from_working
-        The inverse of ``working``.
-    transform
-        The same map as a numpyro transform.
+    ``name`` is that under which it is stored with a fit. ``value`` maps ``z`` to the parameter itself, ``inverse`` the
+    parameter to ``z``; ``working`` maps ``z`` to the log of a positive parameter or the logit of a probability, and
+    ``from_working`` back. ``transform`` is ``value`` as a numpyro transform.
     """
 
     name: str

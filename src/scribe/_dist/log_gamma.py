@@ -18,18 +18,11 @@ __all__ = ["LogGamma"]
 
 
 class LogGamma(dist.Distribution):
-    r"""Distribution of :math:`z = \log g` with :math:`g \sim \mathrm{Gamma}(a, \text{rate})`.
+    r"""Distribution of :math:`z = \log g` with :math:`g \sim \mathrm{Gamma}(a, \text{rate})`, a the concentration.
 
     .. math:: \log P(z) = a(z + \log\text{rate}) - \text{rate}\,e^z - \log\Gamma(a)
 
     Drawn on the log scale, so that small shapes do not underflow.
-
-    Parameters
-    ----------
-    concentration
-        Shape :math:`a`.
-    rate
-        Inverse of the scale.
     """
 
     arg_constraints: ClassVar = {"concentration": constraints.positive, "rate": constraints.positive}

@@ -22,10 +22,7 @@ class LogHalfCauchy(dist.Distribution):
 
     .. math:: \log P(z) = -\log\pi - \log\cosh(z - \log\text{scale})
 
-    Parameters
-    ----------
-    scale
-        Scale of the half-Cauchy variable, its median.
+    The scale is the median of x.
     """
 
     arg_constraints: ClassVar = {"scale": constraints.positive}

@@ -70,16 +70,8 @@ class LogitBeta(Distribution):
     the probability may come close to 0 or 1: on the logit nothing rounds. The density is evaluated as
     :math:`a L(p/\bar p - 1) + b L((1-p)/(1-\bar p) - 1)` plus Stirling errors, :math:`L(x) = \log(1+x) - x`,
     :math:`\bar p = a/(a+b)`, and so keeps its digits for large concentrations too (Johnson, Kotz and Balakrishnan
-    1995, chapter 25, with Loader 2000 for the evaluation).
-
-    Parameters
-    ----------
-    concentration1
-        First shape :math:`a > 0`, the weight of :math:`p`.
-    concentration0
-        Second shape :math:`b > 0`, the weight of :math:`1-p`.
-    validate_args
-        Whether numpyro checks the shapes.
+    1995, chapter 25, with Loader 2000 for the evaluation). As in numpyro's Beta, :math:`a` is ``concentration1``, the
+    weight of :math:`p`, and :math:`b` ``concentration0``.
     """
 
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {

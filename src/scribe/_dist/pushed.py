@@ -28,13 +28,6 @@ class PushedNormal(dist.TransformedDistribution):
 
     Logit-normal for the sigmoid. Density and draws are those of numpyro's transformed distribution; mean and variance,
     :math:`\int h(z)\,N(z)\,dz` and :math:`\int \{h(z) - \text{mean}\}^2 N(z)\,dz`, are taken by the trapezoidal rule.
-
-    Parameters
-    ----------
-    loc, scale
-        Mean and standard deviation on the real line.
-    link
-        The link.
     """
 
     def __init__(self, loc: Array, scale: Array, link: Link) -> None:

@@ -51,19 +51,10 @@ _log1pmx.defjvps(lambda t, _, x: -x / (1.0 + x) * t)
 
 
 def log1pmx(x: ArrayLike) -> Array:
-    r"""Compute :math:`\log(1+x) - x` for :math:`x \ge -1`, without cancellation near 0.
+    r"""Compute :math:`\log(1+x) - x` for :math:`x \ge -1`, without cancellation near 0; minus infinity at -1.
 
     For :math:`x \in [-1/2, 1]` it sums :math:`2\,\mathrm{artanh}(s) - x` with :math:`s = x/(2+x)`, that is
     :math:`s\{2s^2(\tfrac13 + \tfrac15 s^2 + \dots) - x\}` (Loader 2000). The derivative is :math:`-x/(1+x)`.
-
-    Parameters
-    ----------
-    x
-        Values from -1, where the result is minus infinity.
-
-    Returns
-    -------
-    Non-positive values of the shape of ``x``.
     """
     return _log1pmx(*as_floats(x))
 
@@ -88,15 +79,6 @@ def deviance_term(t: ArrayLike) -> Array:
     With observed :math:`u = (1+t) m`, :math:`m` times this is :math:`u\log(u/m) - (u - m)` (Loader's ``bd0``). It is
     :math:`t^2 + (1+t)L(t)` with :math:`L(t) = \log(1+t) - t` near 0, and 1 at :math:`t = -1`. The derivative is
     :math:`\log(1+t)`.
-
-    Parameters
-    ----------
-    t
-        Relative excess of the observed over the expected, from -1.
-
-    Returns
-    -------
-    Non-negative values of the shape of ``t``.
     """
     return _deviance_term(*as_floats(t))
 
@@ -112,16 +94,8 @@ _stirling_error.defjvps(lambda t, _, z: scaled_digamma_error(z, jnp.log(z)) / z 
 def stirling_error(z: ArrayLike) -> Array:
     r"""Error of Stirling's formula, :math:`\delta(z) = \log\Gamma(z+1) - (z+\tfrac12)\log z + z - \tfrac12\log 2\pi`.
 
-    It decays as :math:`1/(12 z)` (Loader 2000). The derivative is :math:`\psi(z) - \log z + 1/(2z)`.
-
-    Parameters
-    ----------
-    z
-        Positive values.
-
-    Returns
-    -------
-    Positive values of the shape of ``z``.
+    For :math:`z > 0` it is positive and decays as :math:`1/(12 z)` (Loader 2000). The derivative is
+    :math:`\psi(z) - \log z + 1/(2z)`.
     """
     return _stirling_error(*as_floats(z))
 
@@ -142,16 +116,7 @@ def digamma_difference(k: ArrayLike, r: ArrayLike) -> Array:
     .. math::
         \frac{k}{r(k+r)} + \log\Bigl(1 + \frac{k}{r+1}\Bigr) + \frac{k}{2(r+1)(k+r+1)} + \delta'(k+r+1) - \delta'(r+1).
 
-    Parameters
-    ----------
-    k
-        Non-negative values, counts or real.
-    r
-        Positive values.
-
-    Returns
-    -------
-    Non-negative values of the broadcast shape, exactly 0 at ``k = 0``.
+    ``k`` is not negative, a count or real, and ``r`` is positive. The result is exactly 0 at ``k = 0``.
     """
     return _digamma_difference(*promote(k, r))
 
@@ -176,16 +141,8 @@ def log_rising(k: ArrayLike, r: ArrayLike) -> Array:
         k\log(k+r+1) + (r+\tfrac12)\log\Bigl(1 + \frac{k}{r+1}\Bigr) - k + \delta(k+r+1) - \delta(r+1)
         - \log\Bigl(1 + \frac{k}{r}\Bigr).
 
-    Parameters
-    ----------
-    k
-        Non-negative counts (real values are accepted). They are data: the derivative with respect to them is zero.
-    r
-        Positive values; the derivative is :math:`\psi(k+r) - \psi(r)`.
-
-    Returns
-    -------
-    Values of the broadcast shape, exactly 0 at ``k = 0``.
+    ``k`` are counts, or other values that are not negative: data, with respect to which the derivative is taken as
+    zero. By the positive ``r`` it is :math:`\psi(k+r) - \psi(r)`. The result is exactly 0 at ``k = 0``.
     """
     return _log_rising(*promote(k, r))
 
@@ -211,16 +168,7 @@ def log_binomial(k: ArrayLike, r: ArrayLike) -> Array:
         k\log\Bigl(1 + \frac{r}{k+1}\Bigr) + (r+\tfrac12)\log\Bigl(1 + \frac{k}{r+1}\Bigr) - \tfrac12\log(k+1)
         - \log\Bigl(1 + \frac{k}{r}\Bigr) + \delta(k+r+1) - \delta(r+1) - \delta(k+1) + 1 - \tfrac12\log 2\pi.
 
-    Parameters
-    ----------
-    k
-        Non-negative counts (real values are accepted). They are data: the derivative with respect to them is zero.
-    r
-        Positive values; the derivative is :math:`\psi(k+r) - \psi(r)`.
-
-    Returns
-    -------
-    Values of the broadcast shape, exactly 0 at ``k = 0``.
+    Arguments, derivatives and the value at ``k = 0`` are as those of `log_rising`.
     """
     return _log_binomial(*promote(k, r))
 
@@ -236,34 +184,15 @@ _log1mexp.defjvps(lambda t, _, x: jnp.exp(x) / jnp.expm1(x) * t)
 
 
 def log1mexp(x: ArrayLike) -> Array:
-    r"""Compute :math:`\log(1 - e^x)` for :math:`x < 0`, with the branches of Maechler (2012).
+    r"""Compute :math:`\log(1 - e^x)` for :math:`x < 0`, with the branches of Maechler (2012); minus infinity at 0.
 
     The derivative is :math:`e^x/(e^x - 1)`.
-
-    Parameters
-    ----------
-    x
-        Negative values; at 0 the result is minus infinity.
-
-    Returns
-    -------
-    Negative values of the shape of ``x``.
     """
     return _log1mexp(*as_floats(x))
 
 
 def softplus_inverse(y: ArrayLike) -> Array:
-    r"""Solve :math:`\log(1 + e^z) = y` for :math:`z`: :math:`z = y + \log(1 - e^{-y})`.
-
-    Parameters
-    ----------
-    y
-        Positive values.
-
-    Returns
-    -------
-    Real values of the shape of ``y``.
-    """
+    r"""Solve :math:`\log(1 + e^z) = y > 0` for :math:`z`: :math:`z = y + \log(1 - e^{-y})`."""
     (y,) = as_floats(y)
     return y + _log1mexp(-y)
 
@@ -286,16 +215,6 @@ def _log_softplus_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Ar
 def log_softplus(z: ArrayLike) -> Array:
     r"""Compute :math:`\log\log(1 + e^z)`, the logarithm of a positive parameter that is the softplus of ``z``.
 
-    It is :math:`z - e^z/2` far below 0 and :math:`\log z` far above. The derivative is
-    :math:`\sigma(z)/\log(1+e^z)`.
-
-    Parameters
-    ----------
-    z
-        Real values.
-
-    Returns
-    -------
-    Values of the shape of ``z``.
+    It is :math:`z - e^z/2` far below 0 and :math:`\log z` far above. The derivative is :math:`\sigma(z)/\log(1+e^z)`.
     """
     return _log_softplus(*as_floats(z))

@@ -101,18 +101,9 @@ class SoftplusTruncatedNormal(Distribution):
         \log f(z) = \log N(\eta; \text{loc}, \text{scale}) - \log\Phi(\text{loc}/\text{scale}) + \log\sigma(z),
         \qquad z \in \mathbb{R}.
 
-    Use it for a positive quantity whose logarithm of a ratio is roughly normal but cannot be negative, such as the
-    log inverse capture efficiency, when it must be inferred on the real line. Far tails
-    (:math:`\text{loc} \ll -\text{scale}`) keep their digits.
-
-    Parameters
-    ----------
-    loc
-        Mean of the normal before truncation.
-    scale
-        Standard deviation of the normal before truncation.
-    validate_args
-        Whether numpyro checks the parameters.
+    Use it for a positive quantity whose logarithm of a ratio is roughly normal but cannot be negative, such as the log
+    inverse capture efficiency, when it must be inferred on the real line. Far tails (:math:`\text{loc} \ll
+    -\text{scale}`) keep their digits. ``loc`` and ``scale`` are mean and standard deviation before truncation.
     """
 
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {

@@ -21,13 +21,6 @@ class WorkingNormal(dist.Distribution):
     r"""Distribution of z where the working scale :math:`w(z)` of a link, such as the logarithm, is normal.
 
     .. math:: \log P(z) = \log N(w(z); \text{loc}, \text{scale}) + \log w'(z)
-
-    Parameters
-    ----------
-    loc, scale
-        Mean and standard deviation on the working scale.
-    link
-        The link.
     """
 
     arg_constraints: ClassVar = {"loc": constraints.real, "scale": constraints.positive}

@@ -22,7 +22,7 @@ from jax.scipy.special import betaln, gammaln
 from scribe._counts.container import Counts
 from scribe._counts.data import full_data
 from scribe._counts.likelihood import expand, log_likelihood
-from scribe._model.initial import start_values
+from scribe._model.initial import start as start_of
 from scribe._model.resolve import resolve_spec
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def compare(counts: Counts, model: str, *, dense: Any, **options: Any) -> dict[s
     """One row of the table."""
     spec = resolve_spec(model, **options)
     data = full_data(counts, totals_suffice=spec.totals_suffice)
-    start = start_values(spec, counts)
+    start = start_of(spec, counts).values
     natural, offset = spec.natural(spec.working(start)), spec.offset(start, counts.n_cells)
     sparse = jax.jit(jax.value_and_grad(lambda n, x, d: log_likelihood(spec.family, n, x, d), argnums=(0, 1)))
     slow = "two_state" in spec.family.layers

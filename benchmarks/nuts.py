@@ -22,7 +22,7 @@ from numpyro.infer.util import initialize_model, log_density
 import scribe
 from scribe._counts.container import Counts
 from scribe._model.build import build, data_for
-from scribe._model.initial import start_values
+from scribe._model.initial import start as start_of
 from scribe._model.resolve import resolve_spec
 from scribe.engines import NUTS, diagnostics
 from scribe.guides.draws import DRAWS
@@ -45,7 +45,7 @@ def our_gradient(counts: Counts) -> float:
     spec = resolve_spec()
     model, data = build(spec, n_genes=counts.n_genes), data_for(spec, counts, None, totals_suffice=spec.totals_suffice)
     gradient = jax.jit(jax.grad(lambda z, data: -log_density(model, (data,), {}, z)[0]))
-    latents = {name: jnp.asarray(value, float) for name, value in spec.start(start_values(spec, counts)).items()}
+    latents = {name: jnp.asarray(value, float) for name, value in spec.start(start_of(spec, counts).values).items()}
     return seconds_per_call(gradient, latents, data, n=200)
 
 

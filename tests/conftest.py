@@ -131,7 +131,7 @@ def made_fit() -> Callable[..., AnnData]:
     from scribe._adata.fits import write_fit
     from scribe._adata.read import read_counts
     from scribe._counts.checks import CountsWarning
-    from scribe._model.initial import start_values
+    from scribe._model.initial import start as start_of
     from scribe._model.resolve import resolve_spec
     from scribe._posterior.posterior import Posterior
     from scribe.engines import Verdict
@@ -144,7 +144,7 @@ def made_fit() -> Callable[..., AnnData]:
             warnings.simplefilter("ignore", CountsWarning)
             counts = read_counts(adata)
         arrays = {}
-        for latent, start in spec.start(start_values(spec, counts)).items():
+        for latent, start in spec.start(start_of(spec, counts).values).items():
             arrays[latent + "_loc"] = np.asarray(start)
             arrays[latent + "_log_scale"] = rng.uniform(-3, -1.5, start.shape).astype(np.float32)
         results = scribe.ScribeSVIResults(

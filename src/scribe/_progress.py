@@ -11,27 +11,13 @@ from scribe._settings import settings
 
 
 class Progress:
-    """What a running loop tells its progress bar; says nothing where the bar is off.
-
-    Parameters
-    ----------
-    bar
-        A tqdm bar, or `None`.
-    """
+    """What a running loop tells its tqdm bar; says nothing where there is none."""
 
     def __init__(self, bar: Any | None) -> None:
         self._bar = bar
 
     def update(self, n: int = 1, **postfix: float | str) -> None:
-        """Advance the bar.
-
-        Parameters
-        ----------
-        n
-            Units done since the last call.
-        **postfix
-            Values shown after the rate, such as `elbo=...`.
-        """
+        """Advance the bar by ``n`` units and show values such as ``elbo=...`` after the rate."""
         if self._bar is not None:
             self._bar.set_postfix(postfix, refresh=False)
             self._bar.update(n)
@@ -39,22 +25,10 @@ class Progress:
 
 @contextmanager
 def progress(total: int | None, *, desc: str, unit: str = "it", enabled: bool | None = None) -> Iterator[Progress]:
-    """Show a progress bar for the length of a `with` block.
+    """Show a progress bar for the length of a `with` block and yield the handle to `update` it.
 
-    Parameters
-    ----------
-    total
-        Units to do, or `None` where that is not known.
-    desc
-        What is being done.
-    unit
-        Name of one unit.
-    enabled
-        Show the bar. `None`: as `settings.progress_bar` says, by default only in a terminal or a notebook.
-
-    Yields
-    ------
-    The handle to `update`.
+    ``total`` is the number of units to do, None where it is not known; ``desc`` says what is done, ``unit`` names one.
+    With ``enabled=None`` the bar is shown as `settings.progress_bar` says, by default only in a terminal or a notebook.
     """
     wanted = settings.progress_bar if enabled is None else enabled
     if not (_is_watched() if wanted is None else wanted):

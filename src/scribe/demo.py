@@ -34,16 +34,9 @@ def run(
 ) -> list[str]:
     """Run the job and return the lines of its summary.
 
-    Parameters
-    ----------
-    out
-        Folder for the plots and the .h5ad file; made if it does not exist.
-    data
-        File with raw counts; None takes the embedded data.
-    layer
-        Layer that holds the counts; None is ``.X``.
-    options
-        Keywords of `scribe.tl.fit`; by default every gene has its own dispersion.
+    Plots and the .h5ad file go to the folder ``out``, made if it does not exist. ``data`` is a file with raw counts,
+    None the embedded data; ``layer`` the one that holds them, None ``.X``. ``options`` are keywords of `scribe.tl.fit`;
+    by default every gene has its own dispersion.
     """
     out.mkdir(parents=True, exist_ok=True)
     adata = pbmc68k_counts() if data is None else anndata.read_h5ad(data)

@@ -12,7 +12,7 @@ import pytest
 from scribe._counts.container import Counts
 from scribe._counts.data import full_data
 from scribe._counts.likelihood import log_likelihood
-from scribe._model.initial import start, start_values
+from scribe._model.initial import start as start_of
 from scribe._model.resolve import resolve_spec
 from scribe.priors import DEVIATIONS, TransformedNormal, over
 
@@ -70,7 +70,7 @@ def test_start_is_near_the_truth(model: str, parameterization: str, options: dic
     size = "poisson" if "poisson" in model else "gene" if parameterization == "mean_disp" else "shared"
     truth = simulate(captured=captured, size=size, gate=0.01 if zeros else 0.0)
     spec = resolve_spec(model, parameterization=parameterization, **options)
-    start = start_values(spec, truth.counts)
+    start = start_of(spec, truth.counts).values
     assert set(start) == {site.name for site in spec.sites}
     assert {name: v.shape for name, v in start.items() if v.ndim} == {
         site.name: (N_GENES,) if site.axes == ("gene",) else (N_CELLS,) for site in spec.sites if site.axes
@@ -100,7 +100,7 @@ def test_start_is_finite_for_empty_cells_and_silent_genes() -> None:
         with pytest.warns(UserWarning, match=r"they are kept|only one cell"):
             counts = Counts.from_matrix(matrix)
         for model, options in (("zinbvcp", {}), ("nbvcp", ANCHOR), ("zinb", {"parameterization": "mean_disp"})):
-            start = start_values(resolve_spec(model, **options), counts)
+            start = start_of(resolve_spec(model, **options), counts).values
             assert all(np.all(np.isfinite(v)) for v in start.values()), (matrix, model)
 
 
@@ -120,7 +120,7 @@ def test_expression_is_traded_for_capture_at_no_cost(model: str, parameterizatio
     """Along the second move the log-likelihood stays where it is, and expression changes by what capture does."""
     counts = simulate(captured=True, size="shared").counts
     spec = resolve_spec(model, parameterization=parameterization, **options)
-    values, moves = start(spec, counts)
+    values, moves = start_of(spec, counts)
     latents = spec.start(values)
     data = full_data(counts, totals_suffice=False)
 
@@ -147,8 +147,8 @@ def test_a_population_starts_at_the_shared_odds_and_apart_where_data_tell(kind: 
     """Genes that all have the same odds start close to them; a gene with much smaller ones away from them."""
     counts = simulate(captured=True, size="shared").counts
     spec, shared = resolve_spec(**POPULATIONS[kind]), resolve_spec(**ANCHOR)
-    values = start_values(spec, counts)
-    common = float(start_values(shared, counts)["p"])
+    values = start_of(spec, counts).values
+    common = float(start_of(shared, counts).values["p"])
     assert np.abs(values["p"] - common).max() < 1.5
     latents = spec.start(values)
     assert abs(float(latents["p_loc_unconstrained"]) - common) < 0.3
@@ -156,18 +156,18 @@ def test_a_population_starts_at_the_shared_odds_and_apart_where_data_tell(kind: 
     matrix = counts.rows(slice(None)).copy()
     gene = int(np.argmax(matrix.mean(axis=0)))
     matrix[::5, gene] *= 30
-    apart = start_values(spec, Counts.from_matrix(matrix))["p"]
+    apart = start_of(spec, Counts.from_matrix(matrix)).values["p"]
     assert apart[gene] - np.median(apart) > 2.0
 
 
 def test_moves_without_capture_are_those_of_the_odds() -> None:
     counts = simulate(captured=False, size="shared").counts
-    assert {move.shape[-1] for move in start(resolve_spec("nbdm"), counts).moves.values()} == {1}
+    assert {move.shape[-1] for move in start_of(resolve_spec("nbdm"), counts).moves.values()} == {1}
 
 
 @pytest.mark.parametrize("model", ["nbdm", "nbvcp"])
 def test_sizes_of_poisson_counts_start_where_any_link_can_leave_them(model: str) -> None:
     """The likelihood hardly tells large sizes apart: a softplus link would take its slope of one from them for long."""
     counts = Counts.from_matrix(np.random.default_rng(0).poisson(np.linspace(1, 20, 30), (300, 30)))
-    sizes = start_values(resolve_spec(model, unconstrained=True), counts)["r"]
+    sizes = start_of(resolve_spec(model, unconstrained=True), counts).values["r"]
     assert 20 < np.median(sizes) <= 105

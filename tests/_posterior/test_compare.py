@@ -9,7 +9,7 @@ from scipy import stats
 import scribe
 from scribe._counts.container import Counts
 from scribe._counts.design import Design
-from scribe._model.initial import start_values
+from scribe._model.initial import start as start_of
 from scribe._model.resolve import resolve_spec
 from scribe._posterior.posterior import Posterior
 from scribe.engines import Verdict
@@ -30,7 +30,7 @@ def made(*, components: tuple[str, ...] = (), dataset_params: str = "mean") -> s
     rng = np.random.default_rng(0)
     counts = Counts.from_matrix(rng.poisson(5.0, (N_CELLS, N_GENES)).astype(np.float32))
     arrays = {}
-    for latent, start in spec.start(start_values(spec, counts)).items():
+    for latent, start in spec.start(start_of(spec, counts).values).items():
         arrays[latent + "_loc"] = rng.normal(1, 0.5, np.shape(start)).astype(np.float32)
         arrays[latent + "_log_scale"] = rng.uniform(-2, -1, np.shape(start)).astype(np.float32)
     design = Design(np.arange(N_CELLS, dtype=np.int32) % 2)

@@ -20,7 +20,7 @@ from scribe._counts.batches import CellBatches
 from scribe._counts.container import Counts
 from scribe._counts.data import full_data
 from scribe._model.build import build
-from scribe._model.initial import start_values
+from scribe._model.initial import start as start_of
 from scribe._model.resolve import resolve_spec
 from scribe.guides import MLP, Amortised, Composed, Flow, Guide, Joint, LowRank, MeanField, from_json, whole
 from scribe.priors import latent_name
@@ -75,7 +75,7 @@ def setting(model: str):
     spec = resolve_spec(**MODELS[model])
     counts = Counts.from_matrix(np.random.default_rng(0).poisson(3.0, (N_CELLS, N_GENES)) + np.eye(N_CELLS, N_GENES))
     traced, data = build(spec, n_genes=N_GENES), full_data(counts, totals_suffice=False)
-    return spec, counts, traced, data, spec.latents, spec.start(start_values(spec, counts))
+    return spec, counts, traced, data, spec.latents, spec.start(start_of(spec, counts).values)
 
 
 def begin(case):

@@ -8,7 +8,7 @@ import pytest
 from scipy import integrate, stats
 
 from scribe._counts.container import Counts
-from scribe._model.initial import start_values
+from scribe._model.initial import start as start_of
 from scribe._model.resolve import resolve_spec
 from scribe._progress import progress
 from scribe.engines import NUTS, NonFiniteError, nuts
@@ -107,7 +107,7 @@ def test_statistics_and_layout(poisson):
 def test_chains_start_near_what_they_are_given(poisson):
     counts, _ = poisson
     with jax.enable_x64(True):
-        values = start_values(resolve_spec("poisson"), Counts.from_matrix(counts))
+        values = start_of(resolve_spec("poisson"), Counts.from_matrix(counts)).values
     near = [{"mu": values["mu"] + 1e-3 * shift} for shift in range(20)]
     fitted = sample(counts, NUTS(1, n_warmup=0, n_chains=2), near=near, model="poisson")
     # steps as long as these points are apart lead nowhere

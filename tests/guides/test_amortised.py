@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from scribe._counts.container import Counts
-from scribe._model.initial import start_values
+from scribe._model.initial import start as start_of
 from scribe._model.resolve import resolve_spec
 from scribe.datasets import simulate
 from scribe.engines import SVI, EarlyStopping
@@ -35,7 +35,7 @@ def test_starts_at_what_the_data_suggest(transform):
     spec, counts = setting()
     latents = Amortised().claims(spec.latents)
     guide = Amortised(output_transform=transform)
-    start = spec.start(start_values(spec, counts))
+    start = spec.start(start_of(spec, counts).values)
     params = guide.init(latents, start, lengths={"cell": counts.n_cells}, totals=counts.totals)
     final = guide.settle(params, latents=latents, totals=jnp.asarray(counts.totals, jnp.float32))
     (name,) = (latent.name for latent in latents)

@@ -22,22 +22,10 @@ def components_at_start(
 ) -> IntArray:
     """Component of every cell to start from, (cells,).
 
-    Cells with prior odds start in their most probable component and the others in that with the nearest mean; without
-    prior odds components are the clusters of k-means++, by decreasing size. Distances are those of the first principal
-    axes of log-normalised counts.
-
-    Parameters
-    ----------
-    counts
-        The counts.
-    n_components
-        Number of components.
-    logits
-        Log prior odds of the components, (cells, components), equal where nothing is known; or None.
-    seed
-        Seed of the clustering.
-    restart
-        Whether to take the first clustering that is found, to start elsewhere than others do, not the best of several.
+    Cells with prior odds (``logits``, (cells, components), equal where nothing is known) start in their most probable
+    component and the others in that with the nearest mean; without prior odds components are the clusters of k-means++,
+    by decreasing size. Distances are those of the first principal axes of log-normalised counts. A ``restart`` takes
+    the first clustering that is found, to start elsewhere than others do, not the best of several.
     """
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning

@@ -26,17 +26,8 @@ def by_factor(value: Any) -> bool:
 def crossed(param: Param, value: Mapping[Any, Any], factors: Factors, *, options: Mapping[str, Any]) -> Crossed:
     """Deviation of a parameter in data sets that are combinations of the levels of factors.
 
-    Parameters
-    ----------
-    param
-        The parameter.
-    value
-        Factor -> family. An interaction is named by its factors, ``("donor", "condition")`` or ``"donor:condition"``,
-        and has a level for every pair that there is.
-    factors
-        Label of every data set in each column.
-    options
-        The flat keywords of the model.
+    ``value`` is factor -> family. An interaction is named by its factors, ``("donor", "condition")`` or
+    ``"donor:condition"``, and has a level for every pair that there is. ``options`` are the flat keywords of the model.
     """
     parts: dict[tuple[str, ...], Effect] = {}
     for key, family in value.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from numbers import Real
 from typing import Any
 
 from scribe._model.names import nearest
@@ -22,6 +23,7 @@ __all__ = [
     "hierarchy",
     "is_family",
     "over_levels",
+    "pair",
     "refuse_population",
 ]
 
@@ -84,21 +86,10 @@ HYPERPARAMETERS: dict[str, tuple[str, str]] = {
 
 
 def over_levels(param: Param, prior: Prior, populations: Mapping[str, Any], *, options: Mapping[str, Any]) -> Prior:
-    """Make a parameter a population along datasets or components.
+    """Make a parameter a population along datasets or components, where ``populations`` has a family for the axis.
 
-    The location of the population has the prior of the parameter without levels, so that genes, datasets and
-    components nest.
-
-    Parameters
-    ----------
-    param
-        The parameter.
-    prior
-        Its prior without levels.
-    populations
-        Axis -> family.
-    options
-        The flat keywords of the model.
+    The location of the population has the prior of the parameter without levels, so that genes, datasets and components
+    nest. ``options`` are the flat keywords of the model.
     """
     for axis in ("dataset", "component"):
         if axis not in populations:
@@ -183,10 +174,8 @@ def hierarchy(
 
     Parameters
     ----------
-    param
-        The parameter, which must have a population along ``axis``.
-    axis
-        ``"gene"``, ``"component"`` or ``"dataset"``.
+    param, axis
+        The parameter, which must have a population along the axis ``"gene"``, ``"component"`` or ``"dataset"``.
     value
         ``"none"``, ``"gaussian"``, ``"horseshoe"``, ``"neg"`` or ``"fixed"``, or a dict with the family under
         ``"type"`` and its hyperparameters; ``"loc"`` (mean, sd) is the hyperprior of the location, ``"scale"`` that of
@@ -248,7 +237,12 @@ def deviation_of(param: Param, axis: str, value: Any, *, options: Mapping[str, A
 
 
 def _pair(param: Param, name: str, value: Any) -> tuple[float, float]:
-    if not isinstance(value, (tuple, list)) or len(value) != 2:
-        msg = f"{name!r} in the prior of {param.name!r} must be a pair (mean, standard deviation), got {value!r}."
+    return pair(f"{name!r} in the prior of {param.name!r} must be a pair (mean, standard deviation)", value)
+
+
+def pair(wanted: str, value: Any) -> tuple[float, float]:
+    """Two numbers, or an error that says what is wanted."""
+    if not isinstance(value, (tuple, list)) or len(value) != 2 or not all(isinstance(x, Real) for x in value):
+        msg = f"{wanted}, got {value!r}."
         raise ValueError(msg)
     return float(value[0]), float(value[1])

@@ -25,11 +25,11 @@ from scipy.special import gammaln
 from scribe._counts.container import Counts
 from scribe._counts.design import Design
 from scribe._model.clusters import components_at_start
-from scribe._model.spec import LEVELS_AND_GENES, MIXING, SCALING, ModelSpec, Site
+from scribe._model.spec import LEVELS_AND_GENES, MIXING, SCALING, ModelSpec
 from scribe._types import AnyArray, Array, FloatArray, IntArray
 from scribe.priors import CaptureAnchor, latent_name
 
-__all__ = ["Start", "capture_start", "start", "start_values"]
+__all__ = ["Start", "capture_start", "mean_over_others", "start"]
 
 _ROUNDING = 1e-4
 """Moves below this are rounding errors of latents that stay where they are."""
@@ -107,7 +107,7 @@ def _values_and_moves(
         working = spec.coordinates.from_natural(spec.family.from_moments(moved["log_mean"], moved["log_odds"]))
         working.update({p.name: jnp.full_like(moved["log_mean"], p.start) for p in spec.family.params})
         values = {
-            site.name: site.link.from_working(_on_axes(site, working[site.name]))
+            site.name: site.link.from_working(mean_over_others(working[site.name], site.axes))
             for site in spec.sites
             if site.name in working
         }
@@ -137,16 +137,11 @@ def _log_m0(spec: ModelSpec) -> float:
     return anchor.log_m0 if isinstance(anchor, CaptureAnchor) else 0.0
 
 
-def _on_axes(site: Site, value: Array) -> Array:
-    """Value over the axes of a site: its mean over levels and genes that the site does not tell apart."""
-    if value.ndim < 3:
-        return value
-    return jnp.mean(value, axis=tuple(i for i, axis in enumerate(LEVELS_AND_GENES) if axis not in site.axes))
-
-
-def start_values(spec: ModelSpec, counts: Counts, design: Design | None = None) -> dict[str, AnyArray]:
-    """Starting value of every site on the real line."""
-    return start(spec, counts, design).values
+def mean_over_others(value: Array, axes: tuple[str, ...], *, keepdims: bool = False) -> Array:
+    """Mean of a natural parameter over the axes of levels and genes that are not among ``axes``."""
+    full = LEVELS_AND_GENES[len(LEVELS_AND_GENES) - value.ndim :]
+    others = tuple(i for i, axis in enumerate(full) if axis not in axes)
+    return jnp.mean(value, axis=others, keepdims=keepdims)
 
 
 def _natural(

@@ -22,18 +22,11 @@ Sampled = tuple[Sequence[Param], Sequence[Param]]
 
 
 def named_params(asked: str | Sequence[str], sampled: Sampled, *, keyword: str) -> tuple[str, ...]:
-    """Names of parameters from their names or shorthands.
+    """Names of parameters from their names or shorthands; ``keyword`` is the one they were given under, for messages.
 
-    Parameters
-    ----------
-    asked
-        Names, or one of the shorthands: ``"all"`` parameters of genes, the ``"biological"`` ones of the coordinates,
-        the ``"mean"`` (that of genes which carries their level of expression), ``"prob"`` (the others), ``"gate"``, and
-        ``"regime"`` (of a promoter).
-    sampled
-        The parameters there are.
-    keyword
-        Keyword they were given under, for messages.
+    The shorthands are ``"all"`` parameters of genes, the ``"biological"`` ones of the coordinates, the ``"mean"`` (that
+    of genes which carries their level of expression), ``"prob"`` (the others), ``"gate"``, and ``"regime"`` (of a
+    promoter).
     """
     shorthands = _shorthands(sampled)
     allowed = shorthands["all"]
@@ -73,23 +66,17 @@ def resolve_levels(
     datasets: tuple[str, ...],
     populations: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Levels]:
-    """Levels of a model.
+    """Levels of a model, from the user's keywords.
 
-    Parameters
-    ----------
-    sampled
-        The parameters there are.
-    said
-        The user's keywords.
-    components, datasets
-        Labels of the levels; none where the model has no such axis.
-    populations
-        Axis -> parameter -> family of the population it is along the axis.
+    ``components`` and ``datasets`` are the labels of the levels, none where the model has no such axis; ``populations``
+    is axis -> parameter -> family of the population that it is along the axis.
     """
     levels: dict[str, Levels] = {}
     if components:
         params = named_params(said["mixture_params"], sampled, keyword="mixture_params")
-        _refuse_common(populations["component"], params)
+        if common := [name for name in populations["component"] if name not in params]:
+            msg = f"expression_prior makes {common[0]} differ between components, but mixture_params names {[*params]}."
+            raise ValueError(msg)
         levels["component"] = Levels(components, params)
     elif said["mixture_params"] != "all" or populations["component"]:
         keyword = "expression_prior" if populations["component"] else "mixture_params"
@@ -103,13 +90,6 @@ def resolve_levels(
         msg = f"{keyword}={said[keyword]!r} needs dataset_key, the column of adata.obs that tells datasets apart."
         raise ValueError(msg)
     return levels
-
-
-def _refuse_common(populations: Mapping[str, Any], params: tuple[str, ...]) -> None:
-    for name in populations:
-        if name not in params:
-            msg = f"expression_prior makes {name} differ between components, but mixture_params names {list(params)}."
-            raise ValueError(msg)
 
 
 def _of_datasets(

@@ -81,10 +81,6 @@ def site_among(name: str, available: list[str]) -> str:
     return site
 
 
-def _flags_of(layers: tuple[str, ...]) -> dict[str, bool]:
-    return {"variable_capture": "with_capture" in layers, "zero_inflation": "zero_inflated" in layers}
-
-
 def resolve_family(
     model: str | Family | None,
     *,
@@ -113,28 +109,25 @@ def resolve_family(
 
 
 def _resolve_flags(model: str | Family | None, *, variable_capture: bool | None, zero_inflation: bool | None) -> Family:
+    allowed = list(MODELS)
     if isinstance(model, Family):
         layers, called = model.layers, model.name
+    elif model is None or model in allowed:
+        layers, called = MODELS[model or DEFAULT_MODEL], repr(model)
     else:
-        layers, called = _layers_of(model or DEFAULT_MODEL), repr(model)
-    given = {"variable_capture": variable_capture, "zero_inflation": zero_inflation}
+        msg = f"Unknown model {model!r}.{nearest(model, allowed)} Choose one of: {', '.join(map(repr, allowed))}."
+        raise ValueError(msg)
     if model is None or model in FAMILY_NAMES:
         captured = model is None if variable_capture is None else variable_capture
         added = {"with_capture": captured, "zero_inflated": zero_inflation}
         return from_layers((layers[0], *(name for name, wanted in added.items() if wanted)))
-    for flag, implied in _flags_of(layers).items():
-        if given[flag] is not None and given[flag] != implied:
+    flags = ("variable_capture", variable_capture, "with_capture"), ("zero_inflation", zero_inflation, "zero_inflated")
+    for flag, given, layer in flags:
+        implied = layer in layers
+        if given is not None and given != implied:
             msg = (
-                f"model={called} means {flag}={implied}, but {flag}={given[flag]} was passed as well. Leave out "
+                f"model={called} means {flag}={implied}, but {flag}={given} was passed as well. Leave out "
                 f"`model` to compose the model from the flags, or leave out `{flag}`."
             )
             raise ValueError(msg)
     return from_layers(layers)
-
-
-def _layers_of(model: str) -> tuple[str, ...]:
-    if model not in MODELS:
-        allowed = list(MODELS)
-        msg = f"Unknown model {model!r}.{nearest(model, allowed)} Choose one of: {', '.join(map(repr, allowed))}."
-        raise ValueError(msg)
-    return MODELS[model]

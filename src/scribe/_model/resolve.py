@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from numbers import Real
 from typing import Any, Unpack
 
 import numpy as np
@@ -21,6 +20,7 @@ from scribe._model.hierarchies import (
     hierarchy,
     is_family,
     over_levels,
+    pair,
     refuse_population,
 )
 from scribe._model.levels import REGIME, resolve_levels, without_datasets
@@ -112,8 +112,7 @@ def _coordinates(said: Mapping[str, Any], family: Family) -> Coordinates:
     base, wanted = family.layers[0], said["parameterization"]
     name = wanted.name if isinstance(wanted, Coordinates) else wanted
     if name is None and said["expression_anchor"]:
-        mine = [c for c in coordinate_systems.ALL if c.family == base]
-        name = next((c.name for c in mine if "mu" in {p.name for p in c.sampled}), None)
+        name = next((c.name for c in coordinate_systems.of_family(base) if "mu" in c.names), None)
     return coordinate_systems.find(name, family=base)
 
 
@@ -206,14 +205,13 @@ def _needs(targets: tuple[str, ...], coordinates: Coordinates) -> str:
     """What a model lacks that samples none of some parameters."""
     if targets[0] in _MODIFIED:
         return f"a model with {targets[0]!r}: pass {_MODIFIED[targets[0]]}."
-    same_family = [c for c in coordinate_systems.ALL if c.family == coordinates.family]
-    able = [c.name for c in same_family if {p.name for p in c.sampled} & set(targets)]
+    able = [c.name for c in coordinate_systems.of_family(coordinates.family) if set(targets) & set(c.names)]
     names = " or ".join(targets)
     if not able:
         return f"{names}, which the {coordinates.family!r} family does not have: leave it out."
     return (
         f"{names} to be sampled, but parameterization={coordinates.name!r} samples "
-        f"{[p.name for p in coordinates.sampled]}. Pass parameterization={' or '.join(map(repr, able))}."
+        f"{coordinates.names}. Pass parameterization={' or '.join(map(repr, able))}."
     )
 
 
@@ -292,12 +290,11 @@ def _refuse_derived(given: dict[str, Any], params: list[Param], *, family: Famil
             raise ValueError(msg)
         if is_family(value) and not any(name in targets for targets, axis in FLAT.values() if axis == "gene"):
             refuse_population(name, value)
-        same_family = [c for c in coordinate_systems.ALL if c.family == coordinates.family]
-        others = [c.name for c in same_family if name in {p.name for p in c.sampled}]
+        others = [c.name for c in coordinate_systems.of_family(coordinates.family) if name in c.names]
         use = f"Use parameterization={' or '.join(map(repr, others))}, or give" if others else "Give"
         msg = (
             f"priors[{name!r}] ({DESCRIPTIVE[name]}): {name} is not sampled under parameterization="
-            f"{coordinates.name!r}, which samples {[p.name for p in coordinates.sampled]}. "
+            f"{coordinates.name!r}, which samples {coordinates.names}. "
             f"{use} priors on the sampled parameters."
         )
         raise ValueError(msg)
@@ -379,7 +376,4 @@ def _mixing(value: Any, *, n_components: int) -> Prior:
 
 
 def _pair(name: str, value: Any, meaning: str) -> tuple[float, float]:
-    if not isinstance(value, (tuple, list)) or len(value) != 2 or not all(isinstance(x, Real) for x in value):
-        msg = f"priors[{name!r}] must be a pair {meaning} or a scribe prior object, got {value!r}."
-        raise ValueError(msg)
-    return float(value[0]), float(value[1])
+    return pair(f"priors[{name!r}] must be a pair {meaning} or a scribe prior object", value)

@@ -251,10 +251,8 @@ class ModelSpec:
         """Axes of every named quantity of `readable`."""
         derived = self._traced_axes(lambda working: self.family.readable(self.natural(working)))
         sampled = {**{site.name: site.axes for site in self.sites}, **self.effect_axes}
-        return {**derived, **{n: a for n, a in sampled.items() if n not in derived}, **self._capture_axes()}
-
-    def _capture_axes(self) -> dict[str, tuple[str, ...]]:
-        return {} if self.capture_site is None else {"p_capture": ("cell",)}
+        capture = {} if self.capture_site is None else {"p_capture": ("cell",)}
+        return {**derived, **{n: a for n, a in sampled.items() if n not in derived}, **capture}
 
     def _traced_axes(
         self, quantities: Callable[[Mapping[str, Array]], Mapping[str, Array]]

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
-from scribe._model.initial import capture_start
-from scribe._model.spec import LEVELS_AND_GENES, ModelSpec, Site
+from scribe._model.initial import capture_start, mean_over_others
+from scribe._model.spec import ModelSpec
 from scribe._types import Array
 
 __all__ = ["transfer"]
@@ -41,30 +41,19 @@ def transfer(
         raise ValueError(msg)
     lengths = {**target.lengths, "gene": n_genes, "cell": n_cells}
     theirs = source.working(values)
-    natural = {name: _mean_over(x, target.natural_axes[name]) for name, x in source.natural(theirs).items()}
+    natural = {
+        name: mean_over_others(value, target.natural_axes[name], keepdims=True)
+        for name, value in source.natural(theirs).items()
+    }
     mine = {**target.coordinates.from_natural(natural), **{p.name: natural[p.natural] for p in target.family.params}}
     out = {}
     for site in target.sites:
         if site.name == target.capture_site:
             out[site.name] = capture_start(target, jnp.minimum(source.offset(values, n_cells), -_CLOSEST))
         elif site.name in mine:
-            out[site.name] = site.link.from_working(_shaped(mine[site.name], site, lengths))
+            value = mean_over_others(mine[site.name], site.axes)
+            shape = tuple(lengths[axis] for axis in site.axes)
+            out[site.name] = site.link.from_working(jnp.broadcast_to(value, shape))
         else:
             out[site.name] = site.link.from_working(theirs[site.name])
     return out
-
-
-def _mean_over(value: Array, axes: tuple[str, ...]) -> Array:
-    """Average over the axes of levels and genes that are not among ``axes``, leaving length 1 there."""
-    if value.ndim == 0:
-        return value
-    gone = tuple(i for i, axis in enumerate(LEVELS_AND_GENES[-value.ndim :]) if axis not in axes)
-    return jnp.mean(value, axis=gone, keepdims=True)
-
-
-def _shaped(value: Array, site: Site, lengths: Mapping[str, int]) -> Array:
-    """Drop the axes that a site does not have and repeat the value along those that it does."""
-    if value.ndim:
-        full = LEVELS_AND_GENES[-value.ndim :]
-        value = jnp.mean(value, axis=tuple(i for i, axis in enumerate(full) if axis not in site.axes))
-    return jnp.broadcast_to(value, tuple(lengths[axis] for axis in site.axes))

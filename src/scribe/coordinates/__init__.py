@@ -13,9 +13,14 @@ ALL: tuple[Coordinates, ...] = (
 """Every coordinate system."""
 
 
+def of_family(family: str) -> list[Coordinates]:
+    """Coordinate systems of a base family, its default first."""
+    return [coordinates for coordinates in ALL if coordinates.family == family]
+
+
 def find(name: str | None, *, family: str) -> Coordinates:
     """Return the coordinates of ``family`` called ``name`` (or an alias); None gives the default of the family."""
-    mine = [c for c in ALL if c.family == family]
+    mine = of_family(family)
     if name is None:
         return mine[0]
     for coordinates in mine:
@@ -26,4 +31,4 @@ def find(name: str | None, *, family: str) -> Coordinates:
     raise ValueError(msg)
 
 
-__all__ = ["ALL", "Coordinates", "find"]
+__all__ = ["ALL", "Coordinates", "find", "of_family"]

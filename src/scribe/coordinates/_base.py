@@ -44,3 +44,8 @@ class Coordinates:
     to_natural: Callable[[Working], dict[str, Array]]
     from_natural: Callable[[Natural], dict[str, Array]]
     capture: str = "p_capture"
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the sampled parameters."""
+        return [param.name for param in self.sampled]

@@ -40,20 +40,10 @@ _GATE = (1.0, 9.0)
 def true_parameters(
     spec: ModelSpec, key: Key, *, shape: tuple[int, int], params: Mapping[str, Any], drawn: Collection[str]
 ) -> Parameters:
-    """Natural parameters and log capture of every cell.
+    """Natural parameters and log capture of every cell; ``shape`` are the numbers of cells and genes.
 
-    Parameters
-    ----------
-    spec
-        The model.
-    key
-        Random key.
-    shape
-        Numbers of cells and genes.
-    params
-        Given parameters, under internal or descriptive names, on their own scale.
-    drawn
-        Sites that are drawn from their prior in ``spec``.
+    ``params`` are given under internal or descriptive names, on their own scale; the sites in ``drawn`` are drawn from
+    their prior in ``spec``.
     """
     n_cells, n_genes = shape
     given = _by_site(params, spec)
@@ -78,7 +68,7 @@ def _stream(key: Key, name: str) -> Key:
 def _by_site(params: Mapping[str, Any], spec: ModelSpec) -> dict[str, Any]:
     """Given parameters under site names, refusing those the model does not have."""
     out: dict[str, Any] = {}
-    base = [p.name for c in coordinate_systems.ALL if c.family == spec.family.layers[0] for p in c.sampled]
+    base = [name for c in coordinate_systems.of_family(spec.coordinates.family) for name in c.names]
     capture = list(CAPTURE_SITES) if spec.family.captured else []
     known = list(dict.fromkeys([*base, *(p.name for p in spec.family.params), *capture]))
     for name, value in params.items():
@@ -159,11 +149,11 @@ def _replaced(
 
 
 def _coordinates_of(names: list[str], spec: ModelSpec) -> Coordinates:
-    mine = [c for c in coordinate_systems.ALL if c.family == spec.family.layers[0]]
+    mine = coordinate_systems.of_family(spec.coordinates.family)
     for coordinates in (spec.coordinates, *mine):
-        if set(names) <= {p.name for p in coordinates.sampled}:
+        if set(names) <= set(coordinates.names):
             return coordinates
-    allowed = " or ".join(str([p.name for p in c.sampled]) for c in mine)
+    allowed = " or ".join(str(c.names) for c in mine)
     msg = f"params gives {names}, which do not determine the model together: give {allowed}, or some of one of these."
     raise ValueError(msg)
 

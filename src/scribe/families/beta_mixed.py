@@ -83,22 +83,9 @@ class BetaMixedThinned(Thinned):
     :math:`w = (1-\nu)/(\phi+\nu)` with its odds :math:`\phi`. Averaged over it,
     :math:`P(m \mid u) = P(m)\,\mathrm{Bin}(u; m, \nu)/P(u)`, where P(m) and P(u) are two captures of one mixture.
 
-    Parameters
-    ----------
-    u
-        What was observed.
-    mixing
-        Concentrations at the capture where the probability is mixed.
-    offset
-        Logarithm of the capture.
-    mixed_at
-        Logarithm of the capture at which the probability is mixed; None is 0.
-    seen
-        Logarithm of the integral of ``u``.
-    weight
-        Mean and variance of w given ``u``.
-    posterior
-        Draws the logit of the mixed probability given ``u``.
+    ``mixing`` are the concentrations at the log capture ``mixed_at`` (None is 0) where the probability is mixed,
+    ``offset`` the log capture, ``seen`` the logarithm of the integral of ``u``, ``weight`` mean and variance of w given
+    ``u``; ``posterior`` draws the logit of the mixed probability given ``u``.
     """
 
     u: Array

@@ -295,10 +295,7 @@ def fit(
     model, complete_options = configured(model, options)
     seed = seed_of(rng, complete_options, earlier=resume)
     read = as_counts(
-        counts,
-        layer=layer,
-        cells_axis=complete_options["cells_axis"],
-        non_integer=complete_options["non_integer"],
+        counts, layer=layer, cells_axis=complete_options["cells_axis"], non_integer=complete_options["non_integer"]
     )
     known = read_covariates(counts, complete_options, n_cells=read.n_cells)
     return fit_counts(read, model, complete_options, seed=seed, earlier=resume, covariates=known)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -135,9 +136,7 @@ def _labels(data: object, options: Mapping[str, Any]) -> pd.Series:
     keys = options["annotation_key"]
     columns = [obs_column(data, key, keyword="annotation_key") for key in ([keys] if isinstance(keys, str) else keys)]
     missing = np.any([column.isna().to_numpy() for column in columns], axis=0)
-    joined = columns[0].astype(str)
-    for column in columns[1:]:
-        joined = joined + "__" + column.astype(str)
+    joined = functools.reduce(lambda left, right: left + "__" + right, (column.astype(str) for column in columns))
     labels = joined.where(~missing, None)
     if options["annotation_min_cells"] is not None:
         n = labels.value_counts()

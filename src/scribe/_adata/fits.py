@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -12,7 +13,6 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from scribe._adata.columns import join, split
 from scribe._adata.slots import SCHEMA_VERSION, Slots, check_target, remove_fit, require, write_slots
 from scribe._adata.source import counts_reader
 from scribe._adata.uns import clean_uns
@@ -42,6 +42,19 @@ def _versions() -> dict[str, str]:
     return out
 
 
+def _joined(arrays: Sequence[AnyArray], n_axes: int) -> tuple[AnyArray, list[list[int]]]:
+    """Arrays that share their first axes as columns of one, and the axes that each has beyond them."""
+    more = [list(x.shape[n_axes:]) for x in arrays]
+    return np.concatenate([x.reshape(*x.shape[:n_axes], -1) for x in arrays], axis=-1), more
+
+
+def _split(columns: AnyArray, more_axes: Sequence[Sequence[int]]) -> list[AnyArray]:
+    """Undo `_joined`."""
+    ends = np.cumsum([math.prod(axes) for axes in more_axes])
+    parts = np.split(columns, ends[:-1], axis=-1)
+    return [part.reshape((*part.shape[:-1], *axes)) for part, axes in zip(parts, more_axes, strict=True)]
+
+
 def _site_arrays(posterior: Posterior) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
     """Arrays of the guide: attribute -> name -> array, and where each column is from.
 
@@ -54,7 +67,7 @@ def _site_arrays(posterior: Posterior) -> tuple[dict[str, dict[str, Any]], dict[
         arrays = [np.asarray(posterior.params[name]) for name in names]
         aligned = next((axis for axis in latent.axes if axis in _AXIS_SLOT), None)
         slot, attribute = latent.name.removesuffix(LATENT_SUFFIX), "uns" if aligned is None else _AXIS_SLOT[aligned]
-        stacked, more_axes = join(arrays, len(latent.axes))
+        stacked, more_axes = _joined(arrays, len(latent.axes))
         # genes or cells come first in a slot that is subset with them
         placed[attribute][slot] = stacked if aligned is None else np.moveaxis(stacked, latent.axes.index(aligned), 0)
         suffixes = [name.removeprefix(latent.name) for name in names]
@@ -132,13 +145,7 @@ def _read_design(adata: AnnData, slots: Slots, spec: ModelSpec, *, n_genes: int)
 
 
 def write_fit(
-    adata: AnnData,
-    results: Results,
-    counts: Counts,
-    *,
-    key: str,
-    layer: str | None,
-    options: Mapping[str, Any],
+    adata: AnnData, results: Results, counts: Counts, *, key: str, layer: str | None, options: Mapping[str, Any]
 ) -> None:
     """Write a fit into the slots of ``key``, replacing all slots an earlier fit under that key had."""
     check_target(adata, copy=False, key_added=key)
@@ -244,6 +251,6 @@ def _read_params(adata: AnnData, key: str, layout: Mapping[str, Any], spec: Mode
         if "columns" not in place:
             params[site] = stacked
             continue
-        parts = split(stacked, place.get("more_axes", [[]] * len(place["columns"])))
+        parts = _split(stacked, place.get("more_axes", [[]] * len(place["columns"])))
         params |= {latent_name(site) + suffix: part for suffix, part in zip(place["columns"], parts, strict=True)}
     return params

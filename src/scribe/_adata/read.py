@@ -16,7 +16,7 @@ from anndata.abc import CSCDataset, CSRDataset
 from scribe._adata.slots import computed_layers, refuse_computed_layer
 from scribe._counts.build import matrix_blocks, rows_per_block
 from scribe._counts.checks import NonInteger, looks_like_counts, other_calls
-from scribe._counts.container import Counts, Names
+from scribe._counts.container import Counts
 from scribe._model.names import nearest
 
 __all__ = ["as_counts", "integer_calls", "read_counts"]
@@ -53,22 +53,17 @@ def read_counts(adata: AnnData, *, layer: str | None = None, non_integer: NonInt
 
 
 def as_counts(
-    data: object,
-    *,
-    layer: str | None = None,
-    cells_axis: int = 0,
-    gene_names: Names | None = None,
-    cell_names: Names | None = None,
-    non_integer: NonInteger = "warn",
+    data: object, *, layer: str | None = None, cells_axis: int = 0, non_integer: NonInteger = "warn"
 ) -> Counts:
     """Read counts from whatever a user passes: AnnData, a DataFrame, an array or sparse matrix, or `Counts` themselves.
 
-    ``layer`` is for an AnnData only, ``cells_axis`` (0 or 1, the axis that runs over cells) for an array or DataFrame,
-    names for an array. For ``non_integer`` see `scribe._counts.checks.check_values`.
+    ``layer`` is for an AnnData only, ``cells_axis`` (0 or 1, the axis that runs over cells) for an array or DataFrame.
+    For ``non_integer`` see `scribe._counts.checks.check_values`.
     """
     kind = type(data).__name__
-    if isinstance(data, Counts | AnnData):
-        _refuse_options(kind, cells_axis=cells_axis, names=gene_names is not None or cell_names is not None)
+    if isinstance(data, Counts | AnnData) and cells_axis != 0:
+        msg = f"cells_axis={cells_axis} is for arrays: found {kind}, whose rows are cells. Leave out cells_axis."
+        raise ValueError(msg)
     if not isinstance(data, AnnData) and layer is not None:
         msg = f"layer={layer!r} needs an AnnData, found a {kind}: leave out layer, or pass the AnnData that has it."
         raise ValueError(msg)
@@ -76,13 +71,10 @@ def as_counts(
         return data
     if isinstance(data, AnnData):
         return read_counts(data, layer=layer, non_integer=non_integer)
-    if isinstance(data, pd.DataFrame):
-        cells, genes = (data.columns, data.index) if cells_axis == 1 else (data.index, data.columns)
-        cell_names = cells if cell_names is None else cell_names
-        gene_names = genes if gene_names is None else gene_names
-    return Counts.from_matrix(
-        data, cells_axis=cells_axis, gene_names=gene_names, cell_names=cell_names, non_integer=non_integer
-    )
+    cells, genes = (data.index, data.columns) if isinstance(data, pd.DataFrame) else (None, None)
+    if cells_axis == 1:
+        cells, genes = genes, cells
+    return Counts.from_matrix(data, cells_axis=cells_axis, gene_names=genes, cell_names=cells, non_integer=non_integer)
 
 
 def integer_calls(adata: AnnData, *, exclude: str | None) -> tuple[str, ...]:
@@ -178,12 +170,3 @@ def _holds_counts(matrix: Any) -> bool:
     part = matrix[:, :SAMPLE_ROWS] if isinstance(matrix, CSCDataset) else matrix[:SAMPLE_ROWS]
     loaded = _load(part)
     return looks_like_counts(loaded.data if sp.issparse(loaded) else np.asarray(loaded))
-
-
-def _refuse_options(kind: str, *, cells_axis: int, names: bool) -> None:
-    if cells_axis != 0:
-        msg = f"cells_axis={cells_axis} is for arrays: found {kind}, whose rows are cells. Leave out cells_axis."
-        raise ValueError(msg)
-    if names:
-        msg = f"gene_names and cell_names are for arrays: found {kind}, which carries its names. Leave them out."
-        raise ValueError(msg)

@@ -9,13 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from scribe._dist._kernels import (
-    count_residual,
-    log1pmx_ratio,
-    promote,
-    scaled_digamma_error,
-    stirling_error_of_log,
-)
+from scribe._dist._kernels import count_residual, log1pmx_ratio, promote, scaled_digamma_error, stirling_error_of_log
 from scribe._types import Array
 
 __all__ = ["nb_log_pmf"]

@@ -9,7 +9,17 @@ from typing import Any
 
 from scribe._model.names import nearest
 from scribe.families import Param
-from scribe.priors import DEVIATIONS, Deviation, Gaussian, Over, Prior, TransformedNormal, over
+from scribe.priors import (
+    DEVIATIONS,
+    Deviation,
+    Gaussian,
+    Horseshoe,
+    NormalExponentialGamma,
+    Over,
+    Prior,
+    TransformedNormal,
+    over,
+)
 
 __all__ = [
     "FLAT",
@@ -75,12 +85,9 @@ FLAT: dict[str, tuple[tuple[str, ...], str]] = {
 PROB_DATASET_MODES = ("scalar", "gene_specific", "two_level")
 
 HYPERPARAMETERS: dict[str, tuple[str, str]] = {
-    "horseshoe_tau0": ("horseshoe", "tau0"),
-    "horseshoe_slab_df": ("horseshoe", "slab_df"),
-    "horseshoe_slab_scale": ("horseshoe", "slab_scale"),
-    "neg_u": ("neg", "u"),
-    "neg_a": ("neg", "a"),
-    "neg_tau": ("neg", "tau"),
+    f"{prior.kind}_{field.name}": (prior.kind, field.name)
+    for prior in (Horseshoe, NormalExponentialGamma)
+    for field in fields(prior)
 }
 """Keywords that set a hyperparameter of a family for every population of the model."""
 
@@ -162,13 +169,7 @@ def refuse_population(name: str, value: Any) -> None:
 
 
 def hierarchy(
-    param: Param,
-    axis: str,
-    value: Any,
-    *,
-    link: str,
-    options: Mapping[str, Any],
-    base: Prior | None = None,
+    param: Param, axis: str, value: Any, *, link: str, options: Mapping[str, Any], base: Prior | None = None
 ) -> Over | None:
     """Prior of a parameter that is a population along an axis; None for the family ``"none"``.
 

@@ -27,7 +27,7 @@ from scribe._counts.design import Design
 from scribe._model.clusters import components_at_start
 from scribe._model.spec import LEVELS_AND_GENES, MIXING, SCALING, ModelSpec
 from scribe._types import AnyArray, Array, FloatArray, IntArray
-from scribe.priors import CaptureAnchor, latent_name
+from scribe.priors import latent_name
 
 __all__ = ["Start", "capture_start", "mean_over_others", "start"]
 
@@ -45,10 +45,8 @@ def _capture(spec: ModelSpec, counts: Counts) -> FloatArray:
     if not spec.family.captured:
         return np.ones(counts.n_cells)
     totals = np.maximum(counts.totals, 0.5)
-    anchor = spec.priors.get("eta_capture")
-    if isinstance(anchor, CaptureAnchor):
-        return np.clip(totals / np.exp(anchor.log_m0), 1e-8, 0.99)
-    return np.clip(totals / np.quantile(totals, 0.99), 1e-8, 0.99)
+    full = np.quantile(totals, 0.99) if spec.anchor is None else np.exp(spec.anchor.log_m0)
+    return np.clip(totals / full, 1e-8, 0.99)
 
 
 class Start(NamedTuple):
@@ -113,7 +111,8 @@ def _values_and_moves(
         }
         if SCALING.name in spec.priors:
             shape = tuple(spec.lengths[axis] for axis in spec.site(SCALING.name).axes)
-            values[SCALING.name] = jnp.full(shape, _log_m0(spec), log_capture.dtype) + scale
+            log_m0 = 0.0 if spec.anchor is None else spec.anchor.log_m0
+            values[SCALING.name] = jnp.full(shape, log_m0, log_capture.dtype) + scale
         if MIXING.name in spec.priors:
             per_dataset = natural["log_mixing"]
             own = "dataset" in spec.site(MIXING.name).axes
@@ -129,12 +128,6 @@ def _values_and_moves(
         name = latent_name(spec.capture_site)
         moves[name] = jnp.clip(moves[name], -2.0, 2.0)
     return at(none), moves
-
-
-def _log_m0(spec: ModelSpec) -> float:
-    """Log of the total mRNA of a cell that capture is anchored to; zero without an anchor."""
-    anchor = spec.priors.get("eta_capture")
-    return anchor.log_m0 if isinstance(anchor, CaptureAnchor) else 0.0
 
 
 def mean_over_others(value: Array, axes: tuple[str, ...], *, keepdims: bool = False) -> Array:

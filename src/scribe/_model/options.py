@@ -108,8 +108,7 @@ class ModelOptions(TypedDict, total=False):
         Family, Option("none", "model", f"Population of the gate across genes: {_FAMILIES}.", "gate_prior")
     ]
     overdispersion: Annotated[
-        str,
-        Option("none", "model", "Heavier tails: 'bnb', a beta-negative-binomial, or 'none'."),
+        str, Option("none", "model", "Heavier tails: 'bnb', a beta-negative-binomial, or 'none'.")
     ]
     overdispersion_prior: Annotated[
         Family, Option("horseshoe", "model", f"With overdispersion='bnb', its population across genes: {_FAMILIES}.")
@@ -149,8 +148,7 @@ class FitOptions(ModelOptions, CellOptions, total=False):
     """Flat keywords of `scribe.fit` and `scribe.tl.fit`."""
 
     model_config: Annotated[
-        Any,
-        Option(None, "model", "The model as a scribe.ModelConfig or a specification, instead of keywords."),
+        Any, Option(None, "model", "The model as a scribe.ModelConfig or a specification, instead of keywords.")
     ]
     inference_config: Annotated[
         Any, Option(None, "inference", "An engine, or a dict of the keywords of one, instead of keywords.")
@@ -170,8 +168,7 @@ class FitOptions(ModelOptions, CellOptions, total=False):
         Option(None, "guide", "Those of joint_params coupled across genes; the others within genes. None is all."),
     ]
     guide_flow: Annotated[
-        str | None,
-        Option(None, "guide", "Normalising flow: 'affine_coupling', 'spline_coupling', 'maf' or 'iaf'."),
+        str | None, Option(None, "guide", "Normalising flow: 'affine_coupling', 'spline_coupling', 'maf' or 'iaf'.")
     ]
     guide_flow_num_layers: Annotated[int, Option(4, "guide", "Layers of a flow.")]
     guide_flow_hidden_dims: Annotated[

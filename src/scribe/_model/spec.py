@@ -212,9 +212,15 @@ class ModelSpec:
         return "eta_capture" if "eta_capture" in self.priors else self.coordinates.capture
 
     @property
+    def anchor(self) -> CaptureAnchor | None:
+        """What anchors capture to the total mRNA of a cell, if anything does."""
+        prior = self.priors.get("eta_capture")
+        return prior if isinstance(prior, CaptureAnchor) else None
+
+    @property
     def anchored(self) -> bool:
         """Whether capture is anchored, so that absolute expression is identified and not only ratios."""
-        return not self.family.captured or isinstance(self.priors.get("eta_capture"), CaptureAnchor)
+        return not self.family.captured or self.anchor is not None
 
     @property
     def totals_suffice(self) -> bool:

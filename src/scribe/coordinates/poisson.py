@@ -19,11 +19,4 @@ def _mean_inverse(x: Natural) -> dict[str, Array]:
     return {"mu": x["log_mean"]}
 
 
-MEAN = Coordinates(
-    "mean",
-    (),
-    "poisson",
-    (MU,),
-    _mean,
-    _mean_inverse,
-)
+MEAN = Coordinates("mean", (), "poisson", (MU,), _mean, _mean_inverse)

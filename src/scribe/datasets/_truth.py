@@ -53,9 +53,8 @@ def true_parameters(
             size = (n_genes,) if site.axes else ()
             working[site.name] = site.link.working(_prior_draw(site, key, size))
     natural = spec.natural(working)
-    anchor = spec.priors.get("eta_capture")
-    if isinstance(anchor, CaptureAnchor) and not {"mu", "r"} & (set(given) | set(drawn)):
-        natural = _scaled(natural, anchor.log_m0)
+    if spec.anchor is not None and not {"mu", "r"} & (set(given) | set(drawn)):
+        natural = _scaled(natural, spec.anchor.log_m0)
     natural = _replaced(natural, given, spec, n_genes)
     return Parameters(natural, _offset(spec, key, n_cells, given=given, drawn=drawn))
 
@@ -132,7 +131,7 @@ def _replaced(
     out = dict(natural)
     for param in spec.family.params:
         if param.name in given:
-            out[param.natural] = _per_gene(_working(param, given[param.name], n_genes), n_genes)
+            out[param.natural] = jnp.broadcast_to(_working(param, given[param.name], n_genes), (n_genes,))
     added = {param.name for param in spec.family.params}
     base = [name for name in given if name not in CAPTURE_SITES and name not in added]
     if not base:
@@ -144,7 +143,7 @@ def _replaced(
             working[param.name] = _working(param, given[param.name], n_genes)
     for name, value in coordinates.to_natural(working).items():
         per_gene = "gene" in spec.natural_axes[name]
-        out[name] = _per_gene(value, n_genes) if per_gene else _shared(value, spec.coordinates)
+        out[name] = jnp.broadcast_to(value, (n_genes,)) if per_gene else _shared(value, spec.coordinates)
     return out
 
 
@@ -174,10 +173,6 @@ def _working(param: Param, value: Any, size: int) -> Array:
     return jnp.asarray(log if param.support == "positive" else log - np.log1p(-array), jnp.zeros(()).dtype)
 
 
-def _per_gene(value: Array, n_genes: int) -> Array:
-    return jnp.broadcast_to(value, (n_genes,))
-
-
 def _shared(value: Array, coordinates: Coordinates) -> Array:
     values = np.asarray(value)
     if np.ptp(values) > 1e-4:
@@ -195,7 +190,7 @@ def _offset(spec: ModelSpec, key: Key, n_cells: int, *, given: Mapping[str, Any]
         return jnp.zeros(n_cells)
     for name in (name for name in CAPTURE_SITES if name in given):
         return _log_capture(CAPTURE_SITES[name], _working(CAPTURE_SITES[name], given[name], n_cells), n_cells)
-    site = next(site for site in spec.sites if site.name == spec.capture_site)
+    site = spec.site(str(spec.capture_site))
     if site.name in drawn and not isinstance(site.prior, CaptureAnchor):
         return spec.offset({site.name: _prior_draw(site, key, (n_cells,))}, n_cells)
     sigma = float(np.sqrt(np.log1p(_CAPTURE_CV**2)))

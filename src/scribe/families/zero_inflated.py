@@ -101,9 +101,7 @@ class ZeroInflated(Modifier):
         silent = self.base.cell_term(zero, natural, offset)
         gated = jnp.where(u > 0, 0.0, jax.nn.sigmoid(natural["gate_logit"] - silent))
         return ZeroInflatedThinned(
-            gated,
-            seen=self.base.denoise(u, natural, offset),
-            prior=self.base.unobserved(u, natural, offset),
+            gated, seen=self.base.denoise(u, natural, offset), prior=self.base.unobserved(u, natural, offset)
         )
 
 

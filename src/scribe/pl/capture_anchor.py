@@ -13,7 +13,6 @@ from scribe.pl._canvas import DATA, SOFT, drawn
 from scribe.pl._signature import Axes, OnePanel, plot
 from scribe.pl.capture import draw_cells
 from scribe.pl.capture import frame as capture_frame
-from scribe.priors import CaptureAnchor
 
 __all__ = ["capture_anchor", "frame"]
 
@@ -21,8 +20,8 @@ __all__ = ["capture_anchor", "frame"]
 def frame(adata: AnnData, key: str = "scribe") -> pd.DataFrame:
     """One row per cell: that of `capture` and the implied total mRNA, ``molecules``; the prior is in ``attrs``."""
     table = capture_frame(adata, key)
-    anchor = read_fit(adata, key=key).spec.priors.get("eta_capture")
-    if not isinstance(anchor, CaptureAnchor):
+    anchor = read_fit(adata, key=key).spec.anchor
+    if anchor is None:
         msg = (
             f"The capture probabilities of the fit {key!r} are not anchored: nothing says how much mRNA a cell has. "
             f"Fit with scribe.tl.fit(adata, priors={{'organism': 'human'}}, key_added={key!r}), or see "

@@ -146,7 +146,12 @@ class Family(ABC):
 
     def summarises(self, natural_axes: Mapping[str, tuple[str, ...]]) -> bool:
         """Whether ``cell_totals`` is available when the natural parameters run over the given axes."""
-        return False
+
+        def totals() -> Array | None:
+            natural = {name: jnp.zeros(2 if "gene" in axes else ()) for name, axes in natural_axes.items()}
+            return self.cell_totals(natural, jnp.zeros(3), jnp.zeros(3))
+
+        return jax.eval_shape(totals) is not None
 
     @abstractmethod
     def sample(self, key: Key, natural: Natural, offset: Array) -> Array:

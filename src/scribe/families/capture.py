@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from scribe._types import Array, Key, Natural
@@ -37,10 +36,6 @@ class WithCapture(Modifier):
     def log_pmf(self, u: Array, natural: Natural, offset: Array) -> Array:
         """That of the base."""
         return self.base.log_pmf(u, natural, offset)
-
-    def summarises(self, natural_axes: Mapping[str, tuple[str, ...]]) -> bool:
-        """As the base."""
-        return self.base.summarises(natural_axes)
 
     def cell_totals(self, natural: Natural, offset: Array, totals: Array) -> Array | None:
         """Those of the base."""

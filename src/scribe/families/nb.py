@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import jax
@@ -113,10 +112,6 @@ class NegativeBinomial(Family):
     def log_pmf(self, u: Array, natural: Natural, offset: Array) -> Array:
         """Saddle-point form, free of the cancellation between the two terms at large counts."""
         return nb_log_pmf(u, natural["log_mean"] + offset, natural["log_mean"] + natural["log_odds"])
-
-    def summarises(self, natural_axes: Mapping[str, tuple[str, ...]]) -> bool:
-        """Totals suffice where the odds are shared by all genes."""
-        return "gene" not in natural_axes["log_odds"]
 
     def cell_totals(self, natural: Natural, offset: Array, totals: Array) -> Array | None:
         """Sums of the cell terms from the totals, where the odds are shared."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import jax
@@ -65,10 +64,6 @@ class Poisson(Family):
     def correction(self, u: Array, natural: Natural, offset: Array) -> Array:
         r""":math:`u x`."""
         return u * offset
-
-    def summarises(self, natural_axes: Mapping[str, tuple[str, ...]]) -> bool:
-        """Totals always suffice."""
-        return True
 
     def cell_totals(self, natural: Natural, offset: Array, totals: Array) -> Array | None:
         """Sums of the cell terms from the totals."""

@@ -153,7 +153,7 @@ class TwoState(Family):
         return jax.random.poisson(key_count, rate).astype(rate.dtype)
 
     def moments(self, natural: Natural, offset: Array) -> Moments:
-        r"""Mean :math:`\nu\mu`, variance :math:`\nu\mu(1+\nu F)` :math:`F = \mu\beta/(\alpha(\alpha+\beta+1))`."""
+        r"""Mean :math:`\nu\mu`, variance :math:`\nu\mu(1+\nu F)`, :math:`F = \mu\beta/(\alpha(\alpha+\beta+1))`."""
         on, off = _shapes(natural)
         mean = jnp.exp(natural["log_mean"] + offset)
         return Moments(mean, mean * (1.0 + mean * off / (on * (on + off + 1.0))))

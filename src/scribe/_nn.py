@@ -38,18 +38,8 @@ class MLP:
     Kernels are divided by the number of their inputs. A step of Adam, which moves every entry by about the learning
     rate, then moves every unit by no more than that times its inputs, whatever the widths.
 
-    Parameters
-    ----------
-    hidden_dims
-        Widths of the hidden layers.
-    activation
-        Name of the activation function.
-    layer_norm
-        Whether every hidden layer is normalised before its activation.
-    residual
-        Whether a hidden layer adds its input, where widths match.
-    zero_init
-        Whether the output is zero at the start.
+    With ``layer_norm`` every hidden layer is normalised before its activation, with ``residual`` it adds its input
+    where widths match, and with ``zero_init`` the output is zero at the start.
     """
 
     name: ClassVar[str] = "mlp"

@@ -18,13 +18,7 @@ logger.setLevel(logging.WARNING)
 
 DETERMINISTIC_FLAG = "--xla_gpu_deterministic_ops=true"
 
-_LEVELS = {
-    "critical": logging.CRITICAL,
-    "error": logging.ERROR,
-    "warning": logging.WARNING,
-    "info": logging.INFO,
-    "debug": logging.DEBUG,
-}
+_LEVELS = {name: getattr(logging, name.upper()) for name in ("critical", "error", "warning", "info", "debug")}
 _SCANPY_LEVELS = {0: "error", 1: "warning", 2: "info", 3: "info", 4: "debug"}
 _TRUE, _FALSE, _NONE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}, {"", "none", "auto"}
 

@@ -9,8 +9,8 @@ import pytest
 from scipy import stats
 
 from scribe import guides
-from scribe._dist.kernels import PushedKernels, kernel_density
 from scribe._dist.links import LINKS
+from scribe._dist.pushed import PushedKernels, kernel_density
 from scribe.guides import Draws, from_json
 
 TOTAL = 30

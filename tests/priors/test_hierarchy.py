@@ -15,8 +15,7 @@ from numpyro import handlers
 from scipy import integrate, stats
 
 from scribe import priors
-from scribe._dist.log_gamma import LogGamma
-from scribe._dist.log_half_cauchy import LogHalfCauchy
+from scribe._dist.log_positive import LogGamma, LogHalfCauchy
 from scribe.priors import (
     Beta,
     Context,

@@ -75,7 +75,7 @@ def _nb_log_pmf(u: Array, log_mean: Array, log_size: Array) -> Array:
 
 
 @_nb_log_pmf.defjvp
-def _nb_log_pmf_jvp(primals: tuple[Array, Array, Array], tangents: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+def _nb_log_pmf_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[Array, Array]:
     u, log_mean, log_size = primals
     mean_slope, size_slope = _slopes(u, _terms(u, log_mean, log_size))
     return _nb_log_pmf(u, log_mean, log_size), mean_slope * tangents[1] + size_slope * tangents[2]

@@ -44,7 +44,7 @@ def _log_density(z: Array, a: Array, b: Array) -> Array:
 
 
 @_log_density.defjvp
-def _log_density_jvp(primals: tuple[Array, Array, Array], tangents: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+def _log_density_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[Array, Array]:
     z, a, b = primals
     slope = -a * excesses(z - jnp.log(a / b), a, b)[0] * tangents[0]
     slope = slope + (jax.nn.log_sigmoid(z) + digamma_difference(b, a)) * tangents[1]

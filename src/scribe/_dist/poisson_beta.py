@@ -297,9 +297,7 @@ def _log_beta_ratio(u: Array, a: Array, b: Array) -> Array:
 
 
 @_log_beta_ratio.defjvp
-def _log_beta_ratio_jvp(
-    primals: tuple[Array, Array, Array], tangents: tuple[Array, Array, Array]
-) -> tuple[Array, Array]:
+def _log_beta_ratio_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[Array, Array]:
     u, a, b = primals
     by_a = digamma_difference(b, a) - digamma_difference(b, a + u)
     by_b = digamma_difference(a, b) - digamma_difference(a + u, b)
@@ -340,9 +338,7 @@ def _log_pmf(u: Array, log_rate: Array, a: Array, b: Array) -> Array:
 
 
 @_log_pmf.defjvp
-def _log_pmf_jvp(
-    primals: tuple[Array, Array, Array, Array], tangents: tuple[Array, Array, Array, Array]
-) -> tuple[Array, Array]:
+def _log_pmf_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[Array, Array]:
     value, slopes = checkpoint_name(_with_slopes(*primals), SLOPES)
     return value, functools.reduce(jnp.add, (slope * t for slope, t in zip(slopes, tangents[1:], strict=True)))
 

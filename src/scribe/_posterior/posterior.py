@@ -15,8 +15,7 @@ import numpyro.distributions as dist
 from scribe._counts.container import Counts
 from scribe._counts.data import CountData
 from scribe._counts.design import Design
-from scribe._dist.kernels import PushedKernels, kernel_density
-from scribe._dist.pushed import PushedNormal
+from scribe._dist.pushed import PushedKernels, PushedNormal, kernel_density
 from scribe._model.build import data_for
 from scribe._model.spec import LEVEL_AXES, ModelSpec, Site
 from scribe._posterior.indexing import check_draws

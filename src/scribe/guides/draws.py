@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
 
-from scribe._dist.kernels import kernel_density
+from scribe._dist.pushed import kernel_density
 from scribe._types import Array, Key
 from scribe.guides._base import Approximation, Latents
 

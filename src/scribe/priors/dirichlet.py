@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 import numpyro.distributions as dist
 
-from scribe._dist.log_gamma import LogGamma
+from scribe._dist.log_positive import LogGamma
 from scribe.priors._base import Base, Context
 
 __all__ = ["Dirichlet"]

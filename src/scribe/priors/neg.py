@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 import numpyro.distributions as dist
 
-from scribe._dist.log_gamma import LogGamma
+from scribe._dist.log_positive import LogGamma
 from scribe._types import Array
 from scribe.priors._base import Draw, Latent, latent_name
 from scribe.priors._deviation import Deviation, check_positive, local_axes, own_scale, spread

@@ -100,7 +100,7 @@ def test_users_matrix_is_neither_changed_nor_left_writable_through_counts():
     for matrix in (untidy(dense), sp.csr_matrix(dense.astype(np.float32))):
         before = [array.copy() for array in (matrix.data, matrix.indices, matrix.indptr)]
         counts = build(matrix, non_integer="round")
-        _ = counts.by_gene, counts.totals, counts.subset(cells=[0], genes=[1, 0])
+        _ = counts.totals, counts.subset(cells=[0], genes=[1, 0])
         for array, copy in zip((matrix.data, matrix.indices, matrix.indptr), before, strict=True):
             np.testing.assert_array_equal(array, copy)
             assert array.flags.writeable
@@ -152,17 +152,6 @@ def test_all_zero_matrix_is_kept():
     assert counts.pairs().gene.size == 0
     np.testing.assert_array_equal(counts.groups().n, [3])
     np.testing.assert_array_equal(counts.rows([2, 0]), np.zeros((2, 4)))
-    np.testing.assert_array_equal(counts.by_gene.indptr, np.zeros(5))
-
-
-def test_by_gene_is_the_transpose_sorted_by_cell():
-    dense = draw(np.random.default_rng(4), 25, 18)
-    columns = build(dense).by_gene
-    gene, cell = np.nonzero(dense.T)
-    assert (columns.indptr.dtype, columns.cells.dtype, columns.data.dtype) == (np.int64, np.int32, np.float32)
-    np.testing.assert_array_equal(columns.indptr, np.searchsorted(gene, np.arange(19)))
-    np.testing.assert_array_equal(columns.cells, cell)
-    np.testing.assert_array_equal(columns.data, dense.T[gene, cell])
 
 
 @pytest.mark.parametrize("fractional", [False, True])

@@ -2,6 +2,6 @@
 
 from scribe._counts.checks import CountsWarning, NonInteger
 from scribe._counts.container import Counts
-from scribe._counts.summaries import CellGroups, GeneMajor, GeneMoments, PairHistogram
+from scribe._counts.summaries import CellGroups, GeneMoments, PairHistogram
 
-__all__ = ["CellGroups", "Counts", "CountsWarning", "GeneMajor", "GeneMoments", "NonInteger", "PairHistogram"]
+__all__ = ["CellGroups", "Counts", "CountsWarning", "GeneMoments", "NonInteger", "PairHistogram"]

@@ -12,12 +12,15 @@ import logging
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from typing import Literal, NoReturn, get_args
+from typing import TYPE_CHECKING, Literal, NoReturn, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scribe._counts.summaries import blocks, row_sums
+
+if TYPE_CHECKING:
+    from scribe._counts.container import Counts
 
 __all__ = [
     "Alternatives",
@@ -94,19 +97,9 @@ def check_values(
 ) -> bool:
     """Tell whether all stored values are whole numbers; warn about or refuse those that are not.
 
-    Parameters
-    ----------
-    indptr, indices, data
-        Compressed sparse rows (cells), of finite and positive values.
-    source, alternatives
-        For messages; see `check_stored`.
-    non_integer
-        What to do about count-like values that are not whole: `"warn"` uses them as they are, `"round"` lets the caller
-        round them, `"raise"` refuses them.
-
-    Returns
-    -------
-    True when every stored value is a whole number, False when some are not and were accepted.
+    The values, of compressed sparse rows (cells), are finite and positive. Of count-like values that are not whole,
+    ``non_integer="warn"`` uses them as they are, ``"round"`` lets the caller round them and ``"raise"`` refuses them.
+    For ``source`` and ``alternatives`` see `check_stored`.
     """
     if non_integer not in get_args(NonInteger):
         msg = f"non_integer={non_integer!r} is unknown: expected one of {', '.join(map(repr, get_args(NonInteger)))}."
@@ -133,38 +126,27 @@ def check_values(
     return False
 
 
-def check_structure(
-    *,
-    source: str,
-    empty_cells: NDArray[np.int64],
-    zero_genes: NDArray[np.int64],
-    shape: tuple[int, int],
-    cell_names: NDArray[np.object_] | None,
-    gene_names: NDArray[np.object_] | None,
-) -> None:
-    """Report empty cells, all-zero genes and a lone cell in one warning, repeated names in another; nothing is dropped.
-
-    ``empty_cells`` and ``zero_genes`` are the indices of those without any count, ``shape`` the numbers of cells and
-    genes, ``source`` where the matrix is from.
-    """
+def check_structure(counts: Counts) -> None:
+    """Warn of empty cells, all-zero genes and a lone cell at once, and of repeated names; nothing is dropped."""
     notes = []
-    if empty_cells.size:
-        shown = _first(empty_cells, cell_names)
-        notes.append(f"{empty_cells.size:,} of {shape[0]:,} cells have no counts ({shown})")
-    if zero_genes.size:
-        shown = _first(zero_genes, gene_names)
-        notes.append(f"{zero_genes.size:,} of {shape[1]:,} genes are zero in every cell ({shown})")
+    if counts.empty_cells.size:
+        shown = _first(counts.empty_cells, counts.cell_names)
+        notes.append(f"{counts.empty_cells.size:,} of {counts.n_cells:,} cells have no counts ({shown})")
+    if counts.zero_genes.size:
+        shown = _first(counts.zero_genes, counts.gene_names)
+        notes.append(f"{counts.zero_genes.size:,} of {counts.n_genes:,} genes are zero in every cell ({shown})")
     if notes:
         notes[-1] += "; they are kept"
-    if shape[0] == 1:
+    if counts.n_cells == 1:
         notes.append("there is only one cell, from which variation between cells cannot be learned")
     if notes:
-        warnings.warn(f"{source}: {'; '.join(notes)}.", CountsWarning, stacklevel=outside_stacklevel())
-    repeats = [text for kind, names in (("gene", gene_names), ("cell", cell_names)) if (text := _repeats(kind, names))]
+        warnings.warn(f"{counts.source}: {'; '.join(notes)}.", CountsWarning, stacklevel=outside_stacklevel())
+    named = (("gene", counts.gene_names), ("cell", counts.cell_names))
+    repeats = [text for kind, names in named if (text := _repeats(kind, names))]
     if repeats:
         msg = (
-            f"{source}: {' and '.join(repeats)} occur more than once, so results cannot be looked up by name. Call "
-            f"adata.var_names_make_unique() and adata.obs_names_make_unique() first."
+            f"{counts.source}: {' and '.join(repeats)} occur more than once, so results cannot be looked up by name. "
+            "Call adata.var_names_make_unique() and adata.obs_names_make_unique() first."
         )
         warnings.warn(msg, CountsWarning, stacklevel=outside_stacklevel())
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scribe._counts import summaries
 from scribe._counts.build import drop_zeros, join_blocks, matrix_blocks
 from scribe._counts.checks import Alternatives, NonInteger, check_structure, check_values
-from scribe._counts.summaries import CellGroups, GeneMajor, GeneMoments, PairHistogram
+from scribe._counts.summaries import CellGroups, GeneMoments, PairHistogram
 from scribe._types import AnyArray
 
 __all__ = ["Counts", "Names", "Selector"]
@@ -133,14 +133,7 @@ class Counts:
             source=source,
             integer=integer,
         )
-        check_structure(
-            source=source,
-            empty_cells=counts.empty_cells,
-            zero_genes=counts.zero_genes,
-            shape=shape,
-            cell_names=counts.cell_names,
-            gene_names=counts.gene_names,
-        )
+        check_structure(counts)
         return counts
 
     def __repr__(self) -> str:
@@ -191,13 +184,6 @@ class Counts:
     def log_factorial_sum(self) -> float:
         """Sum of lgamma(u + 1) over all counts u: the constant of every count likelihood, accumulated in float64."""
         return summaries.log_factorial_sum(self.data)
-
-    @cached_property
-    def by_gene(self) -> GeneMajor:
-        """The same non-zeros sorted by gene, then by cell."""
-        columns = self.to_csr().tocsc()
-        cells = columns.indices.astype(np.int32, copy=False)
-        return GeneMajor(_read_only(columns.indptr.astype(np.int64)), _read_only(cells), _read_only(columns.data))
 
     def pairs(self) -> PairHistogram:
         """Return in how many cells each gene shows each distinct non-zero count."""

@@ -194,9 +194,7 @@ def full_data(
         totals, weight = _pad(groups.totals, length), _pad(groups.n, length, _NOTHING)
     else:
         totals, weight = counts.totals, np.ones(counts.n_cells)
-    non_zeros = None
-    if not totals_suffice:
-        non_zeros = _non_zeros_by_cell(counts) if by_cell else _non_zeros_by_gene(counts)
+    non_zeros = None if totals_suffice else _non_zeros(counts, by_cell=by_cell)
     cells = cells_on_device(totals, weight, np.arange(len(totals)), Design() if design is None else design)
     known_means = means_of(counts) if means is None else means
     return CountData(pairs_on_device(counts), cells, non_zeros, jnp.ones(()), known_means)
@@ -221,18 +219,14 @@ def means_of(counts: Counts) -> Means:
     return Means(jnp.asarray(genes, dtype), jnp.asarray(counts.totals.mean(), dtype))
 
 
-def _non_zeros_by_gene(counts: Counts) -> NonZeros:
-    cut = ragged(*counts.by_gene)
+def _non_zeros(counts: Counts, *, by_cell: bool) -> NonZeros:
+    if by_cell:
+        cut, n_owners = ragged_cells(counts), counts.n_cells
+    else:
+        column = counts.to_csr().tocsc()
+        cut, n_owners = ragged(column.indptr, column.indices, column.data), counts.n_genes
     length = padded_length(len(cut.owner))
-    gene = _pad(cut.owner[:, None], length, counts.n_genes - 1)
-    values = jnp.asarray(_pad(cut.values, length), jnp.zeros(()).dtype)
-    return NonZeros(jnp.asarray(gene), jnp.asarray(_pad(cut.ids, length)), values)
-
-
-def _non_zeros_by_cell(counts: Counts) -> NonZeros:
-    cut = ragged_cells(counts)
-    length = padded_length(len(cut.owner))
-    cell = _pad(cut.owner[:, None], length, counts.n_cells - 1)
-    values = jnp.asarray(_pad(cut.values, length), jnp.zeros(()).dtype)
+    owner = jnp.asarray(_pad(cut.owner[:, None], length, n_owners - 1))
+    ids, values = jnp.asarray(_pad(cut.ids, length)), jnp.asarray(_pad(cut.values, length), jnp.zeros(()).dtype)
     pair = None if cut.pair is None else jnp.asarray(_pad(cut.pair, length, len(counts.pairs().n)))
-    return NonZeros(jnp.asarray(_pad(cut.ids, length)), jnp.asarray(cell), values, pair)
+    return NonZeros(ids, owner, values, pair) if by_cell else NonZeros(owner, ids, values)

@@ -13,18 +13,11 @@ __all__ = ["Design"]
 
 @dataclass(frozen=True, eq=False)
 class Design:
-    """Covariates of cells.
+    """Covariates of cells; each is None where the model has none of it.
 
-    Parameters
-    ----------
-    dataset
-        Number of the dataset of every cell, (cells,); None where the model has no datasets.
-    logits
-        Log prior odds of the components in every cell that come on top of their weights, (cells, components); None
-        where nothing is known beforehand.
-    responsibilities
-        Posterior probability of the components in every cell, (cells, components), as known from more genes than are
-        at hand; None where the genes at hand tell.
+    ``dataset`` (cells,) is the number of the dataset of every cell, ``logits`` (cells, components) the log prior odds
+    of the components that come on top of their weights. ``responsibilities`` (cells, components) are their posterior
+    probabilities as known from more genes than are at hand.
     """
 
     dataset: IntArray | None = None

@@ -142,9 +142,7 @@ def _sum_from_nodes(cell_weight: Array, offset: Array, values: Array, slopes: Ar
 
 
 @_sum_from_nodes.defjvp
-def _sum_from_nodes_jvp(
-    primals: tuple[Array, Array, Array, Array], tangents: tuple[Array, Array, Array, Array]
-) -> tuple[Array, Array]:
+def _sum_from_nodes_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[Array, Array]:
     """The derivative is interpolated as well: that of the interpolant magnifies rounding errors by B / interval."""
     cell_weight, offset, values, slopes = primals
     d_weight, d_offset, d_values, d_slopes = tangents

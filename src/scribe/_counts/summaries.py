@@ -18,7 +18,6 @@ from scipy.special import gammaln
 __all__ = [
     "BLOCK",
     "CellGroups",
-    "GeneMajor",
     "GeneMoments",
     "PairHistogram",
     "blocks",
@@ -62,17 +61,6 @@ class CellGroups:
     index: NDArray[np.int32]
     totals: NDArray[np.float64]
     n: NDArray[np.float64]
-
-
-class GeneMajor(NamedTuple):
-    """The non-zeros sorted by gene, then by cell (compressed sparse columns).
-
-    ``indptr`` (genes + 1,) is the start of each gene in ``cells`` and ``data`` (nnz,), the cell and value of each.
-    """
-
-    indptr: NDArray[np.int64]
-    cells: NDArray[np.int32]
-    data: NDArray[np.float32]
 
 
 class GeneMoments(NamedTuple):

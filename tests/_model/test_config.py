@@ -94,6 +94,7 @@ def test_engines_as_objects_and_dicts() -> None:
             "n_steps was given, which inference_config",
         ),
         (None, {"inference_config": {"guide_rank": 5}}, TypeError, "guide_rank, which says nothing of the engine"),
+        (None, {"inference_config": {"coordinates": "canonical"}}, TypeError, "parameterization, which says nothing"),
         (None, {"model_config": resolve_spec(), "unconstrained": True}, ValueError, "a whole specification"),
     ],
 )

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Self
 
-from scribe._model.options import FitOptions, ModelOptions, aliases_of, complete, options_table
+from scribe._model.options import FitOptions, ModelOptions, complete, options_table, properly_named
 from scribe._model.resolve import resolve_spec
 from scribe._model.spec import ModelSpec
 from scribe.priors import Prior, from_json
@@ -158,21 +158,17 @@ def _of_engine(said: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     if not isinstance(config, Mapping):
         return {"inference_method": config}
-    complete(config, verb="inference_config")
-    foreign = [name for name in config if name in table and table[name].group in (*_GROUPS, "data")]
+    chosen = properly_named(config, verb="inference_config")
+    foreign = [name for name in chosen if table[name].group in (*_GROUPS, "data")]
     if foreign:
         msg = f"inference_config has {', '.join(foreign)}, which says nothing of the engine: pass it to fit."
         raise TypeError(msg)
-    aliases = aliases_of(table)
-    return {str(aliases.get(name, name)): value for name, value in config.items()}
+    return chosen
 
 
 def _checked(options: Mapping[str, Any]) -> dict[str, Any]:
     """Keywords under their proper names, refusing those that say nothing of the model."""
-    complete(options, verb="ModelConfig")
-    table = options_table(FitOptions)
-    aliases = aliases_of(table)
-    proper = {aliases.get(name, name): value for name, value in options.items()}
+    table, proper = options_table(FitOptions), properly_named(options, verb="ModelConfig")
     for name in proper:
         if table[name].group not in _GROUPS or name == "model_config":
             known = [n for n, o in table.items() if o.group in _GROUPS and n != "model_config"]

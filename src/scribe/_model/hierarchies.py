@@ -9,17 +9,7 @@ from typing import Any
 
 from scribe._model.names import nearest
 from scribe.families import Param
-from scribe.priors import (
-    DEVIATIONS,
-    Deviation,
-    Gaussian,
-    Horseshoe,
-    NormalExponentialGamma,
-    Over,
-    Prior,
-    TransformedNormal,
-    over,
-)
+from scribe.priors import DEVIATIONS, Deviation, Gaussian, Over, Prior, TransformedNormal, over
 
 __all__ = [
     "FLAT",
@@ -85,9 +75,9 @@ FLAT: dict[str, tuple[tuple[str, ...], str]] = {
 PROB_DATASET_MODES = ("scalar", "gene_specific", "two_level")
 
 HYPERPARAMETERS: dict[str, tuple[str, str]] = {
-    f"{prior.kind}_{field.name}": (prior.kind, field.name)
-    for prior in (Horseshoe, NormalExponentialGamma)
-    for field in fields(prior)
+    f"{kind}_{name}": (kind, name)
+    for kind, names in {"horseshoe": ("tau0", "slab_df", "slab_scale"), "neg": ("u", "a", "tau")}.items()
+    for name in names
 }
 """Keywords that set a hyperparameter of a family for every population of the model."""
 
@@ -106,9 +96,8 @@ def over_levels(param: Param, prior: Prior, populations: Mapping[str, Any], *, o
             genes = hierarchy(param, "gene", "gaussian", link=prior.link, options=options, base=prior)
             if options["prob_dataset_mode"] == "two_level":
                 return _two_level(param, prior, value, options=options)
-            prior = prior if "gene" in prior.adds or genes is None else genes
-        population = hierarchy(param, axis, value, link=prior.link, options=options, base=prior)
-        prior = prior if population is None else population
+            prior = prior if "gene" in prior.adds else genes or prior
+        prior = hierarchy(param, axis, value, link=prior.link, options=options, base=prior) or prior
     return prior
 
 
@@ -117,9 +106,8 @@ def _two_level(param: Param, prior: Prior, value: Any, *, options: Mapping[str, 
     if prior.adds:
         msg = "prob_dataset_mode='two_level' makes genes a population within every dataset: leave prob_prior out."
         raise ValueError(msg)
-    datasets = hierarchy(param, "dataset", value, link=prior.link, options=options, base=prior)
-    population = _POPULATIONS["probability", "gene"]
-    return over("gene", prior if datasets is None else datasets, Gaussian(*population.scale, per=("dataset",)))
+    datasets = hierarchy(param, "dataset", value, link=prior.link, options=options, base=prior) or prior
+    return over("gene", datasets, Gaussian(*_POPULATIONS["probability", "gene"].scale, per=("dataset",)))
 
 
 def find_population(param: Param, axis: str) -> Population | None:

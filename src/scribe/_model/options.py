@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypedDict
 
 from scribe._model.names import nearest
 
-__all__ = ["CellOptions", "FitOptions", "ModelOptions", "Option", "aliases_of", "complete", "options_table"]
+__all__ = ["CellOptions", "FitOptions", "ModelOptions", "Option", "complete", "options_table", "properly_named"]
 
 
 Family = str | Mapping[str, Any]
@@ -240,13 +240,14 @@ def options_table(kind: type = FitOptions) -> dict[str, Option]:
     return {name: hint.__metadata__[0] for name, hint in hints.items()}
 
 
-def aliases_of(table: Mapping[str, Option]) -> dict[str, str]:
-    """Older names of keywords, and the proper ones."""
-    return {option.alias: name for name, option in table.items() if option.alias}
-
-
 def complete(given: Mapping[str, Any], *, kind: type = FitOptions, verb: str = "fit") -> dict[str, Any]:
-    """Fill in defaults, resolve older names and refuse unknown keywords.
+    """Fill in defaults; for the rest see `properly_named`."""
+    defaults = {name: option.default for name, option in options_table(kind).items()}
+    return defaults | properly_named(given, kind=kind, verb=verb)
+
+
+def properly_named(given: Mapping[str, Any], *, kind: type = FitOptions, verb: str = "fit") -> dict[str, Any]:
+    """Resolve older names and refuse unknown keywords.
 
     Raises
     ------
@@ -256,7 +257,7 @@ def complete(given: Mapping[str, Any], *, kind: type = FitOptions, verb: str = "
         If a keyword is given under two names.
     """
     table = options_table(kind)
-    aliases = aliases_of(table)
+    aliases = {option.alias: name for name, option in table.items() if option.alias}
     values: dict[str, Any] = {}
     for name, value in given.items():
         target = aliases.get(name, name)
@@ -268,4 +269,4 @@ def complete(given: Mapping[str, Any], *, kind: type = FitOptions, verb: str = "
             msg = f"{target!r} was given twice, also as {table[target].alias!r}: keep one."
             raise ValueError(msg)
         values[target] = value
-    return {name: values.get(name, option.default) for name, option in table.items()}
+    return values

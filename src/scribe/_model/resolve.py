@@ -90,19 +90,20 @@ def resolve_spec(
     )
     chosen: dict[str, Prior] = {}
     for param in params:
+        prior: Prior
         if param.name == "eta_capture" and anchor is not None:
-            chosen[param.name] = anchor
+            prior = anchor
         elif param is SCALING and scaling is not None:
-            chosen[param.name] = over_levels(param, scaling, _populations(asked, param), options=said)
+            prior = scaling
         elif param is MIXING:
-            chosen[param.name] = _mixing(given.get(param.name), n_components=len(components))
+            prior = _mixing(given.get(param.name), n_components=len(components))
+        elif param.name == "mu" and mean_anchor is not None:
+            prior = replace(mean_anchor, transform=transforms["mu"])
         else:
             link = None if not said["unconstrained"] else transforms.get(param.name, "sigmoid")
-            if param.name == "mu" and mean_anchor is not None:
-                prior: Prior = replace(mean_anchor, transform=transforms["mu"])
-            else:
-                prior = _prior(param, given.get(param.name), link, options=said)
-            chosen[param.name] = over_levels(param, prior, _populations(asked, param), options=said)
+            prior = _prior(param, given.get(param.name), link, options=said)
+        populations = {axis: named[param.name] for axis, named in asked.items() if param.name in named}
+        chosen[param.name] = over_levels(param, prior, populations, options=said)
     _refuse_idle(said, [*given.values(), *(value for named in asked.values() for value in named.values())])
     return ModelSpec(family, coordinates, chosen, levels | factor_levels(asked["dataset"].values()))
 
@@ -145,11 +146,6 @@ def _mean_anchor(
         )
         raise ValueError(msg)
     return MeanAnchor(float(sigma), None if anchor is None else anchor.log_m0)
-
-
-def _populations(asked: Mapping[str, Mapping[str, Any]], param: Param) -> dict[str, Any]:
-    """Families of the populations of a parameter, by axis."""
-    return {axis: named[param.name] for axis, named in asked.items() if param.name in named}
 
 
 def _scaling(said: dict[str, Any], given: dict[str, Any], anchor: CaptureAnchor | None) -> Prior | None:

@@ -293,8 +293,7 @@ class ModelSpec:
         site = self.capture_site
         if site is None:
             return jnp.zeros(n_cells)
-        z = values[site]
-        link = self._link(site)
+        z, link = values[site], self.site(site).link
         if site == "eta_capture":
             return -link.value(z)
         working = link.working(z)
@@ -305,12 +304,9 @@ class ModelSpec:
         value = values.get(SCALING.name)
         return value if value is None or value.ndim == 0 else value[_required(dataset)]
 
-    def _link(self, site: str) -> Link:
-        return LINKS[self.priors[site].link]
-
     def working(self, values: Mapping[str, Array]) -> dict[str, Array]:
         """Sampled parameters on the working scale from values on the real line."""
-        return {name: self._link(name).working(z) for name, z in values.items() if name in self.priors}
+        return {site.name: site.link.working(values[site.name]) for site in self.sites if site.name in values}
 
     def readable(self, values: Mapping[str, Array]) -> dict[str, Array]:
         """Every named quantity users know from values on the real line: sampled and derived ones.

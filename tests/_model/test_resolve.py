@@ -207,6 +207,8 @@ def test_positive_transform(transform: Any, links: dict[str, str]) -> None:
         ("nbdm", {"priors": {"r": "ab"}}, r"priors\['r'\]='ab' would make .* Give a pair of numbers or a scribe prior"),
         ("nbdm", {"priors": {"p": 0.5}, "unconstrained": True}, r"priors\['p'\] must be a pair \(loc, scale\)"),
         ("nbdm", {"priors": {"r": (0, -1)}}, r"needs a scale above 0, got -1\.0"),
+        ("nbdm", {"priors": {"r": (math.nan, 1)}}, r"must be a pair \(loc, scale\).*, got \(nan, 1\)"),
+        ("nbdm", {"unconstrained": True, "priors": {"r": (0, math.inf)}}, r"must be a pair .*, got \(0, inf\)"),
         ("nbdm", {"priors": {"p": (0, 1)}}, r"Beta\(a, b\) needs two shapes above 0"),
         # transforms
         ("nbdm", {"positive_transform": "exp"}, "has an effect only with unconstrained=True: pass that as well"),

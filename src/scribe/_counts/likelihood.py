@@ -106,12 +106,6 @@ def _angles(dtype: np.dtype) -> FloatArray:
     return (np.arange(n) + 0.5) * np.pi / n
 
 
-def _nodes(offset: Array) -> Array:
-    """Chebyshev nodes on the range of the offsets, (B,)."""
-    middle, half = _interval(offset)
-    return middle + half * jnp.asarray(np.cos(_angles(offset.dtype)), offset.dtype)
-
-
 def _node_weights(cell_weight: Array, offset: Array) -> Array:
     """Weights w (B,) with ``sum_c n_c f(x_c) = sum_b w_b f(x_b)`` for polynomials f of degree below B."""
     angles = _angles(offset.dtype)
@@ -146,18 +140,18 @@ def _sum_from_nodes_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...])
     """The derivative is interpolated as well: that of the interpolant magnifies rounding errors by B / interval."""
     cell_weight, offset, values, slopes = primals
     d_weight, d_offset, d_values, d_slopes = tangents
-    change = _sum_from_nodes(d_weight, offset, values, slopes) + _sum_from_nodes(
-        cell_weight, offset, d_values, d_slopes
-    )
+    by_weight = _sum_from_nodes(d_weight, offset, values, slopes)
+    by_values = _sum_from_nodes(cell_weight, offset, d_values, d_slopes)
     moved = _matmul(_node_weights(cell_weight * d_offset, offset), slopes)
-    return _sum_from_nodes(*primals), change + moved
+    return _sum_from_nodes(*primals), by_weight + by_values + moved
 
 
 def _sum_over_cells(f: Callable[[Array], Array], offset: Array, cell_weight: Array) -> Array:
     """``sum_c n_c f(x_c)`` of a smooth function of the offset, (k,) -> (k, ...)."""
     if offset.shape[0] <= _n_nodes(offset.dtype):
         return _matmul(cell_weight, f(offset))
-    nodes = _nodes(offset)
+    middle, half = _interval(offset)
+    nodes = middle + half * jnp.asarray(np.cos(_angles(offset.dtype)), offset.dtype)
     values, slopes = jax.jvp(f, (nodes,), (jnp.ones_like(nodes),))
     return _sum_from_nodes(cell_weight, offset, values, slopes)
 
@@ -250,12 +244,7 @@ def _cell_totals(family: ElementwisePmf, natural: Natural, offset: Array, cells:
     if cells.dataset is None or all(value.ndim < 2 for value in natural.values()):
         return family.cell_totals(natural, offset, cells.totals)
     per_dataset = map_datasets(lambda one, _: family.cell_totals(one, offset, cells.totals), natural)
-    return None if per_dataset is None else _pick(per_dataset, cells.dataset)
-
-
-def _pick(per_dataset: Array, dataset: Array) -> Array:
-    """Of (datasets, cells), for every cell what belongs to its dataset."""
-    return jnp.take_along_axis(per_dataset, dataset[None], axis=0)[0]
+    return None if per_dataset is None else jnp.take_along_axis(per_dataset, cells.dataset[None], axis=0)[0]
 
 
 def _sum_of_zeros(term: Callable[[Natural, Array], Array], natural: Natural, offset: Array, cells: Cells) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from numbers import Real
@@ -230,8 +231,9 @@ def _pair(param: Param, name: str, value: Any) -> tuple[float, float]:
 
 
 def pair(wanted: str, value: Any) -> tuple[float, float]:
-    """Two numbers, or an error that says what is wanted."""
-    if not isinstance(value, (tuple, list)) or len(value) != 2 or not all(isinstance(x, Real) for x in value):
+    """Two finite numbers, or an error that says what is wanted."""
+    numbers = isinstance(value, (tuple, list)) and all(isinstance(x, Real) and math.isfinite(x) for x in value)
+    if not numbers or len(value) != 2:
         msg = f"{wanted}, got {value!r}."
         raise ValueError(msg)
     return float(value[0]), float(value[1])

@@ -79,9 +79,9 @@ def simulate(
     genes; capture log-normal with median 0.1 and coefficient of variation 0.4; :math:`\phi = 0.25` shared by all
     genes, a variance 1.4 times the mean at median capture, or, with ``parameterization="mean_disp"``,
     :math:`\log r_g \sim N(0, 0.5)`; a two-state promoter has an excess variance as with these sizes, and switching
-    rates that sum to 20; :math:`\text{gate} \sim \mathrm{Beta}(1, 9)`. Without capture :math:`\mu` is ten
-    times smaller and :math:`\phi` ten times larger, as if every cell had captured a tenth. With an anchor
-    (``priors={"organism": ...}``) :math:`\mu` is scaled to the total mRNA it names.
+    rates that sum to 20; :math:`\text{gate} \sim \mathrm{Beta}(1, 9)`, and an overdispersion is the odds of such a
+    variable. Without capture :math:`\mu` is ten times smaller and :math:`\phi` ten times larger, as if every cell had
+    captured a tenth. With an anchor (``priors={"organism": ...}``) :math:`\mu` is scaled to the total mRNA it names.
 
     Examples
     --------

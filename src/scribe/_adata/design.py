@@ -185,16 +185,14 @@ def _datasets(
                 f"dataset. Leave these out, adata[adata.obs[{key!r}].notna()]."
             )
             raise ValueError(msg)
-        columns[key] = pd.Categorical(column.astype(str))
+        columns[key] = column.astype(str)
     # datasets are the combinations that there are
-    codes, dataset = np.unique(np.stack([c.codes for c in columns.values()], axis=1), axis=0, return_inverse=True)
-    factors = {
-        key: tuple(str(column.categories[code]) for code in of)
-        for (key, column), of in zip(columns.items(), codes.T, strict=True)
-    }
+    grouped = pd.DataFrame(columns).groupby(keys)
+    found = grouped.size().index.to_frame()
+    factors = {key: tuple(map(str, found[key])) for key in keys}
     labels = tuple(" | ".join(of) for of in zip(*factors.values(), strict=True))
     if n is not None and n != len(labels):
         named = f"adata.obs[{asked!r}]"
         msg = f"n_datasets={n}, but {named} has {len(labels)}: {', '.join(labels)}. Leave n_datasets out."
         raise ValueError(msg)
-    return labels, np.asarray(dataset.ravel(), np.int32), factors
+    return labels, grouped.ngroup().to_numpy(np.int32), factors

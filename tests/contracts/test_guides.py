@@ -211,7 +211,7 @@ def test_starts_at_the_given_values(case):
 
 def test_a_minibatch_reads_the_rows_of_its_cells(case):
     guide, spec, counts, model, _, latents, _ = case
-    batch = jax.tree.map(lambda x: x[0], CellBatches.of(counts, 4, totals_suffice=False, seed=0).draw(0, 1))
+    batch = jax.tree.map(lambda x: x[0], CellBatches(counts, 4, totals_suffice=False, seed=0).draw(0, 1))
     batch = batch.join(full_data(counts, totals_suffice=True))
     params = begin(case)
     trace = handlers.trace(

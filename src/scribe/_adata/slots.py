@@ -147,9 +147,9 @@ def write_derived(
 ) -> None:
     """Write what a verb computed from the fit ``key``, replacing what its last run wrote.
 
-    ``slots`` is attribute -> slot -> value, without ``uns``. ``record``, what else to keep, goes to ``uns[key + "_" +
-    name]``, or to ``uns[place]``. ``derived_from`` (the key) and ``slots`` (JSON) are added to it, so that
-    `remove_derived` and a new fit under the same key find every slot and leave none that is out of date.
+    ``slots`` is attribute -> slot -> value, without ``uns``. ``record``, what else to keep, goes to the slot ``name``
+    of the key in ``uns``, or to ``uns[place]``. ``derived_from`` (the key) and ``slots`` (JSON) are added to it, so
+    that `remove_derived` and a new fit under the same key find every slot and leave none that is out of date.
     """
     place = Slots(key).of(name) if place is None else place
     refuse_taken(adata, "uns", place, key=key, place=place)

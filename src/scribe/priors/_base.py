@@ -60,8 +60,8 @@ def record(stored: Any) -> dict[str, object]:
 def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_plain(part) for part in value]
-    is_stored = is_dataclass(value)
-    return value.to_json() if is_stored else value
+    is_part = is_dataclass(value)
+    return value.to_json() if is_part else value
 
 
 class Prior(ABC):

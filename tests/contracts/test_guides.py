@@ -291,7 +291,7 @@ FAMILIES: dict[str, dict[str, object]] = {
 
 
 def products():
-    """Every guide with every family; without a mark every guide once, with families that no other test of guides has."""
+    """Every guide with every family; without a mark every guide once, with families new to these tests."""
     for (i, guide), (j, family) in itertools.product(enumerate(KEYWORDS), enumerate(FAMILIES)):
         if guide == "amortised" and not FAMILIES[family].get("model", "nbvcp").endswith("vcp"):
             continue

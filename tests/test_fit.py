@@ -113,12 +113,7 @@ def test_settings_give_the_batch_size(counts, monkeypatch):
         np.testing.assert_array_equal(value, set_once.params[name])
 
 
-COORDINATES = [
-    "canonical",
-    pytest.param("mean_prob", marks=pytest.mark.slow),
-    pytest.param("mean_odds", marks=pytest.mark.slow),
-    "mean_disp",
-]
+COORDINATES = ["canonical", "mean_prob", "mean_odds", "mean_disp"]
 
 
 @pytest.mark.parametrize("parameterization", COORDINATES)

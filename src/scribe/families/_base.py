@@ -135,7 +135,9 @@ class Family(ABC):
 
     def correction(self, u: Array, natural: Natural, offset: Array) -> Array:
         """``cell_term`` at ``u`` less that at zero: what a non-zero costs. Zero at ``u = 0``."""
-        return self.cell_term(u, natural, offset) - self.cell_term(jnp.zeros_like(u), natural, offset)
+        change = self.cell_term(u, natural, offset) - self.cell_term(jnp.zeros_like(u), natural, offset)
+        # a compiler may round two equal terms differently
+        return jnp.where(u > 0.0, change, 0.0)
 
     def cell_totals(self, natural: Natural, offset: Array, totals: Array) -> Array | None:
         """Return the sum of ``cell_term`` over genes from the totals of cells, (cells,), or None without closed form.

@@ -192,10 +192,6 @@ class BetaMixed(Modifier):
         """Logarithm of the integral."""
         return log_integral(u, *self._split(natural, offset))
 
-    def correction(self, u: Array, natural: Natural, offset: Array) -> Array:
-        """``cell_term`` at ``u`` less that at zero."""
-        return jnp.where(u > 0.0, super().correction(u, natural, offset), 0.0)
-
     def log_pmf(self, u: Array, natural: Natural, offset: Array) -> Array:
         """Log-probability of the count; where closed, as the negative binomial's plus what the mixing adds."""
         m, s = self._split(natural, offset)

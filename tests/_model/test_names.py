@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from scribe._model.checks import nearest
 from scribe._model.names import (
     DESCRIPTIVE,
     FAMILY_NAMES,
     MODELS,
     describe,
-    nearest,
     rename,
     resolve_family,
     site_among,

@@ -13,7 +13,7 @@ import pandas as pd
 from anndata import AnnData
 
 from scribe._counts.design import Design
-from scribe._model.names import nearest
+from scribe._model.checks import nearest
 from scribe._types import FloatArray, IntArray
 
 __all__ = ["Covariates", "groups_of", "obs_column", "read_covariates"]

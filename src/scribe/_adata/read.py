@@ -17,7 +17,7 @@ from scribe._adata.slots import computed_layers, refuse_computed_layer
 from scribe._counts.build import matrix_blocks, rows_per_block
 from scribe._counts.checks import NonInteger, looks_like_counts, other_calls
 from scribe._counts.container import Counts
-from scribe._model.names import nearest
+from scribe._model.checks import nearest
 
 __all__ = ["as_counts", "integer_calls", "read_counts"]
 

@@ -11,7 +11,7 @@ from typing import Any
 from anndata import AnnData, ImplicitModificationWarning
 
 from scribe._adata.uns import clean_uns
-from scribe._model.names import nearest
+from scribe._model.checks import nearest
 
 __all__ = [
     "SCHEMA_VERSION",

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from numbers import Integral
 from typing import Any
 
-from scribe._model.names import nearest
+__all__ = ["known_settings", "nearest", "require_known", "require_whole"]
 
-__all__ = ["known_settings", "require_known", "require_whole"]
+
+def nearest(name: str, allowed: list[str]) -> str:
+    """`` Did you mean 'x'?`` for the allowed name closest in spelling, or nothing."""
+    match = difflib.get_close_matches(name, allowed, n=1, cutoff=0.6)
+    return f" Did you mean {match[0]!r}?" if match else ""
 
 
 def require_known(what: str, value: object, allowed: Iterable[str]) -> None:

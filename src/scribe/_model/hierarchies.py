@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from numbers import Real
 from typing import Any
 
-from scribe._model.names import nearest
+from scribe._model.checks import nearest
 from scribe.families import Param
 from scribe.priors import DEVIATIONS, Deviation, Gaussian, Over, Prior, TransformedNormal, over
 

@@ -6,8 +6,9 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from scribe._model.checks import nearest
 from scribe._model.hierarchies import is_family
-from scribe._model.names import nearest, site_of
+from scribe._model.names import site_of
 from scribe._model.spec import MIXING, Levels
 from scribe.families import Param
 

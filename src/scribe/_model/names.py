@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
 from scribe import coordinates, families
+from scribe._model.checks import nearest, require_known
 from scribe._model.spec import CAPTURE_SITES, MIXING, SCALING
 from scribe.families import Family, Param, from_layers
 
-__all__ = ["DESCRIPTIVE", "MODELS", "describe", "nearest", "rename", "resolve_family", "site_among", "site_of"]
+__all__ = ["DESCRIPTIVE", "MODELS", "describe", "rename", "resolve_family", "site_among", "site_of"]
 
 MODELS: dict[str, tuple[str, ...]] = {
     "nbdm": ("nb",),
@@ -48,12 +48,6 @@ DESCRIPTIVE: dict[str, str] = {site: param.descriptive for site, param in _PARAM
 """Site name -> the descriptive name results print with ``descriptive_names=True``."""
 
 _SITES: dict[str, str] = {name: site for site, param in _PARAMETERS.items() for name in (site, *param.names)}
-
-
-def nearest(name: str, allowed: list[str]) -> str:
-    """`` Did you mean 'x'?`` for the allowed name closest in spelling, or nothing."""
-    match = difflib.get_close_matches(name, allowed, n=1, cutoff=0.6)
-    return f" Did you mean {match[0]!r}?" if match else ""
 
 
 def site_of(name: str) -> str | None:
@@ -109,14 +103,12 @@ def resolve_family(
 
 
 def _resolve_flags(model: str | Family | None, *, variable_capture: bool | None, zero_inflation: bool | None) -> Family:
-    allowed = list(MODELS)
     if isinstance(model, Family):
         layers, called = model.layers, model.name
-    elif model is None or model in allowed:
-        layers, called = MODELS[model or DEFAULT_MODEL], repr(model)
     else:
-        msg = f"Unknown model {model!r}.{nearest(model, allowed)} Choose one of: {', '.join(map(repr, allowed))}."
-        raise ValueError(msg)
+        known = DEFAULT_MODEL if model is None else model
+        require_known("model", known, MODELS)
+        layers, called = MODELS[known], repr(model)
     if model is None or model in FAMILY_NAMES:
         captured = model is None if variable_capture is None else variable_capture
         added = {"with_capture": captured, "zero_inflated": zero_inflation}

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, TypedDict
 
-from scribe._model.names import nearest
+from scribe._model.checks import nearest
 
 __all__ = ["CellOptions", "FitOptions", "ModelOptions", "Option", "complete", "options_table", "properly_named"]
 

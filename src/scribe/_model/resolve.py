@@ -10,6 +10,7 @@ import numpy as np
 
 from scribe import coordinates as coordinate_systems
 from scribe._dist.links import LINKS
+from scribe._model.checks import nearest
 from scribe._model.factors import Factors, by_factor, crossed, factor_levels, families_of, flattened
 from scribe._model.hierarchies import (
     FLAT,
@@ -24,7 +25,7 @@ from scribe._model.hierarchies import (
     refuse_population,
 )
 from scribe._model.levels import REGIME, resolve_levels, without_datasets
-from scribe._model.names import DESCRIPTIVE, nearest, resolve_family, site_of
+from scribe._model.names import DESCRIPTIVE, resolve_family, site_of
 from scribe._model.options import ModelOptions, complete, options_table
 from scribe._model.spec import CAPTURE_SITES, MIXING, SCALING, ModelSpec
 from scribe.coordinates import Coordinates

@@ -13,7 +13,8 @@ import numpy as np
 import numpyro.distributions as dist
 
 from scribe._counts.container import Counts
-from scribe._model.names import nearest, rename, site_among
+from scribe._model.checks import nearest
+from scribe._model.names import rename, site_among
 from scribe._model.spec import ModelSpec
 from scribe._posterior.assign import assign
 from scribe._posterior.indexing import Selector, index_of

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from scribe._model.names import nearest
+from scribe._model.checks import nearest
 from scribe._settings import settings
 from scribe._types import AnyArray, IntArray
 

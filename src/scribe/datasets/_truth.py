@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from scribe import coordinates as coordinate_systems
-from scribe._model.names import DESCRIPTIVE, nearest, site_of
+from scribe._model.checks import nearest
+from scribe._model.names import DESCRIPTIVE, site_of
 from scribe._model.spec import CAPTURE_SITES, ModelSpec, Site
 from scribe._posterior.parameters import Parameters
 from scribe._types import Array, Key

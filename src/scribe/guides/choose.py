@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from scribe._model.checks import require_known
+from scribe._model.checks import nearest, require_known
 from scribe._model.levels import named_params
-from scribe._model.names import nearest
 from scribe._model.options import options_table
 from scribe._model.spec import ModelSpec
 from scribe._nn import MLP

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar
 
-from scribe._model.names import nearest
+from scribe._model.checks import nearest
 from scribe.guides._base import Latents
 from scribe.guides._block import Block
 from scribe.guides._blocks import Blocks

@@ -39,6 +39,8 @@ LAYERS = (
     ("_stats",),
     ("_adata",),
     ("_fit",),
+    # contrasts of groups and of models, as objects whose tables are DataFrames; some fit anew
+    ("_compare",),
     ("tl", "get", "datasets"),
     ("pl",),
     ("cli", "demo"),

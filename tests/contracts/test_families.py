@@ -365,6 +365,15 @@ def test_sampler_follows_the_pmf(row: Row) -> None:
     assert worst > P_VALUE
 
 
+def test_molecules_are_poisson_at_the_rates_of_cells(row: Row) -> None:
+    n = 3000
+    natural = {k: jnp.broadcast_to(v, (n, len(MEAN))) for k, v in row.natural((1, -1), np.float32).items()}
+    log_rate = np.asarray(row.family.sample_log_rate(jax.random.key(8), natural), float)
+    draws = np.random.default_rng(0).poisson(np.exp(log_rate))
+    pmf = np.exp(row.base_log_pmf(COUNTS[:, None], np.ones(len(MEAN)), row.truth))
+    assert min(chi_square(draws[:, j], pmf[:, j]) for j in range(len(MEAN))) > P_VALUE
+
+
 @pytest.mark.usefixtures("double")
 def test_denoised_moments_and_mode_against_enumeration(row: Row) -> None:
     """Full capture (offset 0) included: then nothing is unseen, unless the gate was closed.

@@ -160,6 +160,10 @@ class Family(ABC):
         """One draw of the count, of the broadcast shape of parameters and offset."""
 
     @abstractmethod
+    def sample_log_rate(self, key: Key, natural: Natural) -> Array:
+        """One draw of the logarithm of the rate of a cell: given it, its molecules are Poisson, before any gate."""
+
+    @abstractmethod
     def moments(self, natural: Natural, offset: Array) -> Moments:
         """Mean and variance of the count."""
 
@@ -223,6 +227,10 @@ class Modifier(Family):
     def gene_term(self, u: Array, natural: Natural) -> Array:
         """That of the base."""
         return self.base.gene_term(u, natural)
+
+    def sample_log_rate(self, key: Key, natural: Natural) -> Array:
+        """That of the base."""
+        return self.base.sample_log_rate(key, natural)
 
     def from_moments(self, log_mean: Array, log_odds: Array) -> dict[str, Array]:
         """Those of the base."""

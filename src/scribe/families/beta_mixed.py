@@ -47,7 +47,7 @@ from scribe.families._beta_mixture import (
     summarise,
     together,
 )
-from scribe.families.nb import sample_gamma_poisson
+from scribe.families.nb import sample_gamma_poisson, sample_log_gamma
 from scribe.priors import LogNormal
 
 __all__ = ["OVERDISPERSION", "BetaMixed", "BetaMixedThinned", "beta_mixed"]
@@ -206,6 +206,13 @@ class BetaMixed(Modifier):
         shape = jnp.broadcast_shapes(m.size.shape, offset.shape)
         v = _beta_posterior(m.alpha, m.kappa)(key_logit, shape)
         return sample_gamma_poisson(key_count, m.log_size + v + (0.0 if s is None else s), m.log_size)
+
+    def sample_log_rate(self, key: Key, natural: Natural) -> Array:
+        """Gamma rate at a probability of the cell's own, mixed at full capture."""
+        key_logit, key_rate = jax.random.split(key)
+        m = _mixing(natural, jnp.zeros(()))
+        v = _beta_posterior(m.alpha, m.kappa)(key_logit, m.size.shape)
+        return sample_log_gamma(key_rate, m.log_size + v, m.log_size)
 
     def moments(self, natural: Natural, offset: Array) -> Moments:
         r"""Mean :math:`\nu\mu`; variance :math:`1+\omega` times the base's, at the capture where it is mixed."""

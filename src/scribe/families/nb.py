@@ -11,22 +11,26 @@ from scribe._dist.special import log_binomial, nb_log_pmf
 from scribe._types import Array, Key, Natural
 from scribe.families._base import Family, Moments, Thinned
 
-__all__ = ["NegativeBinomial", "ThinnedNegativeBinomial", "sample_gamma_poisson"]
+__all__ = ["NegativeBinomial", "ThinnedNegativeBinomial", "sample_gamma_poisson", "sample_log_gamma"]
 
 _LOG_RATE_MAX = 20.0
 """Poisson rates are drawn below exp(20) = 4.9e8, where float32 and int32 samplers are still defined."""
 
 
-def sample_gamma_poisson(key: Key, log_mean: Array, log_size: Array) -> Array:
-    """Draw negative binomial counts of mean ``exp(log_mean)`` and size ``exp(log_size)`` as floats.
+def sample_log_gamma(key: Key, log_mean: Array, log_size: Array) -> Array:
+    """Draw the logarithm of gamma rates of mean ``exp(log_mean)`` and shape ``exp(log_size)``.
 
-    The gamma rate is drawn on the log scale, so that sizes down to 1e-6 do not underflow.
+    On the log scale shapes down to 1e-6 do not underflow.
     """
-    key_rate, key_count = jax.random.split(key)
     log_mean, log_size = jnp.broadcast_arrays(log_mean, log_size)
-    log_rate = jax.random.loggamma(key_rate, jnp.exp(log_size)) - log_size + log_mean
-    rate = jnp.exp(jnp.minimum(log_rate, _LOG_RATE_MAX))
-    return jax.random.poisson(key_count, rate).astype(log_mean.dtype)
+    return jax.random.loggamma(key, jnp.exp(log_size)) - log_size + log_mean
+
+
+def sample_gamma_poisson(key: Key, log_mean: Array, log_size: Array) -> Array:
+    """Draw negative binomial counts of mean ``exp(log_mean)`` and size ``exp(log_size)`` as floats."""
+    key_rate, key_count = jax.random.split(key)
+    rate = jnp.exp(jnp.minimum(sample_log_gamma(key_rate, log_mean, log_size), _LOG_RATE_MAX))
+    return jax.random.poisson(key_count, rate).astype(rate.dtype)
 
 
 def _size(natural: Natural) -> Array:
@@ -125,6 +129,10 @@ class NegativeBinomial(Family):
         """Gamma-Poisson draw."""
         log_size = natural["log_mean"] + natural["log_odds"]
         return sample_gamma_poisson(key, natural["log_mean"] + offset, log_size)
+
+    def sample_log_rate(self, key: Key, natural: Natural) -> Array:
+        """Gamma rate of mean mu and shape r."""
+        return sample_log_gamma(key, natural["log_mean"], natural["log_mean"] + natural["log_odds"])
 
     def moments(self, natural: Natural, offset: Array) -> Moments:
         r"""Mean :math:`\nu\mu` and variance :math:`\nu\mu(1 + \nu/\phi)`."""

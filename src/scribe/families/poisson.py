@@ -74,6 +74,10 @@ class Poisson(Family):
         mean = jnp.exp(natural["log_mean"] + offset)
         return jax.random.poisson(key, mean).astype(mean.dtype)
 
+    def sample_log_rate(self, key: Key, natural: Natural) -> Array:
+        """The mean: all cells have the same rate."""
+        return natural["log_mean"]
+
     def moments(self, natural: Natural, offset: Array) -> Moments:
         """Mean and variance, both ``mu nu``."""
         mean = jnp.exp(natural["log_mean"] + offset)

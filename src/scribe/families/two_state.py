@@ -146,11 +146,19 @@ class TwoState(Family):
     def sample(self, key: Key, natural: Natural, offset: Array) -> Array:
         """Draw the share of time on, then the count."""
         key_share, key_count = jax.random.split(key)
-        on, off = _shapes(natural)
-        log_rate = _log_rate(natural["log_mean"] + offset, on, off)
-        share = jax.random.beta(key_share, on, off, log_rate.shape, log_rate.dtype)
-        rate = jnp.exp(jnp.minimum(log_rate, _LOG_RATE_MAX)) * share
+        captured = {**natural, "log_mean": natural["log_mean"] + offset}
+        rate = jnp.exp(jnp.minimum(self.sample_log_rate(key_share, captured), _LOG_RATE_MAX))
         return jax.random.poisson(key_count, rate).astype(rate.dtype)
+
+    def sample_log_rate(self, key: Key, natural: Natural) -> Array:
+        """Share of time on, by its logarithm as a quotient of gamma variables, times the rate while on."""
+        key_on, key_off = jax.random.split(key)
+        on, off = _shapes(natural)
+        log_rate = _log_rate(natural["log_mean"], on, off)
+        shape = jnp.broadcast_shapes(log_rate.shape, on.shape)
+        log_on = jax.random.loggamma(key_on, jnp.broadcast_to(on, shape))
+        log_off = jax.random.loggamma(key_off, jnp.broadcast_to(off, shape))
+        return log_rate - jax.nn.softplus(log_off - log_on)
 
     def moments(self, natural: Natural, offset: Array) -> Moments:
         r"""Mean :math:`\nu\mu`, variance :math:`\nu\mu(1+\nu F)`, :math:`F = \mu\beta/(\alpha(\alpha+\beta+1))`."""

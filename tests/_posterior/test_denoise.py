@@ -166,3 +166,20 @@ def test_large_unseen_counts_are_sampled(made_fit):
 def test_unknown_method(results):
     with pytest.raises(ValueError, match="method must be one of 'mean', 'mode', 'sample', got 'median'"):
         list(denoise_blocks(results.posterior, results.counts(), jax.random.key(0), method="median"))
+
+
+@pytest.mark.parametrize("method", [("mean", "sample"), ("mode", "mean"), ("sample", "mode")])
+def test_a_pair_of_methods_is_for_counts_and_for_zeros(results, method):
+    key = jax.random.key(2)
+    both, sd = collect(results, key, method=method, n_samples=DRAWS)
+    positive, zero = (collect(results, key, method=m, n_samples=DRAWS) for m in method)
+    observed = results.counts().rows(slice(None))
+    assert 0 < (observed > 0).mean() < 1
+    np.testing.assert_array_equal(both, np.where(observed > 0, positive[0], zero[0]))
+    np.testing.assert_array_equal(sd, positive[1])
+
+
+@pytest.mark.parametrize("method", [("mean", "median"), ("mean",), ("mean", "mean", "mean")])
+def test_what_is_no_pair_of_methods(results, method):
+    with pytest.raises(ValueError, match="got .* A pair of them is for counts above zero and for zeros"):
+        list(denoise_blocks(results.posterior, results.counts(), jax.random.key(0), method=method))

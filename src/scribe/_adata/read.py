@@ -83,7 +83,7 @@ def integer_calls(adata: AnnData, *, exclude: str | None) -> tuple[str, ...]:
     ``exclude`` is the layer already tried; None for `adata.X`.
     """
     calls, computed = [], computed_layers(adata)
-    if exclude is not None and _holds_counts(adata.X):
+    if exclude is not None and None not in computed and _holds_counts(adata.X):
         calls.append("scribe.tl.fit(adata)")
     calls += [
         f'scribe.tl.fit(adata, layer="{name}")'

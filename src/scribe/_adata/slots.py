@@ -18,6 +18,7 @@ __all__ = [
     "Slots",
     "check_target",
     "computed_layers",
+    "computed_x",
     "read_derived",
     "refuse_computed_layer",
     "refuse_taken",
@@ -115,25 +116,46 @@ def _derived_from(record: Any) -> str | None:
     return str(record["derived_from"]) if made_here else None
 
 
-def computed_layers(adata: AnnData) -> dict[str, str]:
-    """Layers that were computed from a fit, and the record in ``uns`` of each."""
+def computed_layers(adata: AnnData) -> dict[str | None, str]:
+    """Layers that were computed from a fit, None standing for ``X``, and the record in ``uns`` of each."""
     records = {name: json.loads(record["slots"]) for name, record in adata.uns.items() if _derived_from(record)}
-    return {layer: name for name, slots in records.items() for layer in slots.get("layers", [])}
+    layers: dict[str | None, str] = {
+        layer: name for name, slots in records.items() for layer in slots.get("layers", [])
+    }
+    return layers | {None: name for name, record in adata.uns.items() if _computed_x(record)}
+
+
+def computed_x(record: Mapping[str, Any], *, key: str) -> dict[str, Any]:
+    """Complete the record of an object whose ``X`` was computed from the fit ``key`` of another one.
+
+    No new fit and no verb replaces it: what it says of ``X`` stays true.
+    """
+    return clean_uns({**record, "computed": "X", "derived_from": key})
+
+
+def _computed_x(record: Any) -> bool:
+    return isinstance(record, Mapping) and record.get("computed") == "X"
 
 
 def refuse_computed_layer(adata: AnnData, layer: str | None) -> None:
-    """Raise where ``layer`` was computed from a fit, by `scribe.tl.denoise`.
+    """Raise where ``layer``, None for ``X``, was computed from a fit, by `scribe.tl.denoise` or `scribe.get.denoised`.
 
     A fit to such values would find less noise and more correlation than the data have, whatever it says of itself.
     """
-    computed = computed_layers(adata)
-    if layer in computed:
-        msg = (
-            f"layers[{layer!r}] was computed from the fit {adata.uns[computed[layer]]['derived_from']!r} by "
-            f"scribe.tl.denoise (see adata.uns[{computed[layer]!r}]): denoised values are not counts, and a fit to "
-            "them understates the noise. Fit the raw counts: leave out layer for adata.X, or name their layer."
-        )
-        raise ValueError(msg)
+    place = computed_layers(adata).get(layer)
+    if place is None:
+        return
+    if layer is None:
+        what, verb, remedy = "X", "get.denoised", "fit the AnnData it was made of, or name a layer of counts"
+    else:
+        what, verb = f"layers[{layer!r}]", "tl.denoise"
+        remedy = "fit the raw counts: leave out layer for adata.X, or name their layer"
+    msg = (
+        f"{what} was computed from the fit {adata.uns[place]['derived_from']!r} by scribe.{verb} (see "
+        f"adata.uns[{place!r}]): denoised values are not counts, and a fit to them understates the noise. "
+        f"Instead, {remedy}."
+    )
+    raise ValueError(msg)
 
 
 def write_derived(

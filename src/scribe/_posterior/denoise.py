@@ -26,10 +26,13 @@ from scribe._posterior.simulate import LARGE_MEAN, draw_elements
 from scribe._types import AnyArray, Array, FloatArray, Key, Natural
 from scribe.families import Family, Thinned
 
-__all__ = ["METHODS", "DenoisedBlock", "Method", "denoise_blocks"]
+__all__ = ["METHODS", "DenoisedBlock", "Method", "by_count", "denoise_blocks"]
 
-Method = Literal["mean", "mode", "sample"]
-METHODS: tuple[str, ...] = get_args(Method)
+_One = Literal["mean", "mode", "sample"]
+METHODS: tuple[str, ...] = get_args(_One)
+
+Method = _One | tuple[_One, _One]
+"""What to take of the posterior of a count, or of that of observed counts and of that of zeros."""
 
 _BLOCK_ELEMENTS = 500_000
 """Elements of a block: small enough that the running sums of a block stay in cache."""
@@ -46,6 +49,16 @@ class DenoisedBlock(NamedTuple):
     sd: AnyArray | None
 
 
+def by_count(method: Method) -> tuple[str, str]:
+    """Check ``method``, and return it for positive counts and for zeros."""
+    both = (method, method) if isinstance(method, str) else tuple(method)
+    if len(both) != 2 or not set(both) <= set(METHODS):
+        allowed = ", ".join(map(repr, METHODS))
+        msg = f"method must be one of {allowed}, got {method!r}. A pair of them is for counts above zero and for zeros."
+        raise ValueError(msg)
+    return both
+
+
 def denoise_blocks(
     posterior: Posterior,
     counts: Counts,
@@ -58,41 +71,43 @@ def denoise_blocks(
     """Denoise block by block of cells.
 
     Mean and standard deviation integrate over ``n_samples`` draws of the parameters; 0 takes them at their most
-    probable values. The mode is always that at the most probable values; a sample is taken at the first draw.
+    probable values. The mode is always that at the most probable values; a sample is taken at the first draw. A pair
+    of methods is for positive counts and for zeros.
     """
-    if method not in METHODS:
-        msg = f"method must be one of {', '.join(map(repr, METHODS))}, got {method!r}."
-        raise ValueError(msg)
+    methods = by_count(method)
+    only_sample = set(methods) == {"sample"} and not with_sd
     check_draws(n_samples)
     key_parameters, key_counts = jax.random.split(key)
     centre = jax.tree.map(lambda x: x[None], posterior.parameters(posterior.centre()))
     if n_samples:
-        n_draws = 1 if method == "sample" and not with_sd else n_samples
-        draws = jax.vmap(posterior.parameters)(posterior.draws(key_parameters, n_draws))
+        draws = jax.vmap(posterior.parameters)(posterior.draws(key_parameters, 1 if only_sample else n_samples))
     else:
         draws = centre
     if draws.log_weights is not None:
         data = posterior.data(counts)
-        if method == "mode":
+        if "mode" in methods:
             centre = _with_responsibilities(posterior, data, centre)
-        if method != "mode" or with_sd:
+        if set(methods) != {"mode"} or with_sd:
             draws = _with_responsibilities(posterior, data, draws)
-    elements = _BLOCK_ELEMENTS * 4 if method == "sample" and not with_sd else _BLOCK_ELEMENTS
+    elements = _BLOCK_ELEMENTS * 4 if only_sample else _BLOCK_ELEMENTS
     size = max(elements // max(counts.n_genes, 1), 1)
     for first in range(0, counts.n_cells, size):
         cells = slice(first, min(first + size, counts.n_cells))
         here = operator.itemgetter((slice(None), cells))
         u = jnp.asarray(counts.rows(cells), draws.offset.dtype)
         key_block = jax.random.fold_in(key_counts, first)
-        value: Any = None
+        values: dict[str, Any] = {}
         sd: Any = None
-        if method == "mean" or with_sd:
-            value, sd = _moments(posterior.spec.family, u, draws.map_cells(here))
-        if method == "mode":
-            value = _mode(posterior.spec.family, u, _decided(centre.map_cells(here), None))
-        elif method == "sample":
-            value = _sample(posterior.spec.family, u, _decided(draws.map_cells(here), key_block), key_block)
-        yield DenoisedBlock(cells, np.asarray(value), np.asarray(sd) if with_sd else None)
+        if "mean" in methods or with_sd:
+            values["mean"], sd = _moments(posterior.spec.family, u, draws.map_cells(here))
+        if "mode" in methods:
+            values["mode"] = _mode(posterior.spec.family, u, _decided(centre.map_cells(here), None))
+        if "sample" in methods:
+            values["sample"] = _sample(posterior.spec.family, u, _decided(draws.map_cells(here), key_block), key_block)
+        value = np.asarray(values[methods[0]])
+        if methods[0] != methods[1]:
+            value = np.where(np.asarray(u) > 0, value, np.asarray(values[methods[1]]))
+        yield DenoisedBlock(cells, value, np.asarray(sd) if with_sd else None)
 
 
 def _with_responsibilities(posterior: Posterior, data: CountData, stacked: Parameters) -> Parameters:

@@ -170,7 +170,8 @@ class Results(Estimates):
         counts
             Counts, cells x genes; None takes those the fit was made on.
         method
-            ``"mean"``, ``"mode"`` or ``"sample"`` of the posterior of every count.
+            ``"mean"``, ``"mode"`` or ``"sample"`` of the posterior of every count, or a pair of them: for observed
+            counts and for zeros.
         n_samples
             Draws of the parameters to integrate over; 0 takes their most probable values, as the mode always does.
         rng

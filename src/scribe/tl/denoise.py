@@ -2,48 +2,29 @@
 
 from __future__ import annotations
 
-import json
-import warnings
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 
+from scribe._adata.denoised import FEWER, computed, record_of, warn_of_identity
 from scribe._adata.fits import read_fit
 from scribe._adata.slots import Slots, check_target, refuse_taken, write_derived
 from scribe._posterior.denoise import Method
 from scribe._posterior.indexing import check_dense
-from scribe._posterior.results import Results
-from scribe._progress import progress
 from scribe._rng import as_seed
-from scribe._types import FloatArray, Rng
+from scribe._types import Rng
 
 __all__ = ["denoise"]
-
-_UNITS = {
-    "absolute": "molecules before capture",
-    "relative": "molecules before capture, up to one unknown factor common to all cells and genes",
-    "none": "counts without dropout",
-}
-"""Unit of a denoised count by what the fit knows of capture."""
-
-_FORMULA = (
-    "m = u + d; NB: d ~ NB(size r + u, mean (r + u) w) with w = (1 - nu)/(phi + nu), phi = r/mu; Poisson: d ~ "
-    "Poisson(mu (1 - nu)); two-state: d ~ Poisson(r_hat (1 - nu) p), p with density proportional to "
-    "p^(k_on + u - 1) (1 - p)^(k_off - 1) exp(-nu r_hat p); a zero made by "
-    "the gate, with probability gate/(gate + (1 - gate) P(0)), has m as before capture"
-)
-
-_FEWER = "Name the genes you need, genes=[...], raise the setting, or read scribe.get.results(adata).denoise_blocks()"
 
 
 def denoise(
     adata: AnnData,
     *,
     key: str = "scribe",
-    method: Literal["mean", "mode", "sample"] = "mean",
+    method: Method = "mean",
     n_samples: int = 100,
     genes: Sequence[str] | str | None = None,
     key_added: str | None = None,
@@ -67,7 +48,8 @@ def denoise(
         Name of the fit.
     method
         ``"mean"`` of the posterior, its ``"mode"`` (a whole number, at the most probable parameters), or one
-        ``"sample"`` (whole numbers with the spread of real molecules).
+        ``"sample"`` (whole numbers with the spread of real molecules). A pair of them is for observed counts and for
+        zeros: ``("mean", "sample")``.
     n_samples
         Draws of the parameters to integrate over; 0 takes them at their most probable values.
     genes
@@ -124,19 +106,19 @@ def denoise(
     check_target(adata, copy=copy)
     place = Slots(key).denoised if key_added is None else key_added
     results = read_fit(adata, key=key)
-    _warn_of_identity(results)
+    warn_of_identity(results)
     attribute = "layers" if genes is None else "obsm"
     _check_place(adata, attribute, place, key=key, default=key_added is None, sd=sd)
     part = results if genes is None else results[[genes] if isinstance(genes, str) else list(genes)]
-    check_dense((1 + sd, part.n_cells, part.n_genes), remedy=_FEWER)
+    check_dense((1 + sd, part.n_cells, part.n_genes), remedy=FEWER)
     seed = results.seed if rng is None else as_seed(rng)
-    values = _compute(part, method=method, n_samples=n_samples, sd=sd, seed=seed)
+    values = computed(part, method=method, n_samples=n_samples, sd=sd, seed=seed)
     named: dict[str, Any] = dict(zip((place, f"{place}_sd"), values, strict=False))
     if genes is not None:
         columns = pd.Index(np.asarray(part.gene_names, str))
         named = {name: pd.DataFrame(value, adata.obs_names, columns) for name, value in named.items()}
     target = adata.copy() if copy else adata
-    record = _record(results, method=method, n_samples=n_samples, seed=seed)
+    record = record_of(results, method=method, n_samples=n_samples, seed=seed)
     write_derived(target, {attribute: named}, key=key, name="denoised", place=place, record=record)
     return target if copy else None
 
@@ -153,36 +135,3 @@ def _check_place(adata: AnnData, attribute: str, place: str, *, key: str, defaul
     if not default:
         for name in (place, f"{place}_sd") if sd else (place,):
             refuse_taken(adata, attribute, name, key=key, place=place)
-
-
-def _warn_of_identity(results: Results) -> None:
-    family = results.spec.family
-    if not family.captured and not family.params:
-        msg = (
-            f"The model of this fit ({family.name}) has neither capture nor zero inflation: every molecule is "
-            'observed and denoising returns the counts. Fit model="nbvcp" (the default) to model capture.'
-        )
-        warnings.warn(msg, UserWarning, stacklevel=3)
-
-
-def _compute(results: Results, *, method: Method, n_samples: int, sd: bool, seed: int) -> tuple[FloatArray, ...]:
-    """Values, and their standard deviations if asked for, (cells, genes) each."""
-    out = tuple(np.empty((results.n_cells, results.n_genes), np.float32) for _ in range(1 + sd))
-    with progress(results.n_cells, desc="denoise", unit="cell") as bar:
-        for block in results.denoise_blocks(method=method, n_samples=n_samples, rng=seed, with_sd=sd):
-            for array, values in zip(out, (block.value, block.sd), strict=False):
-                array[block.cells] = values
-            bar.update(block.cells.stop - block.cells.start)
-    return out
-
-
-def _record(results: Results, *, method: str, n_samples: int, seed: int) -> dict[str, Any]:
-    return {
-        "quantity": f"{method} of the posterior of the count before capture, given the observed count",
-        "unit": _UNITS[results.capture_identified],
-        "formula": _FORMULA,
-        "method": method,
-        "n_samples": n_samples,
-        "seed": seed,
-        "model": json.dumps(list(results.spec.family.layers)),
-    }

@@ -21,11 +21,11 @@ from typing import Protocol
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from scribe._counts.data import Cells, CountData, NonZeros
+from scribe._counts.interpolation import sum_over_cells
 from scribe._counts.levels import map_components, map_datasets, n_levels, single_dataset, spread
-from scribe._types import SLOPES, Array, FloatArray, Natural
+from scribe._types import SLOPES, Array, Natural
 
 __all__ = [
     "ElementwisePmf",
@@ -78,82 +78,6 @@ def block_sum(x: Array) -> Array:
     width = 256
     padded = jnp.pad(flat, (0, -flat.size % width))
     return jnp.sum(jnp.sum(padded.reshape(-1, width), axis=0))
-
-
-def _n_nodes(dtype: np.dtype) -> int:
-    """Nodes per sum over cells.
-
-    The sharpest function of the offset is the zero of a zero-inflated gene, with singularities at an angle of
-    pi / logit(gate) from the real axis. With capture over a factor of 100 and a gate of 3e-4, its derivatives are good
-    to 5e-9 with 48 nodes (negative binomial; Poisson 3e-5), and to rounding in float64 with 192.
-    """
-    return 192 if dtype == np.float64 else 48
-
-
-_matmul = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
-"""In full precision on accelerators, too."""
-
-
-def _interval(offset: Array) -> tuple[Array, Array]:
-    """Middle and half-width of the range of the offsets, as constants."""
-    low = jax.lax.stop_gradient(jnp.min(offset))
-    high = jax.lax.stop_gradient(jnp.max(offset))
-    return (high + low) / 2, jnp.maximum((high - low) / 2, 1e-3)
-
-
-def _angles(dtype: np.dtype) -> FloatArray:
-    n = _n_nodes(dtype)
-    return (np.arange(n) + 0.5) * np.pi / n
-
-
-def _node_weights(cell_weight: Array, offset: Array) -> Array:
-    """Weights w (B,) with ``sum_c n_c f(x_c) = sum_b w_b f(x_b)`` for polynomials f of degree below B."""
-    angles = _angles(offset.dtype)
-    degrees = np.arange(len(angles))
-    to_coefficients = np.cos(np.outer(degrees, angles)) * np.where(degrees == 0, 1.0, 2.0)[:, None] / len(angles)
-    middle, half = _interval(offset)
-    polynomials = _chebyshev((offset - middle) / half, n=len(angles))
-    return _matmul(_matmul(polynomials, cell_weight), jnp.asarray(to_coefficients, offset.dtype))
-
-
-def _chebyshev(t: Array, *, n: int) -> Array:
-    """Values of the first ``n`` Chebyshev polynomials, (n, cells).
-
-    By ``T[m+j] = 2 T[m] T[j] - T[m-j]`` for all j up to m: the number known doubles with every operation.
-    """
-    known = jnp.stack([jnp.ones_like(t), t])
-    while len(known) < n:
-        m = len(known) - 1
-        more = min(m, n - len(known))
-        known = jnp.concatenate([known, 2.0 * known[m][None] * known[1 : more + 1] - known[::-1][1 : more + 1]])
-    return known
-
-
-@jax.custom_jvp
-def _sum_from_nodes(cell_weight: Array, offset: Array, values: Array, slopes: Array) -> Array:
-    """``sum_c n_c f(x_c)`` from ``f`` and its derivative at the nodes, (B, ...) each."""
-    return _matmul(_node_weights(cell_weight, offset), values)
-
-
-@_sum_from_nodes.defjvp
-def _sum_from_nodes_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[Array, Array]:
-    """The derivative is interpolated as well: that of the interpolant magnifies rounding errors by B / interval."""
-    cell_weight, offset, values, slopes = primals
-    d_weight, d_offset, d_values, d_slopes = tangents
-    by_weight = _sum_from_nodes(d_weight, offset, values, slopes)
-    by_values = _sum_from_nodes(cell_weight, offset, d_values, d_slopes)
-    moved = _matmul(_node_weights(cell_weight * d_offset, offset), slopes)
-    return _sum_from_nodes(*primals), by_weight + by_values + moved
-
-
-def _sum_over_cells(f: Callable[[Array], Array], offset: Array, cell_weight: Array) -> Array:
-    """``sum_c n_c f(x_c)`` of a smooth function of the offset, (k,) -> (k, ...)."""
-    if offset.shape[0] <= _n_nodes(offset.dtype):
-        return _matmul(cell_weight, f(offset))
-    middle, half = _interval(offset)
-    nodes = middle + half * jnp.asarray(np.cos(_angles(offset.dtype)), offset.dtype)
-    values, slopes = jax.jvp(f, (nodes,), (jnp.ones_like(nodes),))
-    return _sum_from_nodes(cell_weight, offset, values, slopes)
 
 
 def _zeros_by_gene(family: ElementwisePmf, natural: Natural, offset: Array) -> Array:
@@ -250,12 +174,12 @@ def _cell_totals(family: ElementwisePmf, natural: Natural, offset: Array, cells:
 def _sum_of_zeros(term: Callable[[Natural, Array], Array], natural: Natural, offset: Array, cells: Cells) -> Array:
     """Weighted sum of ``term(natural, offsets)`` over cells, or, with datasets, one sum for each, stacked."""
     if cells.dataset is None or all(value.ndim < 2 for value in natural.values()):
-        return _sum_over_cells(functools.partial(term, natural), offset, cells.weight)
+        return sum_over_cells(functools.partial(term, natural), offset, cells.weight)
     dataset = cells.dataset
 
     def one(here: Natural, number: Array) -> Array:
         weight = jnp.where(dataset == number, cells.weight, 0.0)
-        return _sum_over_cells(functools.partial(term, here), offset, weight)
+        return sum_over_cells(functools.partial(term, here), offset, weight)
 
     return map_datasets(one, natural)
 

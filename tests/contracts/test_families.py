@@ -223,6 +223,11 @@ def log_pmf(family: Family, u: jax.Array, natural: Natural, x: jax.Array) -> jax
 
 
 @compiled
+def cdf(family: Family, u: jax.Array, natural: Natural, x: jax.Array) -> jax.Array:
+    return family.cdf(u, natural, x)
+
+
+@compiled
 def terms(family: Family, u: jax.Array, natural: Natural, x: jax.Array) -> tuple[jax.Array, ...]:
     return family.gene_term(u, natural), family.cell_term(u, natural, x), family.correction(u, natural, x)
 
@@ -301,6 +306,20 @@ def test_pmf_sums_to_one(row: Row) -> None:
 def test_log_pmf_against_scipy(row: Row) -> None:
     found = log_pmf(row.family, *grid(row, COUNTS))
     np.testing.assert_allclose(found, on_grid(row, COUNTS), rtol=row.accuracy, atol=row.accuracy / 10)
+
+
+def test_cdf_against_sums_of_the_pmf_of_scipy(row: Row) -> None:
+    """In single precision, and in double where it is not a sum over panels of counts; -1 included."""
+    u, offsets = np.append(-1.0, FEW_COUNTS), OFFSETS[[0, 2]]
+    expected = np.exp(row.log_pmf(COUNTS[:301].reshape(-1, 1, 1), np.exp(offsets).reshape(1, -1, 1))).cumsum(axis=0)
+    expected = np.concatenate([np.zeros_like(expected[:1]), expected])[u.astype(int) + 1]
+    closed = row.base != "two_state" and not row.mixed
+    for dtype, error in ((np.float32, 2e-5), (np.float64, 1e-12))[: 1 + closed]:
+        with jax.enable_x64(dtype == np.float64):
+            at = jnp.asarray(u.reshape(-1, 1, 1), dtype), row.natural((1, 1, -1), dtype)
+            found = np.asarray(cdf(row.family, *at, jnp.asarray(offsets.reshape(1, -1, 1), dtype)))
+        np.testing.assert_allclose(found, expected, atol=error)
+        assert np.all(found[0] == 0.0)
 
 
 @pytest.mark.usefixtures("double")

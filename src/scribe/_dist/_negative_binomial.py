@@ -12,10 +12,10 @@ from jax.typing import ArrayLike
 from scribe._dist._kernels import count_residual, log1pmx_ratio, promote, scaled_digamma_error, stirling_error_of_log
 from scribe._types import Array
 
-__all__ = ["nb_log_pmf"]
+__all__ = ["LOG_MEAN_RANGE", "LOG_SIZE_RANGE", "nb_log_pmf"]
 
-_LOG_MEAN_RANGE = (-60.0, 40.0)
-_LOG_SIZE_RANGE = (-40.0, 40.0)
+LOG_MEAN_RANGE = (-60.0, 40.0)
+LOG_SIZE_RANGE = (-40.0, 40.0)
 
 
 class _Terms(NamedTuple):
@@ -31,7 +31,7 @@ class _Terms(NamedTuple):
 
 
 def _terms(u: Array, log_mean: Array, log_size: Array) -> _Terms:
-    log_mean, log_size = jnp.clip(log_mean, *_LOG_MEAN_RANGE), jnp.clip(log_size, *_LOG_SIZE_RANGE)
+    log_mean, log_size = jnp.clip(log_mean, *LOG_MEAN_RANGE), jnp.clip(log_size, *LOG_SIZE_RANGE)
     mean, size = jnp.exp(log_mean), jnp.exp(log_size)
     spread = size + mean
     return _Terms(

@@ -10,6 +10,7 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from scribe._dist.cumulative import sum_of_pmf
 from scribe._types import Array, Key, Natural
 from scribe.priors import Prior
 
@@ -132,6 +133,12 @@ class Family(ABC):
     def log_pmf(self, u: Array, natural: Natural, offset: Array) -> Array:
         """Log-probability of the count ``u``."""
         return self.gene_term(u, natural) + self.cell_term(u, natural, offset)
+
+    def cdf(self, u: Array, natural: Natural, offset: Array) -> Array:
+        """Probability of a count of at most ``u``; zero below zero."""
+        shapes = (value.shape for value in (offset, *natural.values()))
+        wide = jnp.broadcast_to(u, jnp.broadcast_shapes(u.shape, *shapes))
+        return sum_of_pmf(lambda k: self.log_pmf(k, natural, offset), wide)
 
     def correction(self, u: Array, natural: Natural, offset: Array) -> Array:
         """``cell_term`` at ``u`` less that at zero: what a non-zero costs. Zero at ``u = 0``."""

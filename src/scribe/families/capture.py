@@ -37,6 +37,10 @@ class WithCapture(Modifier):
         """That of the base."""
         return self.base.log_pmf(u, natural, offset)
 
+    def cdf(self, u: Array, natural: Natural, offset: Array) -> Array:
+        """That of the base."""
+        return self.base.cdf(u, natural, offset)
+
     def cell_totals(self, natural: Natural, offset: Array, totals: Array) -> Array | None:
         """Those of the base."""
         return self.base.cell_totals(natural, offset, totals)

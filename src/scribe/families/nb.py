@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
+from scribe._dist.cumulative import nb_cdf
 from scribe._dist.special import log_binomial, nb_log_pmf
 from scribe._types import Array, Key, Natural
 from scribe.families._base import Family, Moments, Thinned
@@ -116,6 +117,10 @@ class NegativeBinomial(Family):
     def log_pmf(self, u: Array, natural: Natural, offset: Array) -> Array:
         """Saddle-point form, free of the cancellation between the two terms at large counts."""
         return nb_log_pmf(u, natural["log_mean"] + offset, natural["log_mean"] + natural["log_odds"])
+
+    def cdf(self, u: Array, natural: Natural, offset: Array) -> Array:
+        """Incomplete beta function."""
+        return nb_cdf(u, natural["log_mean"] + offset, natural["log_mean"] + natural["log_odds"])
 
     def cell_totals(self, natural: Natural, offset: Array, totals: Array) -> Array | None:
         """Sums of the cell terms from the totals, where the odds are shared."""

@@ -8,10 +8,13 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.special import gammaln, xlogy
 
+from scribe._dist.cumulative import nb_cdf
 from scribe._types import Array, Key, Natural
 from scribe.families._base import Family, Moments, Thinned
 
 __all__ = ["Poisson", "ThinnedPoisson"]
+
+_LOG_SIZE_PER_MEAN = 36.0
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,11 @@ class Poisson(Family):
     def correction(self, u: Array, natural: Natural, offset: Array) -> Array:
         r""":math:`u x`."""
         return u * offset
+
+    def cdf(self, u: Array, natural: Natural, offset: Array) -> Array:
+        """That of a negative binomial of a size so large that nothing else is left of it."""
+        log_mean = natural["log_mean"] + offset
+        return nb_cdf(u, log_mean, log_mean + _LOG_SIZE_PER_MEAN)
 
     def cell_totals(self, natural: Natural, offset: Array, totals: Array) -> Array | None:
         """Sums of the cell terms from the totals."""

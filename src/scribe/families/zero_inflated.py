@@ -81,6 +81,11 @@ class ZeroInflated(Modifier):
         """Log-probability of the count."""
         return self._mix(u, self.base.log_pmf(u, natural, offset), natural["gate_logit"])
 
+    def cdf(self, u: Array, natural: Natural, offset: Array) -> Array:
+        r""":math:`\pi + (1-\pi)F_0(u)` for :math:`u \ge 0`."""
+        gate, open_gate = jax.nn.sigmoid(natural["gate_logit"]), jax.nn.sigmoid(-natural["gate_logit"])
+        return jnp.where(u < 0, 0.0, gate + open_gate * self.base.cdf(u, natural, offset))
+
     def sample(self, key: Key, natural: Natural, offset: Array) -> Array:
         """Draw the base and close the gate at random."""
         key_base, key_gate = jax.random.split(key)

@@ -284,3 +284,26 @@ def test_unknown_axis():
 
 def test_repr():
     assert repr(build(np.ones((2, 3)), source="X")) == "Counts(2 cells x 3 genes, 6 non-zeros, integers, X)"
+
+
+def test_split_by_molecules():
+    """Parts add up; every count is split binomially; the parts hold no zeros and keep names."""
+    matrix = np.random.default_rng(0).poisson(3.0, (200, 30))
+    counts = Counts.from_matrix(matrix, gene_names=[f"g{i}" for i in range(30)])
+    kept, taken = counts.split(0.3, np.random.default_rng(1))
+    np.testing.assert_array_equal(kept.rows(slice(None)) + taken.rows(slice(None)), matrix)
+    assert (taken.data > 0).all()
+    assert (kept.data > 0).all()
+    assert list(taken.gene_names) == list(counts.gene_names)
+    share = taken.rows(slice(None)) / np.maximum(matrix, 1)
+    for count in (1, 3, 5):
+        of = share[matrix == count]
+        assert of.mean() == pytest.approx(0.3, abs=4 * np.sqrt(0.21 / count / of.size))
+        assert of.var() == pytest.approx(0.21 / count, rel=0.15)
+
+
+def test_only_whole_counts_are_split():
+    with pytest.warns(CountsWarning):
+        counts = Counts.from_matrix([[1.5, 2.0], [3.0, 40.0]])
+    with pytest.raises(ValueError, match="not whole numbers, which are no molecules to split"):
+        counts.split(0.5, np.random.default_rng(0))

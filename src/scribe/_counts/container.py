@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from scribe._counts import summaries
-from scribe._counts.build import drop_zeros, join_blocks, matrix_blocks
+from scribe._counts.build import Rows, drop_zeros, join_blocks, matrix_blocks
 from scribe._counts.checks import Alternatives, NonInteger, check_structure, check_values
 from scribe._counts.summaries import CellGroups, GeneMoments, PairHistogram
 from scribe._types import AnyArray
@@ -255,6 +255,24 @@ class Counts:
             n_genes=self.n_genes * n_datasets,
             gene_names=None,
         )
+
+    def split(self, share: float, rng: np.random.Generator) -> tuple[Counts, Counts]:
+        """Return the counts without, and those of, a ``share`` of the molecules taken at random; both of all genes.
+
+        Each molecule is taken by itself, so that every count is split binomially.
+        """
+        if not self.integer:
+            msg = f"{self.source} holds values that are not whole numbers, which are no molecules to split: round them."
+            raise ValueError(msg)
+        taken = rng.binomial(self.data.astype(np.int64), share).astype(np.float32)
+
+        def of(data: NDArray[np.float32]) -> Counts:
+            rows = drop_zeros(Rows(self.indptr, self.indices, data, self.n_genes))
+            return replace(
+                self, indptr=_read_only(rows.indptr), indices=_read_only(rows.indices), data=_read_only(rows.data)
+            )
+
+        return of(self.data - taken), of(taken)
 
     def to_csr(self) -> Any:
         """Return a `scipy.sparse.csr_matrix` that shares the values; they are read-only."""

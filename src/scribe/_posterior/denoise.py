@@ -26,7 +26,7 @@ from scribe._posterior.simulate import LARGE_MEAN, draw_elements
 from scribe._types import AnyArray, Array, FloatArray, Key, Natural
 from scribe.families import Family, Thinned
 
-__all__ = ["METHODS", "DenoisedBlock", "Method", "by_count", "denoise_blocks"]
+__all__ = ["METHODS", "DenoisedBlock", "Method", "by_count", "denoise_blocks", "draw_of", "with_responsibilities"]
 
 _One = Literal["mean", "mode", "sample"]
 METHODS: tuple[str, ...] = get_args(_One)
@@ -86,9 +86,9 @@ def denoise_blocks(
     if draws.log_weights is not None:
         data = posterior.data(counts)
         if "mode" in methods:
-            centre = _with_responsibilities(posterior, data, centre)
+            centre = with_responsibilities(posterior, data, centre)
         if set(methods) != {"mode"} or with_sd:
-            draws = _with_responsibilities(posterior, data, draws)
+            draws = with_responsibilities(posterior, data, draws)
     elements = _BLOCK_ELEMENTS * 4 if only_sample else _BLOCK_ELEMENTS
     size = max(elements // max(counts.n_genes, 1), 1)
     for first in range(0, counts.n_cells, size):
@@ -110,15 +110,15 @@ def denoise_blocks(
         yield DenoisedBlock(cells, value, np.asarray(sd) if with_sd else None)
 
 
-def _with_responsibilities(posterior: Posterior, data: CountData, stacked: Parameters) -> Parameters:
+def with_responsibilities(posterior: Posterior, data: CountData, stacked: Parameters) -> Parameters:
     """Replace the prior weights of components by their posterior probabilities, draw by draw."""
-    gamma = [posterior.responsibilities(_draw(stacked, i), data) for i in range(stacked.offset.shape[0])]
+    gamma = [posterior.responsibilities(draw_of(stacked, i), data) for i in range(stacked.offset.shape[0])]
     return stacked._replace(log_weights=jnp.log(jnp.stack(gamma)))
 
 
 def _decided(stacked: Parameters, key: Key | None) -> Parameters:
     """First draw, every cell in one component: the most probable, or with a key a random one."""
-    first = _draw(stacked, 0)
+    first = draw_of(stacked, 0)
     logits = first.log_weights
     if logits is None:
         return first
@@ -130,7 +130,8 @@ def _thinned(family: Family, u: Array, parameters: Parameters, component: Array 
     return family.denoise(u, parameters.wide(component), parameters.offset[:, None])
 
 
-def _draw(stacked: Parameters, number: int) -> Parameters:
+def draw_of(stacked: Parameters, number: int) -> Parameters:
+    """One of the draws stacked along the first axis."""
     return jax.tree.map(lambda x: x[number], stacked)
 
 

@@ -22,7 +22,16 @@ from scribe._posterior.parameters import Parameters
 from scribe._types import AnyArray, Array, FloatArray, IntArray, Key, Natural
 from scribe.families import Family
 
-__all__ = ["LARGE_MEAN", "Sparse", "compressed_rows", "draw_elements", "simulate", "simulate_blocks"]
+__all__ = [
+    "LARGE_MEAN",
+    "Sparse",
+    "compressed_rows",
+    "draw_elements",
+    "elements",
+    "in_pieces",
+    "simulate",
+    "simulate_blocks",
+]
 
 LARGE_MEAN = 24.0
 """Mean above which counts are drawn by the family itself."""
@@ -93,25 +102,37 @@ def draw_elements(
     taken on the host: compiled code knows neither axis of the matrix.
     """
     uniform, p_zero, is_large = map(np.asarray, screened)
-    n_cells, n_genes = uniform.shape
-    shape = (n_levels(parameters.natural, 0), n_levels(parameters.natural, 1), n_genes)
-    natural = {name: np.broadcast_to(np.asarray(value), shape) for name, value in parameters.natural.items()}
-    offset = np.asarray(parameters.offset)
-    levels = (_codes(shape[0], parameters.component, n_cells), _codes(shape[1], parameters.dataset, n_cells))
+    of = elements(parameters, n_genes=uniform.shape[1])
 
     def at(cell: IntArray, gene: IntArray) -> tuple[Any, ...]:
-        place = (*(codes[cell] for codes in levels), gene)
-        return {name: value[place] for name, value in natural.items()}, offset[cell], *(x[cell, gene] for x in given)
+        return *of(cell, gene), *(x[cell, gene] for x in given)
 
     small, large = np.nonzero((uniform > p_zero) & ~is_large), np.nonzero(is_large)
     here = at(*small)
 
     def probability(active: IntArray, count: FloatArray) -> FloatArray:
-        return _in_pieces(lambda _, *piece: pmf(*piece), (count, *jax.tree.map(lambda x: x[active], here)))
+        return in_pieces(lambda _, *piece: pmf(*piece), (count, *jax.tree.map(lambda x: x[active], here)))
 
     value = _invert(probability, uniform[small], p_zero[small])
-    drawn = _in_pieces(lambda first, *piece: draw(jax.random.fold_in(key, first), *piece), at(*large))
+    drawn = in_pieces(lambda first, *piece: draw(jax.random.fold_in(key, first), *piece), at(*large))
     return small, value, large, drawn
+
+
+def elements(
+    parameters: Parameters, *, n_genes: int
+) -> Callable[[IntArray, IntArray], tuple[dict[str, FloatArray], FloatArray]]:
+    """Return what gives natural parameters and offsets of elements, by cell and gene number, on the host."""
+    offset = np.asarray(parameters.offset)
+    shape = (n_levels(parameters.natural, 0), n_levels(parameters.natural, 1), n_genes)
+    natural = {name: np.broadcast_to(np.asarray(value), shape) for name, value in parameters.natural.items()}
+    by_cell = (parameters.component, parameters.dataset)
+    levels = [_codes(n, codes, len(offset)) for n, codes in zip(shape[:2], by_cell, strict=True)]
+
+    def at(cell: IntArray, gene: IntArray) -> tuple[dict[str, FloatArray], FloatArray]:
+        place = (*(codes[cell] for codes in levels), gene)
+        return {name: value[place] for name, value in natural.items()}, offset[cell]
+
+    return at
 
 
 def _codes(n: int, codes: Array | None, n_cells: int) -> IntArray:
@@ -129,7 +150,7 @@ def _positive(family: Family, parameters: Parameters, key: Key, *, n_genes: int)
     return jax.random.uniform(key, shape, x.dtype), jnp.broadcast_to(p_zero, shape), is_large
 
 
-def _in_pieces(function: Callable[..., Array], arrays: tuple[Any, ...]) -> FloatArray:
+def in_pieces(function: Callable[..., Array], arrays: tuple[Any, ...]) -> FloatArray:
     """Apply a function of a first number and pieces of arrays, of two sizes so that no more are ever compiled."""
     n = len(jax.tree.leaves(arrays)[0])
     size = _PIECES[n > _PIECES[0]]

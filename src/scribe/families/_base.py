@@ -9,8 +9,10 @@ from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.scipy.special import xlog1py
 
 from scribe._dist.cumulative import sum_of_pmf
+from scribe._dist.special import log_binomial
 from scribe._types import Array, Key, Natural
 from scribe.priors import Prior
 
@@ -184,6 +186,28 @@ class Family(ABC):
         ``u`` gives the shape alone.
         """
         return self.denoise(jnp.zeros_like(u), natural, jnp.full_like(offset, -jnp.inf))
+
+    def log_further(self, t: Array, u: Array, natural: Natural, offset: Array, deeper: Array) -> Array:
+        r"""Log-probability of ``t`` further counts in a cell that showed ``u``, at an offset beyond its own.
+
+        .. math:: P(t \mid u) = \frac{P_{x'}(u+t)}{P_x(u)} \binom{u+t}{u} s^u (1-s)^t, \qquad s = e^{x - x'},
+
+        by Bayes' rule for the ``u + t`` counts at :math:`x' > x`, of which each is seen at :math:`x` with probability
+        :math:`s`. A Beta mixing around capture has other molecules at every offset, to which this does not apply.
+        """
+        thinning = log_binomial(t, u + 1.0) + u * (offset - deeper) + xlog1py(t, -jnp.exp(offset - deeper))
+        return self.log_pmf(u + t, natural, deeper) + thinning - self.log_pmf(u, natural, offset)
+
+    def mean_further(self, u: Array, natural: Natural, offset: Array, deeper: Array) -> Array:
+        r"""Mean of the further counts of `log_further`.
+
+        .. math:: E[t \mid u] = (e^{x' - x} - 1)\,(u + 1)\,P_x(u + 1) / P_x(u),
+
+        as Robbins (1956) has it for Poisson counts of unknown rates; for binomial thinning it is exact whatever the
+        distribution.
+        """
+        ratio = self.log_pmf(u + 1.0, natural, offset) - self.log_pmf(u, natural, offset)
+        return jnp.expm1(deeper - offset) * (u + 1.0) * jnp.exp(ratio)
 
     def from_moments(self, log_mean: Array, log_odds: Array) -> dict[str, Array]:
         r"""Natural parameters of the base at a given mean and, where the family has one, excess of the variance.

@@ -65,12 +65,13 @@ def resolve_levels(
     *,
     components: tuple[str, ...],
     datasets: tuple[str, ...],
+    factors: Mapping[str, tuple[str, ...]],
     populations: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Levels]:
     """Levels of a model, from the user's keywords.
 
-    ``components`` and ``datasets`` are the labels of the levels, none where the model has no such axis; ``populations``
-    is axis -> parameter -> family of the population that it is along the axis.
+    ``components`` and ``datasets`` are the labels of the levels, none where the model has no such axis, ``factors``
+    those of the columns that datasets are combinations of; ``populations`` is axis -> parameter -> family of the population that it is along the axis.
     """
     levels: dict[str, Levels] = {}
     if components:
@@ -85,7 +86,7 @@ def resolve_levels(
         raise ValueError(msg)
     if datasets:
         params = _of_datasets(sampled, said, populations["dataset"], mixture=bool(components))
-        levels["dataset"] = Levels(datasets, params)
+        levels["dataset"] = Levels(datasets, params, tuple(factors.items()))
     elif populations["dataset"]:
         keyword = next(name for name in _DATASET_PRIORS if said[name] != "none")
         msg = f"{keyword}={said[keyword]!r} needs dataset_key, the column of adata.obs that tells datasets apart."

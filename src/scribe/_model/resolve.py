@@ -82,7 +82,12 @@ def resolve_spec(
         # of one dataset the scale is learned without a population
         asked["dataset"].pop(SCALING.name, None)
     levels = resolve_levels(
-        (coordinates.sampled, family.params), said, components=components, datasets=datasets, populations=asked
+        (coordinates.sampled, family.params),
+        said,
+        components=components,
+        datasets=datasets,
+        factors=known,
+        populations=asked,
     )
     # effects that add up on the logarithm are fold changes
     factored = [name for name, value in asked["dataset"].items() if isinstance(value, Crossed)]

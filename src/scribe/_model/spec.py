@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import jax
@@ -67,10 +67,15 @@ LEVELS_AND_GENES = (*LEVEL_AXES, "gene")
 
 @dataclass(frozen=True)
 class Levels:
-    """The levels of an axis, and the parameters that have a value of their own at each of them."""
+    """The levels of an axis, and the parameters that have a value of their own at each of them.
+
+    ``factors`` are what levels are combinations of, as donor and condition: pairs of a name and the label of every
+    level.
+    """
 
     labels: tuple[str, ...]
     params: tuple[str, ...]
+    factors: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.labels) < 2 or len(set(self.labels)) < len(self.labels):
@@ -337,7 +342,7 @@ class ModelSpec:
             "layers": list(self.family.layers),
             "coordinates": self.coordinates.name,
             "priors": {name: prior.to_json() for name, prior in self.priors.items()},
-            "levels": {axis: {"labels": x.labels, "params": x.params} for axis, x in self.levels.items()},
+            "levels": {axis: asdict(levels) for axis, levels in self.levels.items()},
         }
         return json.dumps(record)
 
@@ -350,12 +355,17 @@ class ModelSpec:
             family,
             coordinate_systems.find(record["coordinates"], family=family.layers[0]),
             {name: prior_table.from_json(prior) for name, prior in record["priors"].items()},
-            {a: Levels(tuple(x["labels"]), tuple(x["params"])) for a, x in record.get("levels", {}).items()},
+            {axis: _levels(**stored) for axis, stored in record.get("levels", {}).items()},
         )
 
     def with_priors(self, priors: Mapping[str, Prior]) -> ModelSpec:
         """Return the same model with some priors replaced."""
         return replace(self, priors={**self.priors, **priors})
+
+
+def _levels(labels: list[str], params: list[str], factors: list[list[Any]] | None = None) -> Levels:
+    """Levels as JSON has them; those of older fits say nothing of factors."""
+    return Levels(tuple(labels), tuple(params), tuple((name, tuple(of)) for name, of in factors or ()))
 
 
 def _required(dataset: Array | None) -> Array:

@@ -96,11 +96,15 @@ class Posterior:
         """Number of draws it consists of; None where new ones can be made without end."""
         return self.guide.n_draws(self.params)
 
+    def draw_blocks(self, key: Key, n_draws: int, *, block: int = 50) -> Iterator[dict[str, Array]]:
+        """The draws of `draws` in blocks of no more than ``block``; equal to none of its arrays."""
+        params = self.device_params()
+        for first in range(0, n_draws, block):
+            yield _part(self.spec, self.guide, min(block, n_draws - first), params, key, first=first, of=n_draws)
+
     def draw_one_by_one(self, key: Key, n_draws: int) -> Iterator[dict[str, Array]]:
         """The draws of `draws` singly, so that no more than one is in memory; equal to none of its arrays."""
-        params = self.device_params()
-        for number in range(n_draws):
-            draws = _part(self.spec, self.guide, 1, params, key, first=number, of=n_draws)
+        for draws in self.draw_blocks(key, n_draws, block=1):
             yield {name: draw[0] for name, draw in draws.items()}
 
     def parameter_draws(self, key: Key, n_draws: int) -> Iterator[Parameters]:
@@ -184,13 +188,10 @@ class Posterior:
     def summaries(self, key: Key, *, n_draws: int | None = None, block: int = 50) -> dict[str, Summary]:
         """Posterior mean and standard deviation of every named quantity, streamed over draws."""
         n_draws = n_draws or self.n_draws or _ENOUGH
-        params = self.device_params()
         centre = _readable(self.spec, self.centre())
         totals = {name: np.zeros(value.shape) for name, value in centre.items()}
         squares = {name: np.zeros(value.shape) for name, value in centre.items()}
-        for first in range(0, n_draws, block):
-            n_here = min(block, n_draws - first)
-            values = _part(self.spec, self.guide, n_here, params, key, first=first, of=n_draws)
+        for values in self.draw_blocks(key, n_draws, block=block):
             for name, (total, square) in jax.device_get(_sums(self.spec, values, centre)).items():
                 totals[name] += total
                 squares[name] += square

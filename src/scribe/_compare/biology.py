@@ -1,0 +1,69 @@
+"""Differences of absolute expression: of means, variances and the gamma laws of rates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from scribe._stats.divergences import gamma_hellinger, gamma_jeffreys
+from scribe._stats.effects import lfsr
+from scribe._stats.laws import Drawn
+from scribe._types import AnyArray, FloatArray
+
+__all__ = ["Moments", "biological_level", "table_of"]
+
+_FEWEST = 1e-12
+"""Least variance of a rate: that of a Poisson gene is zero, which no gamma law has."""
+
+
+class Moments(NamedTuple):
+    """Draws of the logarithms of means and variances of the molecules in A and B, (draws, genes) each."""
+
+    log_mean_A: FloatArray
+    log_variance_A: FloatArray
+    log_mean_B: FloatArray
+    log_variance_B: FloatArray
+
+
+def biological_level(moments: Moments, *, tau_lfc: float, tau_var: float, tau_kl: float) -> dict[str, FloatArray]:
+    """Summaries, (genes,) each, of log ratios of means and variances and of the divergence of laws."""
+    out = _summary("lfc", Drawn(moments.log_mean_A - moments.log_mean_B), tau_lfc)
+    out |= _summary("lvr", Drawn(moments.log_variance_A - moments.log_variance_B), tau_var)
+    laws = (
+        *_gamma(moments.log_mean_A, moments.log_variance_A),
+        *_gamma(moments.log_mean_B, moments.log_variance_B),
+    )
+    divergence = Drawn(gamma_jeffreys(*laws))
+    out |= {"kl_mean": divergence.mean, "kl_sd": divergence.sd, "kl_prob_effect": divergence.above(tau_kl)}
+    out |= {"hellinger_mean": gamma_hellinger(*laws).mean(axis=0)}
+    named = zip(("mu_A_mean", "var_A_mean", "mu_B_mean", "var_B_mean"), moments, strict=True)
+    return out | {name: np.exp(np.asarray(draws, np.float64)).mean(axis=0) for name, draws in named}
+
+
+def _summary(name: str, law: Drawn, tau: float) -> dict[str, FloatArray]:
+    effect = law.above(tau) + law.below(-tau)
+    values = {"mean": law.mean, "sd": law.sd, "lfsr": lfsr(law, tau), "prob_effect": effect}
+    return {f"{name}_{what}": value for what, value in values.items()}
+
+
+def _gamma(log_mean: FloatArray, log_variance: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Shape and rate of the gamma law of rates, whose variance is that of the molecules less their mean."""
+    mean = np.exp(np.asarray(log_mean, np.float64))
+    excess = np.maximum(np.exp(np.asarray(log_variance, np.float64)) - mean, _FEWEST * np.square(mean))
+    return np.square(mean) / excess, mean / excess
+
+
+def table_of(found: Mapping[str, Any], kept: AnyArray) -> dict[str, AnyArray]:
+    """Columns over all genes from what is known of those that are kept: NaN, or False, for the others."""
+    out = {}
+    for name, value in found.items():
+        if name in ("tau_values", "gene_names", "null_proportion"):
+            continue
+        rows = value if value.ndim == 2 else value[None]
+        for tau, row in zip(found["tau_values"], rows, strict=False):
+            column = np.zeros(len(kept), bool) if row.dtype == bool else np.full(len(kept), np.nan)
+            column[kept] = row
+            out[f"{name}_tau{tau:g}" if value.ndim == 2 else name] = column
+    return out

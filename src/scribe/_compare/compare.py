@@ -1,0 +1,325 @@
+"""Comparisons of expression between fits, components, datasets and paired groups of datasets."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from typing import Any, Literal, Unpack
+
+import numpy as np
+
+from scribe._compare.differential import DifferentialExpression
+from scribe._compare.groups import FittedNormal, given_group, keys_of, levels_of, moments_of, population_of
+from scribe._compare.options import CompareOptions, ContrastOptions, Pairing, completed
+from scribe._compare.pairs import Pairs, Weighting, effects_of, paired_levels
+from scribe._compare.relative import Method
+from scribe._model.checks import require_known
+from scribe._posterior.expression import ESTIMANDS
+from scribe._posterior.results import Results
+from scribe._rng import as_key
+from scribe._stats.contrasts import Given, Group, Mean, TwoGroups
+from scribe._stats.laws import Drawn
+from scribe._types import AnyArray
+
+__all__ = ["compare", "compare_datasets", "compare_groups"]
+
+_METHODS = ("empirical", "shrinkage", "parametric")
+
+
+def compare(
+    model_A: Any,
+    model_B: Any,
+    *,
+    gene_names: Any = None,
+    label_A: str = "A",
+    label_B: str = "B",
+    method: Method | None = None,
+    **options: Unpack[CompareOptions],
+) -> DifferentialExpression:
+    r"""Compare expression in two groups of cells, as compositions.
+
+    .. math:: \Delta_g = \{\log\rho^A_g - \log\rho^A_{ref}\} - \{\log\rho^B_g - \log\rho^B_{ref}\}
+
+    A gene with a larger share in A is **positive**. Draws of two fits are independent; of one fit they are those of the
+    same parameters, so that what both groups share cancels.
+
+    Parameters
+    ----------
+    model_A, model_B
+        Results of fits, of the same genes in any order; or draws of the size r, (draws, genes) or
+        (draws, components, genes); or logistic-normal laws (`results.fit_logistic_normal`, a numpyro
+        ``LowRankMultivariateNormal`` of log-ratios to the last gene, or a dict with ``loc``, ``cov_factor``,
+        ``cov_diag``).
+    gene_names
+        Names of the genes, where the models have none.
+    label_A, label_B
+        What the groups are called.
+    method
+        ``"empirical"``: differences of draws; ``"shrinkage"``: towards a population of effects that is learned from all
+        genes; ``"parametric"``: from logistic-normal laws, the default for these.
+    **options
+        What else to say, by name; see below.
+    component_A, component_B, dataset_A, dataset_B
+        Components and datasets to compare, by label or number, where the fits have them.
+    mixture_weighted
+        Average the compositions of all components instead, by the weights of the model or by ``mixture_weights_A``,
+        ``mixture_weights_B``.
+    estimand
+        ``"mean"``: the difference of the means over cells. ``"cell"``: that of one random cell of A and one of B, which
+        varies as cells do, however many there are; ``n_samples_dirichlet`` cells are drawn per draw.
+    reference
+        ``"expressed"``, ``"clr"``, ``"iqlr"`` or genes: see `scribe.DifferentialExpression.set_reference`.
+    gene_mask
+        Genes to keep: names, numbers or a mask. The others are pooled.
+    n_samples
+        Draws, 1,000 unless given; at most those there are, of a fit by MCMC.
+    rank
+        Rank of the covariance with ``method="parametric"``; 50 unless given.
+    p_samples_A, p_samples_B
+        Draws of the probability that go with draws of r; without them all genes share it.
+    paired
+        Whether draws of A and B belong together; None: where both are of one fit.
+    sigma_grid, shrinkage_max_iter, shrinkage_tol
+        Standard deviations of the population of effects, from zero, and how long weights are sought.
+    rng
+        Seed, key or generator; the seed of the first fit unless given.
+
+    Returns
+    -------
+    The comparison; nothing is computed before it is asked.
+
+    Raises
+    ------
+    ValueError
+        If the genes are not the same, or a component or dataset must be chosen.
+
+    Examples
+    --------
+    >>> import scribe
+    >>> adata = scribe.datasets.pbmc68k_counts()
+    >>> results = scribe.fit(adata, n_components=2, n_steps=200, early_stopping=False)
+    >>> de = scribe.compare(results, results, component_A=0, component_B=1)
+    >>> table = de.to_dataframe(target_pefp=0.05)
+    """
+    said = completed(CompareOptions, options, verb="compare")
+    fits = isinstance(model_A, Results), isinstance(model_B, Results)
+    if method is None:
+        normal = not any(fits) and not any(isinstance(model, np.ndarray) for model in (model_A, model_B))
+        method = "parametric" if normal else "empirical"
+    require_known("method", method, _METHODS)
+    if all(fits):
+        model_B, names = _same_genes(model_A, model_B, gene_names)
+    else:
+        names = None if gene_names is None else np.asarray(gene_names, object)
+    groups, moments = _groups(model_A, model_B, method, said)
+    if groups[0].n_genes != groups[1].n_genes:
+        msg = f"A has {groups[0].n_genes:,} genes and B {groups[1].n_genes:,}: compare models of the same genes."
+        raise ValueError(msg)
+    grid = {"sds": said["sigma_grid"], "max_iterations": said["shrinkage_max_iter"], "tolerance": said["shrinkage_tol"]}
+    return DifferentialExpression(
+        TwoGroups(*groups),
+        gene_names=names,
+        label_A=label_A,
+        label_B=label_B,
+        method=method,
+        estimand=said["estimand"],
+        reference=said["reference"],
+        gene_mask=said["gene_mask"],
+        moments=moments,
+        shrinkage_options=grid,
+    )
+
+
+def _groups(model_A: Any, model_B: Any, method: str, said: dict[str, Any]) -> tuple[list[Group], Any]:
+    """Both groups, and what makes their moments where they are of fits."""
+    models = {"A": model_A, "B": model_B}
+    fits = [model for model in models.values() if isinstance(model, Results)]
+    same = len(fits) == 2 and fits[0].params is fits[1].params
+    seed = fits[0].seed if said["rng"] is None and fits else said["rng"]
+    keys = keys_of(as_key(seed), paired=same if said["paired"] is None else bool(said["paired"]))
+    n_draws = _n_draws(said, fits)
+    groups: list[Group] = []
+    for (side, model), key in zip(models.items(), keys, strict=True):
+        if not isinstance(model, Results):
+            about = {name: said[f"{name}_{side}"] for name in ("component", "p_samples")}
+            groups.append(given_group(model, **about, estimand=said["estimand"], key=key[1]))
+            continue
+        mixed = said["mixture_weighted"]
+        about = {name: said[f"{name}_{side}"] for name in ("component", "dataset")}
+        levels = levels_of(model, **about, mixed=mixed, side=side)
+        population = population_of(model, levels, said[f"mixture_weights_{side}"] if mixed else None)
+        drawn = Mean((population,), key[0], n_draws, said["estimand"], key[1])
+        groups.append(FittedNormal(drawn, said["rank"]) if method == "parametric" else drawn)
+    if len(fits) < 2:
+        return groups, None
+    return groups, functools.partial(moments_of, *groups)
+
+
+def _n_draws(said: dict[str, Any], fits: list[Results]) -> int:
+    n = said["n_samples"] * (said["n_samples_dirichlet"] if said["estimand"] == "cell" else 1)
+    return min([n, *(fit.posterior.n_draws for fit in fits if fit.posterior.n_draws is not None)])
+
+
+def _same_genes(first: Results, second: Results, gene_names: Any) -> tuple[Results, AnyArray | None]:
+    """The second results with the genes of the first, in their order, and the names."""
+    names = first.gene_names if gene_names is None else np.asarray(gene_names, object)
+    if first.gene_names is None or second.gene_names is None:
+        return second, names
+    mine, others = set(map(str, first.gene_names)), set(map(str, second.gene_names))
+    if mine != others:
+        only = [sorted(mine - others)[:3], sorted(others - mine)[:3]]
+        msg = (
+            f"The models are of different genes: {len(mine - others):,} are in A alone ({only[0]}), "
+            f"{len(others - mine):,} in B alone ({only[1]}). Fit the genes that both have, or compare "
+            "results_A[common] with results_B[common]."
+        )
+        raise ValueError(msg)
+    same = np.array_equal(np.asarray(first.gene_names, str), np.asarray(second.gene_names, str))
+    return second if same else second[[str(name) for name in first.gene_names]], names
+
+
+def compare_datasets(
+    results: Results,
+    dataset_A: str | int,
+    dataset_B: str | int,
+    *,
+    component: str | int | None = None,
+    method: Method = "shrinkage",
+    **options: Unpack[ContrastOptions],
+) -> DifferentialExpression:
+    """Compare expression in two datasets of one fit, draw by draw.
+
+    Parameters
+    ----------
+    results
+        A fit with datasets.
+    dataset_A, dataset_B
+        The datasets, by label or number. A gene with a larger share in A is positive.
+    component
+        Component of a mixture in which to compare them, by label or number.
+    method
+        As in `compare`.
+    **options
+        ``estimand``, ``reference``, ``gene_mask``, ``n_samples``, ``n_samples_dirichlet``, ``rank`` and ``rng`` of
+        `compare`.
+
+    Returns
+    -------
+    The comparison.
+
+    Raises
+    ------
+    ValueError
+        If expression does not differ between datasets in this model, or a component must be chosen.
+    """
+    completed(ContrastOptions, options, verb="compare_datasets")
+    pair = [results._at_level("dataset", dataset) for dataset in (dataset_A, dataset_B)]
+    _refuse_same(results, "dataset", 'expression_dataset_prior="gaussian" or dataset_params="mean"')
+    labels = [results.spec.levels["dataset"].labels[one.posterior.chosen["dataset"]] for one in pair]
+    about: dict[str, Any] = {"component_A": component, "component_B": component, **options}
+    return compare(*pair, label_A=labels[0], label_B=labels[1], method=method, **about)
+
+
+def _refuse_same(results: Results, axis: str, remedy: str) -> None:
+    if axis not in results.spec.natural_axes["log_mean"]:
+        msg = f"Expression is the same in all {axis}s of this model: fit with {remedy}."
+        raise ValueError(msg)
+
+
+def compare_groups(
+    results: Results,
+    factor: str,
+    *,
+    level_A: str,
+    level_B: str,
+    pairing_factor: str | None = None,
+    pair_weighting: Weighting = "uniform",
+    incomplete_pairs: Literal["drop", "error"] = "drop",
+    method: Method = "empirical",
+    component: str | int | None = None,
+    **options: Unpack[Pairing],
+) -> DifferentialExpression:
+    r"""Compare two levels of a factor over all levels of another, such as two conditions over donors.
+
+    .. math:: \Delta_g = \sum_d w_d\{\log\rho^{A,d}_g - \log\rho^{B,d}_g\} - \Delta_{ref}
+
+    for the donors :math:`d` that have both. What is special to a donor cancels. The differences are those of *these*
+    donors: that others may respond differently is not in their error. :func:`scribe.tl.de` with ``sample_key`` is for
+    what holds beyond them.
+
+    Parameters
+    ----------
+    results
+        A fit with datasets that are combinations of the two factors, ``dataset_key=["donor", "condition"]``.
+    factor
+        Column of ``dataset_key`` whose levels to compare.
+    level_A, level_B
+        The levels. A gene with a larger share in A is positive.
+    pairing_factor
+        Column whose levels pair datasets; None: the other one, where there are two.
+    pair_weighting
+        Weights of the pairs: ``"uniform"``, or by their numbers of cells: the smaller of the two (``"min_cells"``),
+        the ``"harmonic"`` mean, or ``"total_cells"``.
+    incomplete_pairs
+        ``"drop"`` those that have one of the levels alone, or raise an ``"error"``.
+    method
+        As in `compare`.
+    component
+        Component of a mixture in which to compare, by label or number.
+    **options
+        ``min_complete_pairs`` (2 unless given); ``estimand``: ``"mean"`` (also ``"paired_main_effect"``) or ``"cell"``
+        as in `compare`, or ``"effect"``, the effect of the factor that the fit has as a parameter; ``reference``,
+        ``gene_mask``, ``n_samples``, ``n_samples_dirichlet``, ``rank`` and ``rng`` of `compare`.
+
+    Returns
+    -------
+    The comparison.
+
+    Raises
+    ------
+    ValueError
+        If there are no such factors or levels, or too few pairs.
+    """
+    said = completed(Pairing, options, verb="compare_groups", estimands=(*ESTIMANDS, *_PAIRED_ESTIMANDS))
+    require_known("method", method, _METHODS)
+    _refuse_same(results, "dataset", 'dataset_params="mean" or an expression_dataset_prior')
+    known = results if component is None else results.get_component(component)
+    key = as_key(results.seed if said["rng"] is None else said["rng"])
+    n_draws = _n_draws(said, [results])
+    groups: list[Group] = []
+    if said["estimand"] == "effect":
+        groups += [
+            Given(Drawn(draws)) for draws in effects_of(known, factor, (level_A, level_B), n_draws=n_draws, key=key)
+        ]
+    else:
+        said["estimand"] = "cell" if said["estimand"] == "cell" else "mean"
+        pairs = paired_levels(known, factor, (level_A, level_B), pairing_factor)
+        _check_pairs(pairs, (level_A, level_B), incomplete_pairs, least=said["min_complete_pairs"])
+        weights = pairs.weights(results, pair_weighting)
+        for levels, (own, cells) in zip((pairs.of_A, pairs.of_B), keys_of(key, paired=True), strict=True):
+            populations = tuple(population_of(results, (level,)) for level in levels)
+            drawn = Mean(populations, own, n_draws, said["estimand"], cells, weights)
+            groups.append(FittedNormal(drawn, said["rank"]) if method == "parametric" else drawn)
+    about = {name: said[name] for name in ("estimand", "reference", "gene_mask")}
+    return DifferentialExpression(
+        TwoGroups(*groups), gene_names=results.gene_names, label_A=level_A, label_B=level_B, method=method, **about
+    )
+
+
+_PAIRED_ESTIMANDS = ("paired_main_effect", "effect")
+
+
+def _check_pairs(pairs: Pairs, levels: tuple[str, str], incomplete_pairs: str, *, least: int) -> None:
+    """Raise where there are too few pairs, and say which are left out."""
+    if pairs.incomplete:
+        found = f"{len(pairs.incomplete)} of {pairs.name!r} have one of {levels[0]!r} and {levels[1]!r} only"
+        if incomplete_pairs == "error":
+            msg = f'{found}: {", ".join(pairs.incomplete)}. Leave them out, or pass incomplete_pairs="drop".'
+            raise ValueError(msg)
+        warnings.warn(f"{found} and are left out: {', '.join(pairs.incomplete)}.", UserWarning, stacklevel=3)
+    if len(pairs.labels) < least:
+        msg = (
+            f"{len(pairs.labels)} of {pairs.name!r} have both {levels[0]!r} and {levels[1]!r}, and "
+            f"min_complete_pairs={least} are needed."
+        )
+        raise ValueError(msg)

@@ -1,0 +1,316 @@
+"""The result of a comparison of expression between two groups of cells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from scribe._compare import gene_sets
+from scribe._compare.biology import biological_level, table_of
+from scribe._compare.relative import RelativeExpression
+from scribe._posterior.indexing import Selector
+from scribe._stats.effects import find_threshold, lfsr, pefp, s_values
+from scribe._stats.gene_sets import Perturbation
+from scribe._types import AnyArray, FloatArray, Rng
+
+__all__ = ["DifferentialExpression"]
+
+Metrics = Literal["clr", "bio", "all"]
+
+
+@dataclass(eq=False, repr=False)
+class DifferentialExpression(RelativeExpression):
+    r"""Posterior of the differences of expression between two groups of cells, gene by gene.
+
+    .. math:: \Delta_g = \{\log\rho^A_g - \log\rho^A_{ref}\} - \{\log\rho^B_g - \log\rho^B_{ref}\}
+
+    with :math:`\rho` the shares of genes among the molecules of a group and :math:`\log\rho_{ref}` the mean over the
+    genes of the reference. **A gene with a larger share in A than in B is positive.** Differences are natural
+    logarithms: 0.69 is twice as much. `set_gene_mask`, `set_expression_threshold`, `set_composition_coverage`,
+    `clear_mask` and `set_reference` change the comparison in place and return it.
+
+    Parameters
+    ----------
+    evidence
+        What differences are computed from.
+    gene_names
+        Names of all genes.
+    label_A, label_B
+        What the groups are called.
+    method
+        ``"empirical"`` (draws as they are), ``"shrinkage"`` (towards a population of effects learned from all genes)
+        or ``"parametric"`` (normal log-ratios).
+    estimand
+        ``"mean"``: do the means of the groups differ? ``"cell"``: does a random cell of A exceed one of B?
+    level
+        ``"cell"``: uncertain is what cells leave open; ``"sample"``: differences between samples count as well.
+    reference
+        ``"expressed"``, ``"clr"``, ``"iqlr"``, or genes: see `set_reference`.
+    gene_mask
+        Genes to keep; None keeps all.
+    moments
+        Makes draws of means and variances, where the comparison is one of fits.
+    shrinkage_options
+        Those of `shrink`.
+    """
+
+    def gene_level(self, tau: float | Sequence[float] = 0.0) -> dict[str, Any]:
+        r"""Summarise the difference of every gene that is kept.
+
+        Parameters
+        ----------
+        tau
+            Absolute differences up to this one, in natural logarithms, count as none; several make a row each.
+
+        Returns
+        -------
+        Arrays (genes,) and, of several ``tau``, (tau, genes) of the last three: ``delta_mean``, ``delta_sd``,
+        ``prob_positive`` :math:`P(\Delta_g > 0)`, ``lfsr``, the local false sign rate, ``prob_effect``
+        :math:`P(|\Delta_g| > \tau)`, ``lfsr_tau``
+        :math:`1 - \max\{P(\Delta_g > \tau), P(\Delta_g < -\tau)\}`, ``prob_de``
+        :math:`\max\{P(\Delta_g > \tau), P(\Delta_g < -\tau)\}`; ``tau_values``, ``gene_names``; with shrinkage
+        ``null_proportion``. No rate is below one over the number of draws, which is what draws can tell.
+        """
+        law, taus = self.law, np.atleast_1d(np.asarray(tau, np.float64))
+        above, below = (np.stack([side(sign * t) for t in taus]) for side, sign in ((law.above, 1), (law.below, -1)))
+        rates = np.stack([lfsr(law, t) for t in taus])
+        by_tau = {"prob_effect": above + below, "lfsr_tau": rates, "prob_de": np.maximum(above, below)}
+        return {
+            "delta_mean": law.mean,
+            "delta_sd": law.sd,
+            "prob_positive": law.above(0.0),
+            "lfsr": lfsr(law),
+            **{name: values[0] if np.ndim(tau) == 0 else values for name, values in by_tau.items()},
+            "tau_values": taus,
+            "gene_names": None if self.gene_names is None else self.gene_names[self._kept],
+            **({} if self.shrunk is None else {"null_proportion": self.null_proportion}),
+        }
+
+    def call_genes(
+        self,
+        lfsr_threshold: float | None = None,
+        *,
+        prob_effect_threshold: float = 0.95,
+        target_pefp: float | None = None,
+        tau: float = 0.0,
+    ) -> AnyArray:
+        """Call genes.
+
+        Parameters
+        ----------
+        lfsr_threshold
+            Call genes whose local false sign rate lies below; 0.05 unless given.
+        prob_effect_threshold
+            With ``tau`` above zero they must also differ by more than it with this probability.
+        target_pefp
+            Call as many genes as keep the expected share of wrong signs among them below this, instead.
+        tau
+            As in `gene_level`.
+
+        Returns
+        -------
+        A mask (genes,) of the genes that are kept.
+        """
+        if lfsr_threshold is not None and target_pefp is not None:
+            msg = f"lfsr_threshold={lfsr_threshold} and target_pefp={target_pefp} are two ways to call: keep one."
+            raise ValueError(msg)
+        rates = lfsr(self.law, tau)
+        if target_pefp is not None:
+            return rates < find_threshold(rates, target_pefp)
+        effect = self.law.above(tau) + self.law.below(-tau)
+        return (rates < (0.05 if lfsr_threshold is None else lfsr_threshold)) & (effect > prob_effect_threshold)
+
+    def compute_pefp(self, threshold: float = 0.05, *, tau: float = 0.0) -> float:
+        """Expected share of wrong signs among the genes whose local false sign rate lies below a threshold.
+
+        Parameters
+        ----------
+        threshold
+            Threshold of the local false sign rate.
+        tau
+            As in `gene_level`.
+
+        Returns
+        -------
+        Posterior expected false proportion; 0 where no gene is called.
+        """
+        rates = lfsr(self.law, tau)
+        return pefp(rates, rates < threshold)
+
+    def find_threshold(self, target_pefp: float = 0.05, *, tau: float = 0.0) -> float:
+        """Threshold of the local false sign rate below which no larger share of signs is expected to be wrong.
+
+        Parameters
+        ----------
+        target_pefp
+            Expected share of wrong signs.
+        tau
+            As in `gene_level`.
+
+        Returns
+        -------
+        The threshold, for `call_genes` and `compute_pefp`; 0 where no gene can be called.
+        """
+        return find_threshold(lfsr(self.law, tau), target_pefp)
+
+    def biological_level(self, *, tau_lfc: float = 0.0, tau_var: float = 0.0, tau_kl: float = 0.0) -> dict[str, Any]:
+        """Differences that are not relative to other genes: of mean, variance and the law of expression.
+
+        They rest on the absolute scale of the fits, which capture must be anchored for.
+
+        Parameters
+        ----------
+        tau_lfc, tau_var
+            Absolute log ratios of means and of variances up to these count as none.
+        tau_kl
+            Jeffreys divergences up to this count as none.
+
+        Returns
+        -------
+        Arrays (genes,) over all genes; see `scribe.DifferentialExpression.to_dataframe`.
+        """
+        if self.moments is None:
+            msg = "This comparison knows no means and variances: compare two fits by SVI or MCMC, not arrays of draws."
+            raise ValueError(msg)
+        return biological_level(self.moments(), tau_lfc=tau_lfc, tau_var=tau_var, tau_kl=tau_kl)
+
+    def to_dataframe(
+        self,
+        tau: float | Sequence[float] = 0.0,
+        *,
+        target_pefp: float | None = None,
+        metrics: Metrics = "clr",
+        **biological: float,
+    ) -> pd.DataFrame:
+        """Table of all genes, in their order.
+
+        Parameters
+        ----------
+        tau
+            As in `gene_level`; of several, the columns that depend on it end in ``_tau<value>``.
+        target_pefp
+            Adds ``clr_is_de``: the genes that may be called with so small an expected share of wrong signs.
+        metrics
+            ``"clr"``: differences of log-ratios; ``"bio"``: of absolute means and variances; or ``"all"``.
+        **biological
+            ``tau_lfc``, ``tau_var`` and ``tau_kl`` of `biological_level`.
+
+        Returns
+        -------
+        One row per gene. ``clr_delta_mean``, ``clr_delta_sd``, ``clr_prob_positive``, ``clr_lfsr``,
+        ``clr_prob_effect``, ``clr_lfsr_tau``, ``clr_prob_de``, ``clr_is_de``: see `gene_level`; NaN where ``kept`` is
+        False. ``expression_A``, ``expression_B``: expected share times 10,000. ``bio_lfc_*`` and ``bio_lvr_*``
+        (``mean``, ``sd``, ``lfsr``, ``prob_effect``): log ratio of means and of variances; ``bio_kl_*`` (``mean``,
+        ``sd``, ``prob_effect``): Jeffreys divergence of the gamma laws of rates, in nats; ``bio_hellinger_mean``:
+        their Hellinger distance; ``bio_mu_A_mean``, ``bio_var_A_mean`` and the same of B.
+        """
+        names = np.arange(self.n_genes).astype(str) if self.gene_names is None else self.gene_names
+        columns: dict[str, Any] = {"gene": np.asarray(names, str), "kept": self._kept}
+        if metrics in ("clr", "all"):
+            found = self.gene_level(tau)
+            if target_pefp is not None:
+                rates = np.atleast_2d(found["lfsr_tau"])
+                called = np.stack([s_values(r) <= target_pefp for r in rates])
+                found["is_de"] = called[0] if np.ndim(tau) == 0 else called
+            columns |= {f"clr_{name}": value for name, value in table_of(found, self._kept).items()}
+        columns["expression_A"], columns["expression_B"] = self.expression
+        if metrics in ("bio", "all"):
+            columns |= {f"bio_{name}": value for name, value in self.biological_level(**biological).items()}
+        return pd.DataFrame(columns)
+
+    def summary(self, *, sort_by: str = "clr_lfsr", top_n: int = 20) -> pd.DataFrame:
+        """Genes with the clearest differences.
+
+        Parameters
+        ----------
+        sort_by
+            Column of `to_dataframe` to sort by, ascending.
+        top_n
+            Number of genes.
+
+        Returns
+        -------
+        Rows of `to_dataframe`.
+        """
+        table = self.to_dataframe()
+        order = table[[sort_by]].assign(size=-table["clr_delta_mean"].abs()).sort_values([sort_by, "size"]).index
+        return table.loc[order[:top_n]].reset_index(drop=True)
+
+    def test_contrast(self, weights: FloatArray, *, tau: float = 0.0) -> dict[str, float]:
+        """Weighted sum of the differences of genes.
+
+        Parameters
+        ----------
+        weights
+            Weight of every gene, kept or not; those of genes that are not kept must be zero.
+        tau
+            Absolute values up to this one count as none.
+
+        Returns
+        -------
+        ``mean``, ``sd``, ``prob_positive``, ``lfsr`` and ``prob_effect`` of the sum.
+        """
+        return gene_sets.contrast(self, np.asarray(weights, np.float64), tau=tau)
+
+    def test_gene_set(self, genes: Selector, *, tau: float = 0.0) -> dict[str, float]:
+        r"""Whether the genes of a set shift together, against all others.
+
+        Parameters
+        ----------
+        genes
+            Genes by name, number or mask; those that are not kept are left out.
+        tau
+            Absolute balances up to this one count as none.
+
+        Returns
+        -------
+        ``balance_mean``, ``balance_sd``, ``prob_positive``, ``lfsr`` and ``prob_effect`` of the balance
+        :math:`\sqrt{n_+n_-/(n_++n_-)}\,(\bar\Delta_{set} - \bar\Delta_{others})` (Egozcue and
+        Pawlowsky-Glahn 2005, doi:10.1007/s11004-005-7381-9), which no choice of reference changes; ``n_genes``.
+        """
+        row = gene_sets.table(self, {"set": genes}, tau=tau).iloc[0]
+        return {str(name): value for name, value in row.items() if name not in ("gene_set", "is_de")}
+
+    def test_multiple_gene_sets(
+        self, sets: Mapping[str, Selector], *, tau: float = 0.0, target_pefp: float = 0.05
+    ) -> pd.DataFrame:
+        """Test many sets of genes as `test_gene_set` does one.
+
+        Parameters
+        ----------
+        sets
+            Genes by the name of the set, as :func:`scribe.get.gene_sets` reads them.
+        tau
+            As in `test_gene_set`.
+        target_pefp
+            Expected share of wrong signs among the sets in ``is_de``.
+
+        Returns
+        -------
+        One row per set: ``gene_set``, the columns of `test_gene_set`, and ``is_de``. Sets of which no gene is kept are
+        NaN.
+        """
+        return gene_sets.table(self, sets, tau=tau, target_pefp=target_pefp)
+
+    def test_pathway_perturbation(self, genes: Selector, *, n_permutations: int = 999, rng: Rng = None) -> Perturbation:
+        """Whether the genes of a set differ from each other in their differences, more than other genes do.
+
+        Parameters
+        ----------
+        genes
+            Genes by name, number or mask; two or more that are kept.
+        n_permutations
+            Random sets to compare with, of genes with similar expression.
+        rng
+            Seed, key or generator.
+
+        Returns
+        -------
+        ``statistic``, the expected sum of squares about the mean of the set, and ``p_value``, at least
+        ``1 / (n_permutations + 1)``.
+        """
+        return gene_sets.perturbed(self, genes, n_permutations=n_permutations, rng=rng)

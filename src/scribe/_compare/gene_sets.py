@@ -1,0 +1,112 @@
+"""Sets of genes in a comparison of expression: by name, of those that are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from scribe._compare.relative import RelativeExpression
+from scribe._posterior.indexing import Selector, index_of
+from scribe._rng import as_seed
+from scribe._stats.effects import lfsr, s_values
+from scribe._stats.gene_sets import Perturbation, perturbation
+from scribe._stats.laws import LinearLaw
+from scribe._stats.logratios import balance
+from scribe._types import AnyArray, FloatArray, IntArray, Rng
+
+__all__ = ["contrast", "perturbed", "read_gmt", "table"]
+
+
+def read_gmt(path: Path | str) -> dict[str, list[str]]:
+    """Sets of genes by name from a .gmt file: a line per set, its name, a description and its genes, tabs between."""
+    sets: dict[str, list[str]] = {}
+    for number, line in enumerate(Path(path).read_text("utf-8").splitlines(), 1):
+        name, *rest = line.rstrip().split("\t")
+        if not line.strip():
+            continue
+        if len(rest) < 2 or name in sets:
+            what = f"the set {name!r} a second time" if name in sets else f"{line[:60]!r}"
+            msg = f"{path}, line {number}: expected a new name, a description and genes, tabs between; found {what}."
+            raise ValueError(msg)
+        sets[name] = [gene for gene in rest[1:] if gene]
+    return sets
+
+
+def contrast(of: RelativeExpression, weights: FloatArray, *, tau: float) -> dict[str, float]:
+    """Weighted sum of the differences of genes, kept or not."""
+    if weights.shape != (of.n_genes,) or np.any(weights[~of.kept] != 0):
+        msg = (
+            f"weights must have one number for each of {of.n_genes:,} genes, zero for those that are not kept; "
+            f"got {weights.shape}."
+        )
+        raise ValueError(msg)
+    law = _sums(of, weights[of.kept, None])
+    effect = law.above(tau) + law.below(-tau)
+    found = {"mean": law.mean, "sd": law.sd, "prob_positive": law.above(0.0), "lfsr": lfsr(law, tau)}
+    return {name: float(value[0]) for name, value in {**found, "prob_effect": effect}.items()}
+
+
+def table(
+    of: RelativeExpression, sets: Mapping[str, Selector], *, tau: float = 0.0, target_pefp: float = 0.05
+) -> pd.DataFrame:
+    """Balance of every set against all other genes that are kept."""
+    members = [_kept_members(of, genes) for genes in sets.values()]
+    n_kept = int(of.kept.sum())
+    usable = [number for number, genes in enumerate(members) if 0 < len(genes) < n_kept]
+    columns = {name: np.full(len(members), np.nan) for name in _COLUMNS}
+    if usable:
+        every = np.arange(n_kept)
+        weights = [balance(members[number], np.setdiff1d(every, members[number]), n_kept) for number in usable]
+        law = _sums(of, np.stack(weights, axis=1))
+        effect = law.above(tau) + law.below(-tau)
+        for name, value in zip(_COLUMNS, (law.mean, law.sd, law.above(0.0), lfsr(law, tau), effect), strict=True):
+            columns[name][usable] = value
+    known = {"gene_set": list(map(str, sets)), "n_genes": [len(genes) for genes in members]}
+    return pd.DataFrame({**known, **columns, "is_de": s_values(columns["lfsr"]) <= target_pefp})
+
+
+_COLUMNS = ("balance_mean", "balance_sd", "prob_positive", "lfsr", "prob_effect")
+
+
+def perturbed(of: RelativeExpression, genes: Selector, *, n_permutations: int, rng: Rng) -> Perturbation:
+    """Scatter of the differences within a set beside that of random sets."""
+    members = _kept_members(of, genes)
+    if len(members) < 2:
+        msg = f"Genes of a set differ from each other if there are two or more of them; {len(members)} are kept."
+        raise ValueError(msg)
+    expression = np.sum(of.expression, axis=0)[of.kept]
+    parts, generator = _parts(of).take(slice(len(expression))), np.random.default_rng(as_seed(rng))
+    return perturbation(parts, members, expression, n_permutations=n_permutations, rng=generator)
+
+
+def _kept_members(of: RelativeExpression, genes: Selector) -> IntArray:
+    """Positions of the genes of a set among those that are kept; names that there are not are left out."""
+    if of.gene_names is not None and not isinstance(genes, slice) and np.asarray(genes).dtype.kind in "UO":
+        known = set(map(str, of.gene_names))
+        genes = [str(name) for name in np.atleast_1d(np.asarray(genes)) if str(name) in known]
+        if not genes:
+            return np.zeros(0, np.int64)
+    position = np.cumsum(of.kept) - 1
+    found = np.unique(index_of(genes, of.n_genes, of.gene_names, what="gene"))
+    return np.asarray(position[found[of.kept[found]]])
+
+
+def _parts(of: RelativeExpression) -> LinearLaw:
+    if of.comparison.parts is None:
+        msg = (
+            "At the level of samples the differences of genes are known one by one, not together: test sets of genes "
+            "in a comparison without sample_key, or scribe.compare_groups(...)."
+        )
+        raise ValueError(msg)
+    return of.comparison.parts
+
+
+def _sums(of: RelativeExpression, weights: AnyArray) -> LinearLaw:
+    """Law of weighted sums over the genes that are kept, relative to the reference."""
+    parts, reference = _parts(of), of.comparison.weights
+    padded = np.zeros((len(reference), weights.shape[1]))
+    padded[: len(weights)] = weights
+    return parts.contrast(padded - np.outer(reference, weights.sum(axis=0)))

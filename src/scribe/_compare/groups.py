@@ -1,0 +1,141 @@
+"""Groups of cells to compare, out of what users pass: results of fits, draws, or logistic-normal laws."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+
+from scribe._compare.biology import Moments
+from scribe._posterior.expression import Estimand, Level, Population
+from scribe._posterior.logistic_normal import LogisticNormal, fit_logistic_normal
+from scribe._posterior.results import Results
+from scribe._stats.contrasts import Given, Group, Mean
+from scribe._stats.laws import Drawn, LinearLaw, LowRankNormal
+from scribe._types import AnyArray, FloatArray, Key
+from scribe.families.nb import sample_log_gamma
+
+__all__ = ["FittedNormal", "given_group", "keys_of", "levels_of", "moments_of", "population_of"]
+
+
+@dataclass(frozen=True)
+class FittedNormal(Group):
+    """A group whose draws are replaced by the logistic-normal law with their moments."""
+
+    drawn: Mean
+    rank: int | None = None
+
+    @property
+    def n_genes(self) -> int:
+        """That of the draws."""
+        return self.drawn.n_genes
+
+    def parts(self, kept: AnyArray | None = None) -> LinearLaw:
+        """Normal law, with the other genes pooled before."""
+        law = self.drawn.parts(kept)
+        return normal_law(fit_logistic_normal(law.draws, rank=self.rank)) if isinstance(law, Drawn) else law
+
+
+def normal_law(given: LogisticNormal | Mapping[str, Any] | dist.LowRankMultivariateNormal) -> LowRankNormal:
+    """Law of log expression up to a common number, from a law of log-ratios."""
+    if isinstance(given, dist.LowRankMultivariateNormal):
+        given = {"loc": given.loc, "cov_factor": given.cov_factor, "cov_diag": given.cov_diag}
+    known = LogisticNormal.from_mapping(given) if isinstance(given, Mapping) else given
+    return LowRankNormal(*map(known.of_parts, (known.loc, known.factors, known.noise)))
+
+
+def of_draws(r: AnyArray, p: AnyArray | None, component: int | None, *, estimand: Estimand, key: Key) -> Drawn:
+    """Law of log expression from draws of the size r, (draws, genes) or (draws, components, genes).
+
+    ``p`` are draws of the probability, (draws,) or of the shape of r; without them all genes share it, and shares are
+    those of r.
+    """
+    if r.ndim == 3:
+        if component is None:
+            msg = f"The draws are of {r.shape[1]} components: say which to compare, component_A= and component_B=."
+            raise ValueError(msg)
+        p = p[:, component] if p is not None and p.ndim == 3 else p
+        r = r[:, component]
+    if r.ndim != 2 or not np.all(r > 0):
+        msg = f"Draws must be positive numbers, (draws, genes) or (draws, components, genes); got {r.shape}."
+        raise ValueError(msg)
+    log_size = np.log(np.asarray(r, np.float32))
+    log_mean = log_size
+    if p is not None:
+        logit = np.log(p) - np.log1p(-np.asarray(p, np.float64))
+        log_mean = log_size + (logit if logit.ndim == 2 else logit.reshape(-1, 1)).astype(np.float32)
+    if estimand == "mean":
+        return Drawn(log_mean)
+    return Drawn(np.asarray(sample_log_gamma(key, jnp.asarray(log_mean), jnp.asarray(log_size)), np.float32))
+
+
+def levels_of(
+    results: Results, *, component: str | int | None, dataset: str | int | None, mixed: bool, side: str
+) -> tuple[Level, ...]:
+    """Levels of a fit that a group is made of: those that were chosen or are named, or all components of a mixture."""
+    chosen = dict(results.posterior.chosen)
+    for axis, asked in (("component", component), ("dataset", dataset)):
+        if asked is not None:
+            chosen |= results._at_level(axis, asked).posterior.chosen
+    found: dict[str, tuple[int, ...]] = {}
+    for axis in ("component", "dataset"):
+        levels = results.spec.levels.get(axis)
+        if levels is None or axis in chosen:
+            found[axis] = (chosen.get(axis, 0),)
+        elif axis == "component" and mixed:
+            found[axis] = tuple(range(len(levels.labels)))
+        else:
+            remedy = " or mixture_weighted=True" if axis == "component" else ""
+            msg = (
+                f"The fit of {side} has {axis}s: say which to compare, {axis}_{side}= one of "
+                f"{', '.join(levels.labels)}{remedy}."
+            )
+            raise ValueError(msg)
+    return tuple((k, d) for k in found["component"] for d in found["dataset"])
+
+
+def population_of(results: Results, levels: tuple[Level, ...], weights: Any = None) -> Population:
+    """Population of some levels; of one component they need no weights."""
+    if weights is not None and (np.shape(weights) != (len(levels),) or np.any(np.asarray(weights) < 0)):
+        msg = f"Weights must be one number, not negative, for each of {len(levels)} components; got {weights!r}."
+        raise ValueError(msg)
+    return Population(results.posterior, levels, None if weights is None else tuple(map(float, weights)))
+
+
+def moments_of(group_A: Group, group_B: Group) -> Moments:
+    """Draws of logarithms of means and variances of two groups, of one population each."""
+    draws: list[FloatArray] = []
+    for group in (group.drawn if isinstance(group, FittedNormal) else group for group in (group_A, group_B)):
+        if not isinstance(group, Mean):
+            msg = f"Moments are those of fits, not of {type(group).__name__}."
+            raise TypeError(msg)
+        draws += group.populations[0].log_moments(group.key, group.n_draws)
+    return Moments(*draws)
+
+
+def given_group(
+    model: Any, *, component: str | int | None, p_samples: AnyArray | None, estimand: Estimand, key: Key
+) -> Given:
+    """Group of draws or of a law of log-ratios."""
+    if isinstance(model, (LogisticNormal, Mapping, dist.LowRankMultivariateNormal)):
+        return Given(normal_law(model))
+    if np.ndim(model) not in (2, 3):
+        msg = (
+            "Models to compare are results of fits, draws (draws, genes) or (draws, components, genes), or "
+            f"logistic-normal laws; got {type(model).__name__}."
+        )
+        raise TypeError(msg)
+    number = None if component is None else int(component)
+    return Given(of_draws(np.asarray(model), p_samples, number, estimand=estimand, key=key))
+
+
+def keys_of(key: Key, *, paired: bool) -> tuple[tuple[Key, Key], tuple[Key, Key]]:
+    """Keys of the parameters and of the cells of A and of B; draws of one fit are those of the same parameters."""
+    cells = jax.random.split(jax.random.fold_in(key, 1))
+    own = (key, key) if paired else jax.random.split(key)
+    return (own[0], cells[0]), (own[1], cells[1])

@@ -1,0 +1,107 @@
+"""What to compare: genes with enough expression, and components with a common label."""
+
+from __future__ import annotations
+
+from typing import Unpack
+
+import numpy as np
+
+from scribe._compare.compare import compare
+from scribe._compare.options import CompareOptions
+from scribe._compare.relative import covering
+from scribe._model.checks import require_known
+from scribe._posterior.results import Results
+from scribe._types import AnyArray
+
+__all__ = [
+    "compute_composition_coverage_mask",
+    "compute_expression_mask",
+    "get_shared_labels",
+    "match_components_by_label",
+]
+
+
+def compute_expression_mask(
+    results_A: Results, results_B: Results, *, min_mean_expression: float = 1.0, **options: Unpack[CompareOptions]
+) -> AnyArray:
+    """Genes with enough expression in one of two fits to be compared.
+
+    Parameters
+    ----------
+    results_A, results_B
+        Results of fits.
+    min_mean_expression
+        Molecules among 10,000.
+    **options
+        Those of `compare`: ``component_A``, ``component_B``, ...
+
+    Returns
+    -------
+    A mask (genes,), for ``gene_mask``.
+    """
+    return compare(results_A, results_B, **options).set_expression_threshold(min_mean_expression).kept
+
+
+def compute_composition_coverage_mask(
+    results_A: Results, results_B: Results, *, coverage: float = 0.95, **options: Unpack[CompareOptions]
+) -> AnyArray:
+    """Most expressed genes that make up a share of all molecules in one of two fits to be compared.
+
+    Parameters
+    ----------
+    results_A, results_B
+        Results of fits.
+    coverage
+        Share of the molecules, between 0 and 1.
+    **options
+        Those of `compare`: ``component_A``, ``component_B``, ...
+
+    Returns
+    -------
+    A mask (genes,), for ``gene_mask``.
+    """
+    return np.logical_or(*(covering(share, coverage) for share in compare(results_A, results_B, **options).expression))
+
+
+def get_shared_labels(results_A: Results, results_B: Results) -> list[str]:
+    """Labels of components that two fits have in common.
+
+    Parameters
+    ----------
+    results_A, results_B
+        Fits of mixtures.
+
+    Returns
+    -------
+    Labels in the order of the first.
+    """
+    mine, others = (_component_labels(results) for results in (results_A, results_B))
+    return [label for label in mine if label in others]
+
+
+def match_components_by_label(results_A: Results, results_B: Results, label: str) -> tuple[int, int]:
+    """Numbers of the components that have a label in two fits.
+
+    Parameters
+    ----------
+    results_A, results_B
+        Fits of mixtures.
+    label
+        A label that both have.
+
+    Returns
+    -------
+    Numbers for ``component_A`` and ``component_B``.
+    """
+    shared = get_shared_labels(results_A, results_B)
+    require_known("label", label, shared)
+    first, second = (_component_labels(results).index(label) for results in (results_A, results_B))
+    return first, second
+
+
+def _component_labels(results: Results) -> list[str]:
+    levels = results.spec.levels.get("component")
+    if levels is None:
+        msg = "A fit of one component has no labels: fit a mixture, with annotation_key= or n_components=."
+        raise ValueError(msg)
+    return list(levels.labels)

@@ -1,0 +1,208 @@
+"""What is compared between two groups of cells, and relative to what."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import KW_ONLY, dataclass, field, replace
+from typing import Any, Literal, Self
+
+import numpy as np
+
+from scribe._compare.biology import Moments
+from scribe._posterior.expression import Estimand
+from scribe._posterior.indexing import Selector, index_of
+from scribe._stats.contrasts import Comparison, Evidence
+from scribe._stats.laws import Law, NormalMixture
+from scribe._stats.logratios import REFERENCES
+from scribe._stats.shrinkage import Shrunk, shrink
+from scribe._types import AnyArray, FloatArray
+
+__all__ = ["Method", "RelativeExpression", "covering"]
+
+Method = Literal["empirical", "shrinkage", "parametric"]
+
+
+@dataclass(eq=False)
+class RelativeExpression:
+    """Differences of log-ratios between two groups; what it holds is said in `DifferentialExpression`."""
+
+    evidence: Evidence
+    _: KW_ONLY
+    gene_names: AnyArray | None = None
+    label_A: str = "A"
+    label_B: str = "B"
+    method: Method = "empirical"
+    estimand: Estimand = "mean"
+    level: Literal["cell", "sample"] = "cell"
+    reference: Selector = "expressed"
+    gene_mask: Selector | None = None
+    moments: Callable[[], Moments] | None = field(default=None, repr=False)
+    shrinkage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        self._kept = self._mask(self.gene_mask)
+
+    def __repr__(self) -> str:
+        kept = f"{int(self._kept.sum()):,} of {self.n_genes:,} genes"
+        what = f"{self.method}, estimand {self.estimand!r}, level {self.level!r}, reference {self.reference!r:.40}"
+        return f"{self.label_A} vs {self.label_B} (positive = higher in {self.label_A}): {kept}; {what}"
+
+    @functools.cached_property
+    def expression(self) -> tuple[FloatArray, FloatArray]:
+        """Expression in A and in B, (genes,) each: the expected share of a gene times 10,000."""
+        return self.evidence.expression()
+
+    @property
+    def n_genes(self) -> int:
+        """Number of all genes, kept or not."""
+        return self.evidence.n_genes
+
+    @property
+    def kept(self) -> AnyArray:
+        """Which genes are kept, (genes,): the others are one part together and have no result of their own."""
+        return self._kept
+
+    @functools.cached_property
+    def comparison(self) -> Comparison:
+        """Differences of the genes that are kept, before shrinkage."""
+        named = isinstance(self.reference, str) and self.reference in REFERENCES
+        reference = self.reference if named else self._reference_genes()
+        return self.evidence.compare(self._kept, reference)
+
+    @functools.cached_property
+    def shrunk(self) -> Shrunk | None:
+        """Shrunken differences and the population they are drawn towards, with ``method="shrinkage"``."""
+        if self.method != "shrinkage":
+            return None
+        law = self.comparison.law
+        seen = law if isinstance(law, NormalMixture) else NormalMixture(np.ones((len(law.mean), 1)), *_columns(law))
+        return shrink(seen, **self.shrinkage_options)
+
+    @property
+    def law(self) -> Law:
+        """Law of the differences of the genes that are kept."""
+        return self.comparison.law if self.shrunk is None else self.shrunk.law
+
+    @property
+    def null_proportion(self) -> float:
+        """Share of genes without any difference, as shrinkage estimates it; NaN without shrinkage."""
+        return np.nan if self.shrunk is None else self.shrunk.null_proportion
+
+    def shrink(self, **options: Any) -> Self:
+        """Return the same comparison with its differences shrunk towards a population learned from all genes.
+
+        Parameters
+        ----------
+        **options
+            ``sds`` (grid of standard deviations, from zero), ``max_iterations`` and ``tolerance``.
+
+        Returns
+        -------
+        A comparison with ``method="shrinkage"``.
+        """
+        return replace(self, method="shrinkage", shrinkage_options=options, gene_mask=self._kept)
+
+    def set_gene_mask(self, genes: Selector) -> Self:
+        """Keep some genes and pool all others into one part, whose share counts but has no result.
+
+        Parameters
+        ----------
+        genes
+            Names, numbers or a mask.
+
+        Returns
+        -------
+        The comparison itself.
+        """
+        return self._change(kept=self._mask(genes))
+
+    def set_expression_threshold(self, min_mean_expression: float) -> Self:
+        """Keep genes that have so many of 10,000 molecules in one of the groups.
+
+        Parameters
+        ----------
+        min_mean_expression
+            Molecules among 10,000.
+
+        Returns
+        -------
+        The comparison itself.
+        """
+        return self._change(kept=self._mask(np.maximum(*self.expression) >= min_mean_expression))
+
+    def set_composition_coverage(self, coverage: float = 0.95) -> Self:
+        """Keep the most expressed genes that make up a share of the molecules of either group.
+
+        Parameters
+        ----------
+        coverage
+            Share of the molecules, between 0 and 1.
+
+        Returns
+        -------
+        The comparison itself.
+        """
+        return self._change(kept=np.logical_or(*(covering(share, coverage) for share in self.expression)))
+
+    def clear_mask(self) -> Self:
+        """Keep all genes.
+
+        Returns
+        -------
+        The comparison itself.
+        """
+        return self._change(kept=self._mask(None))
+
+    def set_reference(self, reference: Selector) -> Self:
+        """Choose what differences are relative to, which shifts them all by one number.
+
+        Parameters
+        ----------
+        reference
+            ``"expressed"``: genes whose expression is well known in both groups; ``"clr"``: all genes that are kept
+            and the others together; ``"iqlr"``: genes that vary neither little nor much; or genes, by name, number or
+            mask: one for additive log-ratios, several known to be stable.
+
+        Returns
+        -------
+        The comparison itself.
+        """
+        return self._change(reference=reference)
+
+    def _change(self, *, kept: AnyArray | None = None, reference: Selector | None = None) -> Self:
+        self._kept = self._kept if kept is None else kept
+        self.reference = self.reference if reference is None else reference
+        for name in ("comparison", "shrunk"):
+            self.__dict__.pop(name, None)
+        return self
+
+    def _mask(self, genes: Selector | None) -> AnyArray:
+        out = np.zeros(self.n_genes, bool)
+        out[slice(None) if genes is None else index_of(genes, self.n_genes, self.gene_names, what="gene")] = True
+        if out.sum() < 2:
+            msg = f"Log-ratios need two genes or more, but {int(out.sum())} of {self.n_genes:,} are kept."
+            raise ValueError(msg)
+        return out
+
+    def _reference_genes(self) -> AnyArray:
+        named = index_of(self.reference, self.n_genes, self.gene_names, what="gene")
+        inside = np.zeros(self.n_genes, bool)
+        inside[named] = True
+        return inside[self._kept]
+
+
+def covering(share: FloatArray, coverage: float) -> AnyArray:
+    """Mask of the fewest genes whose shares add up to a share of all."""
+    if not 0.0 < coverage <= 1.0:
+        msg = f"coverage must lie above 0 and not above 1, got {coverage!r}."
+        raise ValueError(msg)
+    order = np.argsort(-share, kind="stable")
+    reached = np.cumsum(share[order]) / share.sum()
+    out = np.zeros(len(share), bool)
+    out[order[: int(np.searchsorted(reached, coverage - 1e-12)) + 1]] = True
+    return out
+
+
+def _columns(law: Law) -> tuple[FloatArray, FloatArray]:
+    return law.mean[:, None], law.sd[:, None]

@@ -1,0 +1,51 @@
+r"""Errors of sign among effects that are called.
+
+The *local false sign rate* of gene :math:`g` is the probability that the sign one would give it is wrong,
+:math:`\mathrm{lfsr}_g = 1 - \max\{P(\Delta_g > \tau), P(\Delta_g < -\tau)\}`, with :math:`\tau = 0` unless small
+effects are to count as none (Stephens 2017, doi:10.1093/biostatistics/kxw041). The mean of these rates over a set of
+genes is the share of wrong signs to be expected in it, its *posterior expected false proportion*, PEFP.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from scribe._stats.laws import Law
+from scribe._types import AnyArray, FloatArray
+
+__all__ = ["find_threshold", "lfsr", "pefp", "s_values"]
+
+
+def lfsr(law: Law, tau: float = 0.0) -> FloatArray:
+    """Local false sign rates, (genes,): no smaller than what the law can tell from zero."""
+    return np.maximum(1.0 - np.maximum(law.above(tau), law.below(-tau)), law.resolution)
+
+
+def pefp(rates: FloatArray, called: AnyArray) -> float:
+    """Mean rate among the genes that are called; 0 where none is."""
+    return float(np.mean(rates[called])) if np.any(called) else 0.0
+
+
+def s_values(rates: FloatArray) -> FloatArray:
+    """PEFP of the genes whose rates are at most that of each gene, (genes,); NaN where the rate is."""
+    out = np.full(len(rates), np.nan)
+    known = np.flatnonzero(np.isfinite(rates))
+    order = known[np.argsort(rates[known], kind="stable")]
+    values = rates[order]
+    running = np.cumsum(values) / np.arange(1, len(values) + 1)
+    # genes of equal rates are called together
+    out[order] = running[np.searchsorted(values, values, side="right") - 1]
+    return out
+
+
+def find_threshold(rates: FloatArray, target: float) -> float:
+    """Largest threshold such that genes with a rate below it have a PEFP of at most ``target``; 0 if none can be."""
+    if not 0.0 < target < 1.0:
+        msg = f"target_pefp must lie between 0 and 1, got {target!r}; 0.05 expects one wrong sign among twenty calls."
+        raise ValueError(msg)
+    values = np.sort(rates[np.isfinite(rates)])
+    good = np.flatnonzero(np.cumsum(values) / np.arange(1, len(values) + 1) <= target)
+    if not good.size:
+        return 0.0
+    last = int(good[-1])
+    return float(values[last + 1]) if last + 1 < len(values) else float(values[-1] * (1.0 + 1e-6))

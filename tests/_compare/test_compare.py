@@ -1,0 +1,395 @@
+"""Comparisons of fits, draws and laws: against normal theory, enumeration by hand, and each other; errors."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+import pytest
+from scipy import special, stats
+
+import scribe
+from scribe._counts.design import Design
+from scribe._model.resolve import resolve_spec
+from scribe._posterior.posterior import Posterior
+from scribe.engines import Verdict
+from scribe.guides import MeanField
+
+pytestmark = pytest.mark.loose_promotion
+
+N_CELLS, N_GENES = 20, 6
+NAMES = np.array([f"g{i}" for i in range(N_GENES)], object)
+DATASETS = ("a | x", "a | y", "b | x", "b | y", "c | x")
+FACTORS = {"donor": ("a", "a", "b", "b", "c"), "condition": ("x", "y", "x", "y", "x")}
+
+
+def made(
+    model: str = "nbdm",
+    *,
+    components: tuple[str, ...] = (),
+    datasets: tuple[str, ...] = ("a", "b"),
+    parameterization: str = "mean_disp",
+    seed: int = 0,
+    sd: tuple[float, float] = (0.1, 0.3),
+    **options,
+) -> scribe.ScribeSVIResults:
+    """Results of a fit that never was; log means are normal and independent."""
+    if datasets:
+        options = {"dataset_params": "mean", **options}
+    spec = resolve_spec(model, parameterization=parameterization, components=components, datasets=datasets, **options)
+    rng, arrays = np.random.default_rng(seed), {}
+    lengths = {"gene": N_GENES, "cell": N_CELLS, **spec.lengths}
+    for latent in spec.latents:
+        shape = tuple(lengths[axis] for axis in latent.axes)
+        arrays[latent.name + "_loc"] = rng.normal(1, 0.5, shape).astype(np.float32)
+        arrays[latent.name + "_log_scale"] = np.log(rng.uniform(*sd, shape)).astype(np.float32)
+    design = Design(np.arange(N_CELLS, dtype=np.int32) % max(len(datasets), 1) if datasets else None)
+    verdict = Verdict(converged=True, reason="made up", steps=20, loss=90.0, slope=0.0)
+    posterior = Posterior(spec, MeanField(), arrays, n_genes=N_GENES, n_cells=N_CELLS, design=design)
+    return scribe.ScribeSVIResults(posterior, verdict, loss_history=np.zeros(20), seed=7, gene_names=NAMES)
+
+
+def normal(results, dataset: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and variance of the log means in a dataset."""
+    loc, log_sd = results.params["mu_unconstrained_loc"], results.params["mu_unconstrained_log_scale"]
+    return loc[dataset].astype(float), np.exp(2.0 * log_sd[dataset])
+
+
+def expected(results, centring: np.ndarray) -> stats.rv_continuous:
+    (mean_a, var_a), (mean_b, var_b) = normal(results, 0), normal(results, 1)
+    covariance = centring @ np.diag(var_a + var_b) @ centring.T
+    return stats.norm(centring @ (mean_a - mean_b), np.sqrt(np.diag(covariance)))
+
+
+def test_differences_have_the_moments_of_the_posterior() -> None:
+    results, n, tau = made(), 20_000, 0.3
+    law = expected(results, np.eye(N_GENES) - 1 / N_GENES)
+    de = scribe.compare_datasets(results, "a", "b", n_samples=n, method="empirical", reference="clr")
+    found = de.gene_level(tau)
+    np.testing.assert_allclose(found["delta_mean"], law.mean(), atol=5 * law.std().max() / np.sqrt(n))
+    np.testing.assert_allclose(found["delta_sd"], law.std(), rtol=0.03)
+    np.testing.assert_allclose(found["prob_positive"], law.sf(0), atol=0.02)
+    np.testing.assert_allclose(found["prob_effect"], law.sf(tau) + law.cdf(-tau), atol=0.02)
+    np.testing.assert_allclose(found["lfsr"], np.maximum(np.minimum(law.sf(0), law.cdf(0)), 1 / n), atol=0.02)
+    sides = np.maximum(law.sf(tau), law.cdf(-tau))
+    np.testing.assert_allclose(found["lfsr_tau"], 1 - sides, atol=0.02)
+    np.testing.assert_allclose(found["prob_de"], sides, atol=0.02)
+    assert list(found["gene_names"]) == list(NAMES)
+
+
+@pytest.mark.parametrize("reference", ["expressed", "clr", "iqlr", "g2", ["g1", "g4"]])
+@pytest.mark.parametrize("method", ["empirical", "shrinkage", "parametric"])
+@pytest.mark.parametrize("estimand", ["mean", "cell"])
+def test_antisymmetric(reference, method, estimand) -> None:
+    """Of draws of the same numbers; of cells, whose draws are those of A or of B, up to Monte Carlo error."""
+    results = made()
+    about = {"reference": reference, "method": method, "estimand": estimand, "n_samples": 400, "rng": 3}
+    forth, back = (scribe.compare_datasets(results, *pair, **about) for pair in (("a", "b"), ("b", "a")))
+    tolerance = {"rtol": 1e-3, "atol": 1e-5} if estimand == "mean" else {"atol": 0.5}
+    np.testing.assert_allclose(forth.law.mean, -back.law.mean, **tolerance)
+    if estimand == "mean":
+        np.testing.assert_allclose(forth.gene_level(0.1)["lfsr_tau"], back.gene_level(0.1)["lfsr_tau"], atol=1e-3)
+    assert np.any(forth.law.mean != 0)
+
+
+def test_of_one_fit_what_is_shared_cancels_and_of_two_it_does_not() -> None:
+    results, other = made(datasets=(), seed=0), made(datasets=(), seed=1)
+    np.testing.assert_array_equal(scribe.compare(results, results, n_samples=30).law.sd, 0.0)
+    alone = scribe.compare(results, results, n_samples=4000, paired=False, reference="clr").law.sd
+    variance = np.exp(2.0 * results.params["mu_unconstrained_log_scale"])
+    centring = np.eye(N_GENES) - 1 / N_GENES
+    np.testing.assert_allclose(alone, np.sqrt(2 * np.diag(centring @ np.diag(variance) @ centring)), rtol=0.06)
+    assert np.all(scribe.compare(results, other, n_samples=100).law.sd > 0)
+
+
+def test_a_reference_shifts_all_genes_alike() -> None:
+    de = scribe.compare_datasets(made(), "a", "b", n_samples=200, method="empirical", reference="clr")
+    centred = de.law.draws.copy()
+    for reference in ("iqlr", "g3", ["g0", "g5"], np.arange(N_GENES) < 2):
+        shift = de.set_reference(reference).law.draws - centred
+        np.testing.assert_allclose(shift, shift[:, :1].repeat(N_GENES, axis=1), atol=1e-5)
+    np.testing.assert_allclose(de.set_reference("g3").law.draws[:, 3], 0.0, atol=1e-6)
+
+
+def test_masked_genes_are_pooled_before_centring() -> None:
+    results = made()
+    de = scribe.compare_datasets(results, "a", "b", n_samples=50, method="empirical", reference="clr", rng=1)
+    whole = [group.parts().draws.astype(float) for group in (de.evidence.group_A, de.evidence.group_B)]
+    kept = [0, 2, 3]
+    by_hand = []
+    for logs in whole:
+        pooled = np.c_[logs[:, kept], special.logsumexp(np.delete(logs, kept, axis=1), axis=1)]
+        by_hand.append((pooled - pooled.mean(axis=1, keepdims=True))[:, :3])
+    de.set_gene_mask(["g0", "g2", "g3"])
+    np.testing.assert_allclose(de.law.draws, by_hand[0] - by_hand[1], atol=1e-5)
+    table = de.to_dataframe()
+    assert list(table["kept"]) == [True, False, True, True, False, False]
+    assert table["clr_delta_mean"].isna().tolist() == (~table["kept"]).tolist()
+    assert len(de.clear_mask().law.mean) == N_GENES
+    with pytest.raises(ValueError, match="two genes or more, but 1 of 6"):
+        de.set_gene_mask("g1")
+    share = np.maximum(*de.expression)
+    assert list(de.set_expression_threshold(np.sort(share)[3]).kept) == list(share >= np.sort(share)[3])
+    de.set_composition_coverage(0.5)
+    assert all(mine[de.kept].sum() >= 0.5 * mine.sum() for mine in de.expression)
+    assert de.kept.sum() < N_GENES
+
+
+def test_cells_differ_by_what_the_gamma_law_says() -> None:
+    """Log rates of one cell: variance trigamma(r) on top of that of the log mean."""
+    results = made(sd=(0.01, 0.02), seed=4)
+    de = scribe.compare_datasets(results, "a", "b", estimand="cell", method="empirical", reference="g0", n_samples=8000)
+    r = np.exp(results.params["r_unconstrained_loc"].astype(float))
+    variance = 2 * special.polygamma(1, r)
+    expected = np.sqrt(variance + variance[0])[1:]
+    np.testing.assert_allclose(de.law.sd[1:], expected, rtol=0.05)
+    several = scribe.compare_datasets(results, "a", "b", estimand="cell", n_samples=20, n_samples_dirichlet=5)
+    assert several.evidence.group_A.n_draws == 100
+
+
+def test_shared_odds_make_compositions_dirichlet() -> None:
+    """Draws of r alone: log-ratios of cells are those of Dirichlet variables."""
+    r = np.tile([2.0, 0.5, 5.0], (60_000, 1))
+    de = scribe.compare(r, r, estimand="cell", reference="clr", paired=False, rng=0)
+    rho = np.log(np.random.default_rng(0).dirichlet([2.0, 0.5, 5.0], 60_000))
+    centred = rho - rho.mean(axis=1, keepdims=True)
+    np.testing.assert_allclose(de.law.sd, np.sqrt(2) * centred.std(axis=0), rtol=0.03)
+
+
+def test_draws_with_a_probability_are_compared_by_their_means() -> None:
+    rng = np.random.default_rng(1)
+    r, p = rng.lognormal(size=(30, 2, 4)), rng.uniform(0.1, 0.9, (30, 4))
+    de = scribe.compare(r, r, component_A=0, component_B=1, p_samples_A=p, p_samples_B=p[:, ::-1], reference="clr")
+    logs = [np.log(r[:, k] * q / (1 - q)) for k, q in ((0, p), (1, p[:, ::-1]))]
+    clr = [x - x.mean(axis=1, keepdims=True) for x in logs]
+    np.testing.assert_allclose(de.law.draws, clr[0] - clr[1], atol=1e-5)
+    with pytest.raises(ValueError, match="draws are of 2 components"):
+        scribe.compare(r, r)
+
+
+def test_components_are_compared_one_by_one_or_averaged() -> None:
+    results = made(components=("B", "T"), datasets=())
+    with pytest.raises(ValueError, match="component_A= one of B, T or mixture_weighted=True"):
+        scribe.compare(results, results)
+    de = scribe.compare(results, results, component_A="T", component_B="B", n_samples=60, rng=1, reference="clr")
+    draws = np.log(np.asarray(results.cells([0]).get_posterior_samples(60, rng=1)["mu"], np.float64))
+    clr = draws - draws.mean(axis=2, keepdims=True)
+    assert np.std(de.law.draws, axis=0).min() > 0
+    by_level = scribe.compare(
+        results.get_component("T"), results.get_component("B"), n_samples=60, rng=1, reference="clr"
+    )
+    np.testing.assert_allclose(by_level.law.draws, de.law.draws, atol=1e-6)
+    np.testing.assert_allclose(de.law.mean, (clr[:, 1] - clr[:, 0]).mean(axis=0), atol=0.3)
+    weights = {"mixture_weights_A": [1, 0], "mixture_weights_B": [0, 1]}
+    about = {"reference": "clr", "rng": 1, "n_samples": 60}
+    whole = scribe.compare(results, results, mixture_weighted=True, **weights, **about)
+    np.testing.assert_allclose(whole.law.draws, -de.law.draws, atol=1e-4)
+    even = scribe.compare(results, results, mixture_weighted=True, mixture_weights_A=[1, 1], mixture_weights_B=[1, 1])
+    np.testing.assert_allclose(even.law.mean, 0.0, atol=1e-6)
+    by_model = scribe.compare(results, results, mixture_weighted=True, n_samples=20)
+    assert np.isfinite(by_model.law.mean).all()
+
+
+def test_parametric_is_the_normal_law_of_the_draws() -> None:
+    results = made()
+    about = {"n_samples": 4000, "reference": "clr"}
+    drawn = scribe.compare_datasets(results, "a", "b", method="empirical", **about)
+    parametric = scribe.compare_datasets(results, "a", "b", method="parametric", **about)
+    np.testing.assert_allclose(parametric.law.mean, drawn.law.mean, atol=1e-5)
+    # draws of one fit share nothing here, so that variances add up
+    np.testing.assert_allclose(parametric.law.sd, drawn.law.sd, rtol=0.05)
+    sets = {"some": ["g0", "g2"], "absent": ["nothing"]}
+    tables = [de.test_multiple_gene_sets(sets) for de in (drawn, parametric)]
+    np.testing.assert_allclose(tables[0]["balance_mean"], tables[1]["balance_mean"], atol=1e-4)
+    np.testing.assert_allclose(tables[0]["balance_sd"], tables[1]["balance_sd"], rtol=0.06)
+
+
+def test_logistic_normal_laws_are_parametric_by_default() -> None:
+    law = {"loc": np.array([1.0, -1.0]), "cov_factor": np.array([[0.5], [0.2]]), "cov_diag": np.array([0.1, 0.2])}
+    other = {**law, "loc": np.array([0.5, 0.0])}
+    de = scribe.compare(law, other, reference="clr", gene_names=["a", "b", "c"])
+    assert de.method == "parametric"
+    covariance = np.zeros((3, 3))
+    covariance[:2, :2] = law["cov_factor"] @ law["cov_factor"].T + np.diag(law["cov_diag"])
+    centring = np.eye(3) - 1 / 3
+    np.testing.assert_allclose(de.law.mean, centring @ [0.5, -1.0, 0.0], atol=1e-12)
+    np.testing.assert_allclose(de.law.sd, np.sqrt(np.diag(centring @ (2 * covariance) @ centring.T)), rtol=1e-9)
+    law = stats.norm(de.law.mean, de.law.sd)
+    np.testing.assert_allclose(de.gene_level(0.2)["prob_effect"], law.sf(0.2) + law.cdf(-0.2))
+    weights = np.array([1.0, -2.0, 1.0])
+    sums = de.test_contrast(weights)
+    np.testing.assert_allclose(sums["mean"], weights @ [0.5, -1.0, 0.0])
+    np.testing.assert_allclose(sums["sd"], np.sqrt(weights @ (2 * covariance) @ weights))
+
+
+def test_shrinkage_draws_towards_zero_and_keeps_the_comparison() -> None:
+    results = made(sd=(0.4, 0.6))
+    plain = scribe.compare_datasets(results, "a", "b", method="empirical", reference="clr")
+    shrunk = plain.shrink()
+    assert shrunk.method == "shrinkage"
+    assert plain.method == "empirical"
+    assert np.all(np.abs(shrunk.law.mean) <= np.abs(plain.law.mean) + 1e-12)
+    assert 0 <= shrunk.null_proportion <= 1
+    assert np.isnan(plain.null_proportion)
+    grid = plain.shrink(sds=[0.0, 0.2]).shrunk
+    assert list(grid.sds) == [0.0, 0.2]
+    direct = scribe.compare_datasets(results, "a", "b", reference="clr")
+    np.testing.assert_allclose(direct.law.mean, shrunk.law.mean, atol=1e-6)
+
+
+def test_calls_hold_their_promise() -> None:
+    de = scribe.compare_datasets(made(seed=3), "a", "b", method="empirical")
+    rates = de.gene_level()["lfsr"]
+    np.testing.assert_array_equal(de.call_genes(0.05), rates < 0.05)
+    np.testing.assert_array_equal(de.call_genes(), rates < 0.05)
+    threshold = de.find_threshold(0.1)
+    called = de.call_genes(target_pefp=0.1)
+    np.testing.assert_array_equal(called, rates < threshold)
+    np.testing.assert_allclose(de.compute_pefp(threshold), rates[called].mean())
+    assert list(de.to_dataframe(target_pefp=0.1)["clr_is_de"]) == list(called)
+    with pytest.raises(ValueError, match="two ways to call"):
+        de.call_genes(0.05, target_pefp=0.05)
+    strict = de.call_genes(0.05, tau=1.0)
+    assert strict.sum() <= de.call_genes(0.05).sum()
+    several = de.to_dataframe([0.0, 0.5])
+    np.testing.assert_allclose(several["clr_lfsr_tau_tau0"], rates)
+    assert "clr_prob_de_tau0.5" in several
+    assert de.summary(top_n=3)["clr_lfsr"].is_monotonic_increasing
+    assert "a vs b (positive = higher in a): 6 of 6 genes" in repr(de)
+
+
+def test_biological_level_against_the_formulas() -> None:
+    results = made(parameterization="mean_disp")
+    de = scribe.compare_datasets(results, "a", "b", n_samples=500, method="empirical", rng=2)
+    moments = de.moments()
+    r = np.exp(moments.log_mean_A.astype(float)) ** 2 / (
+        np.exp(moments.log_variance_A.astype(float)) - np.exp(moments.log_mean_A.astype(float))
+    )
+    loc, log_sd = (results.params[f"r_unconstrained_{what}"] for what in ("loc", "log_scale"))
+    np.testing.assert_allclose(np.log(r).mean(axis=0), loc, atol=5 * np.exp(log_sd).max() / np.sqrt(500))
+    found = de.biological_level(tau_lfc=0.2)
+    (mean_a, var_a), (mean_b, var_b) = normal(results, 0), normal(results, 1)
+    law = stats.norm(mean_a - mean_b, np.sqrt(var_a + var_b))
+    np.testing.assert_allclose(found["lfc_mean"], law.mean(), atol=0.1)
+    np.testing.assert_allclose(found["lfc_sd"], law.std(), rtol=0.15)
+    np.testing.assert_allclose(found["lfc_prob_effect"], law.sf(0.2) + law.cdf(-0.2), atol=0.1)
+    assert set(de.to_dataframe(metrics="all")) >= {"bio_lvr_mean", "bio_kl_mean", "bio_hellinger_mean", "clr_lfsr"}
+    assert "clr_lfsr" not in de.to_dataframe(metrics="bio")
+    with pytest.raises(ValueError, match="knows no means and variances"):
+        scribe.compare(np.ones((3, 2)), np.ones((3, 2))).biological_level()
+
+
+def test_variance_of_a_known_law() -> None:
+    """Mean 20 and size 5 have the variance 100, that is 20 (1 + 20/5)."""
+    results = made(datasets=(), sd=(1e-4, 2e-4))
+    arrays = {**results.params}
+    arrays["mu_unconstrained_loc"] = np.full(N_GENES, np.log(20.0), np.float32)
+    arrays["r_unconstrained_loc"] = np.full(N_GENES, np.log(5.0), np.float32)
+    posterior = Posterior(results.spec, MeanField(), arrays, n_genes=N_GENES, n_cells=N_CELLS)
+    known = scribe.ScribeSVIResults(posterior, results.verdict, loss_history=np.zeros(2), seed=1, gene_names=NAMES)
+    found = scribe.compare(known, known, n_samples=50).biological_level()
+    np.testing.assert_allclose(found["var_A_mean"], 100.0, rtol=1e-3)
+    np.testing.assert_allclose(found["mu_B_mean"], 20.0, rtol=1e-3)
+    np.testing.assert_allclose(found["kl_mean"], 0.0, atol=1e-4)
+
+
+def crossed(**options) -> scribe.ScribeSVIResults:
+    return made(datasets=DATASETS, factors=FACTORS, **options)
+
+
+def test_paired_groups_average_over_donors() -> None:
+    results = crossed()
+    with pytest.warns(UserWarning, match=r"1 of 'donor' have one of 'y' and 'x' only and are left out: c"):
+        de = scribe.compare_groups(results, "condition", level_A="y", level_B="x", reference="clr", n_samples=8000)
+    loc, log_sd = (results.params[f"mu_unconstrained_{what}"].astype(float) for what in ("loc", "log_scale"))
+    centring = np.eye(N_GENES) - 1 / N_GENES
+    mean = centring @ (loc[1] + loc[3] - loc[0] - loc[2]) / 2
+    covariance = centring @ np.diag(np.exp(2 * log_sd[:4]).sum(axis=0) / 4) @ centring
+    np.testing.assert_allclose(de.law.mean, mean, atol=0.02)
+    np.testing.assert_allclose(de.law.sd, np.sqrt(np.diag(covariance)), rtol=0.05)
+    with pytest.raises(ValueError, match="have one of 'y' and 'x' only: c"):
+        scribe.compare_groups(results, "condition", level_A="y", level_B="x", incomplete_pairs="error")
+    few = pytest.raises(ValueError, match="2 of 'donor' have both 'y' and 'x', and min_complete_pairs=3 are needed")
+    with pytest.warns(UserWarning, match="left out"), few:
+        scribe.compare_groups(results, "condition", level_A="y", level_B="x", min_complete_pairs=3)
+    with pytest.raises(ValueError, match=r"Unknown factor 'conditions'. Did you mean 'condition'"):
+        scribe.compare_groups(results, "conditions", level_A="y", level_B="x")
+    with pytest.raises(ValueError, match="Pairs need datasets that are combinations of factors"):
+        scribe.compare_groups(made(), "condition", level_A="y", level_B="x")
+
+
+WEIGHTS = {"uniform": (1, 1), "min_cells": (4, 4), "harmonic": (2, 2), "total_cells": (8, 8)}
+
+
+@pytest.mark.parametrize("weighting", WEIGHTS)
+def test_pairs_are_weighted_by_their_cells(weighting) -> None:
+    results = crossed()
+    with pytest.warns(UserWarning, match="left out"):
+        de = scribe.compare_groups(results, "condition", level_A="y", level_B="x", pair_weighting=weighting)
+    assert de.evidence.group_A.weights == WEIGHTS[weighting]
+
+
+def test_effects_of_factors_are_compared_as_such() -> None:
+    prior = {"condition": "fixed", "donor": "gaussian"}
+    results = crossed(unconstrained=True, expression_dataset_prior=prior, dataset_params=None)
+    de = scribe.compare_groups(
+        results, "condition", level_A="y", level_B="x", estimand="effect", reference="clr", n_samples=300, rng=5
+    )
+    name = "mu_condition_effect"
+    drawn = np.asarray(results.cells([0]).get_posterior_samples(300, rng=5, sites=[name])[name], float)
+    difference = drawn[:, 1] - drawn[:, 0]
+    np.testing.assert_allclose(de.law.draws, difference - difference.mean(axis=1, keepdims=True), atol=1e-4)
+    with pytest.raises(ValueError, match="no effect of 'condition' on expression"):
+        scribe.compare_groups(crossed(), "condition", level_A="y", level_B="x", estimand="effect")
+
+
+def test_genes_are_matched_by_name() -> None:
+    results, other = made(datasets=(), seed=0), made(datasets=(), seed=1)
+    turned = other[::-1]
+    about = {"n_samples": 2000, "reference": "clr"}
+    straight, back = scribe.compare(results, other, **about), scribe.compare(results, turned, **about)
+    np.testing.assert_allclose(back.law.mean, straight.law.mean, atol=0.05)
+    with pytest.raises(ValueError, match=r"different genes: 1 are in A alone \(\['g0'\]\), 0 in B alone"):
+        scribe.compare(results, other[1:])
+
+
+def test_masks_and_labels() -> None:
+    results = made(components=("B", "T"), datasets=())
+    mask = scribe.compute_expression_mask(results, results, component_A="B", component_B="T", min_mean_expression=1e3)
+    share = np.maximum(*scribe.compare(results, results, component_A="B", component_B="T").expression)
+    np.testing.assert_array_equal(mask, share >= 1e3)
+    covering = scribe.compute_composition_coverage_mask(
+        results, results, component_A="B", component_B="T", coverage=0.6
+    )
+    assert 0 < covering.sum() < N_GENES
+    assert scribe.get_shared_labels(results, results) == ["B", "T"]
+    assert scribe.match_components_by_label(results, made(components=("T", "B"), datasets=()), "T") == (1, 0)
+    with pytest.raises(ValueError, match="no labels: fit a mixture"):
+        scribe.get_shared_labels(results, made())
+
+
+def test_what_cannot_be_compared() -> None:
+    results = made()
+    with pytest.raises(KeyError, match=r"no dataset 'c'\. There are: a, b"):
+        scribe.compare_datasets(results, "a", "c")
+    with pytest.raises(ValueError, match="Expression is the same in all datasets of this model"):
+        scribe.compare_datasets(made(dataset_params="r"), "a", "b")
+    with pytest.raises(ValueError, match="dataset_A= one of a, b"):
+        scribe.compare(results, results)
+    with pytest.raises(TypeError, match=r"unknown keyword 'componentA'. Did you mean 'component_A'"):
+        scribe.compare(results, results, componentA=1)
+    with pytest.raises(ValueError, match="Unknown method 'bayes'"):
+        scribe.compare(results, results, method="bayes")
+    with pytest.raises(ValueError, match="draws cells, but estimand='mean'"):
+        scribe.compare(results, results, n_samples_dirichlet=3)
+    with pytest.raises(ValueError, match="keep one"):
+        scribe.compare(results, results, mixture_weighted=True, component_A=1)
+    with pytest.raises(TypeError, match=r"results of fits, draws .* got str"):
+        scribe.compare("a", "b")
+
+
+def test_draws_do_not_depend_on_cells_and_keep_to_those_of_chains(made_chains) -> None:
+    results = scribe.get.results(made_chains)
+    de = scribe.compare(results, results, n_samples=500)
+    assert de.evidence.group_A.n_draws == 100
+    jax.block_until_ready(de.law.draws)
+    assert de.law.draws.shape == (100, results.n_genes)

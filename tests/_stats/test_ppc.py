@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
-from scribe._stats.ppc import LEVELS, bands, check, distinct, spread, summary
+from scribe._stats.joint import diverse
+from scribe._stats.ppc import LEVELS, bands, check, distinct, pairs, shares, spread, summary
 from scribe._stats.ranks import Tally, two_sided
 from scribe._stats.statistics import SUMMARIES, Watch, bin_edges, statistics
 
 CELLS, GENES, DRAWS = 60, 7, 19
 
 
-def ungrouped(genes: list[int]) -> Watch:
+def ungrouped(genes: list[int], together: tuple[int, ...] = ()) -> Watch:
     """Genes watched in all cells together."""
-    return Watch(np.array(genes, int), np.zeros(CELLS, np.int64), 1)
+    return Watch(np.array(genes, int), np.zeros(CELLS, np.int64), 1, np.array(together, int))
 
 
 NOTHING = ungrouped([])
@@ -44,7 +46,7 @@ def result(dense):
         n_cells=CELLS,
         n_genes=GENES,
         largest=float(dense[0].max()),
-        watch=ungrouped([5, 2]),
+        watch=ungrouped([5, 2], (4, 2)),
     )
 
 
@@ -191,7 +193,7 @@ def test_the_bands(dense, result):
 
 def test_the_bands_of_groups_of_cells(dense):
     group = np.arange(CELLS) % 3 - 1
-    watch = Watch(np.array([5, 2, 5]), group, 2)
+    watch = Watch(np.array([5, 2, 5]), group, 2, np.array([], int))
     found = check(
         blocks_of(dense[0]),
         map(blocks_of, dense[1:]),
@@ -267,3 +269,45 @@ def test_spread_takes_each_gene_once_from_rare_to_common():
 )
 def test_spread_with_few_genes(totals, n, expected):
     assert spread(np.asarray(totals, float), n).tolist() == expected
+
+
+def test_genes_looked_at_together(result, dense):
+    """Tables of pairs and shares against histograms of dense arrays."""
+    totals, limits = dense.sum(axis=2), np.append(result.edges, np.inf)
+    names = np.array(["a", "b"])
+    table = pd.DataFrame(pairs(result, names))
+    assert list(dict.fromkeys(zip(table["gene"], table["other"], strict=True))) == [("a", "a"), ("a", "b"), ("b", "b")]
+    of_both = table[(table["gene"] == "a") & (table["other"] == "b")]
+    observed, expected = np.zeros((2, len(result.edges), len(result.edges)))
+    place = tuple(np.searchsorted(result.edges, of_both[name]) for name in ("count", "other_count"))
+    observed[place], expected[place] = of_both["observed"], of_both["expected"]
+    each = [np.histogram2d(data[:, 4], data[:, 2], [limits, limits])[0] for data in dense]
+    np.testing.assert_array_equal(observed, each[0])
+    np.testing.assert_allclose(expected, np.mean(each[1:], axis=0))
+    alone = table[(table["gene"] == "b") & (table["other"] == "b")]
+    assert (alone["count"] == alone["other_count"]).all()
+    assert alone["observed"].sum() == CELLS
+    portions = pd.DataFrame(shares(result, names))
+    assert portions.groupby("gene")["observed"].sum().tolist() == [CELLS, CELLS]
+    for name, gene in (("a", 4), ("b", 2)):
+        rows = portions[portions["gene"] == name]
+        share = dense[:, :, gene] / np.maximum(totals, 1)
+        inner = rows.iloc[len(rows) // 2]
+        held = (share >= inner["share"]) & (share < inner["share_to"])
+        assert inner["observed"] == held[0].sum()
+        assert inner["median"] == np.median(held[1:].sum(axis=1))
+        none = rows.iloc[0]
+        assert (none["share"], none["share_to"], none["observed"]) == (0, 0, (share[0] == 0).sum())
+        assert rows["pseudobulk"].unique() == pytest.approx(dense[0, :, gene].sum() / dense[0].sum())
+
+
+def test_genes_of_the_most_and_the_least_correlated_pairs():
+    rng = np.random.default_rng(0)
+    factor = rng.normal(size=2000)
+    mean = np.exp(np.stack([factor, factor, -factor, 0 * factor, 0.2 * factor, 0 * factor], axis=1)) * 20
+    counts = rng.poisson(mean).astype(float)
+    totals = np.full(2000, 1000.0)
+    assert set(diverse(counts, totals, 3)) == {0, 1, 2}
+    assert diverse(counts, totals, 4).size == 4
+    assert diverse(counts, totals, 9).tolist() == list(range(6))
+    assert diverse(np.column_stack([counts[:, 0], np.full(2000, 3.0)]), totals, 1).tolist() == [0]

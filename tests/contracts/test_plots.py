@@ -48,6 +48,23 @@ PLOTS = {
         verb="ppc",
         one_panel={"genes": "CD74"},
     ),
+    "corner_ppc": Row(
+        ["gene", "other", "count", "count_to", "other_count", "other_count_to", "observed", "expected"],
+        ("uns", "scribe_ppc"),
+        verb="ppc",
+        one_panel={"genes": "CD74"},
+    ),
+    "compositional_ppc": Row(
+        ["gene", "share", "share_to", "observed", *BANDS, "pseudobulk"],
+        ("uns", "scribe_ppc"),
+        verb="ppc",
+        one_panel={"genes": "CD74"},
+    ),
+    "mu_pairwise": Row(
+        ["gene", "level", "mean", "sd", "other", "other_mean", "other_sd"],
+        ("varm", "scribe_params"),
+        fit="small_mixture",
+    ),
     "mixture_composition": Row(
         ["group", "component", "n_cells", "fraction"], ("obs", "scribe_component"), fit="small_mixture"
     ),

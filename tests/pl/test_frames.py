@@ -18,6 +18,9 @@ from scribe.pl import _canvas
 from scribe.pl.capture import frame as capture_frame
 from scribe.pl.capture import medians
 from scribe.pl.capture_anchor import frame as anchor_frame
+from scribe.pl.compositional_ppc import frame as compositional_frame
+from scribe.pl.corner_ppc import frame as corner_frame
+from scribe.pl.corner_ppc import regions
 from scribe.pl.correlation import _by_gene as independent
 from scribe.pl.correlation import _clustered as clustered
 from scribe.pl.correlation import frame as correlation_frame
@@ -25,6 +28,8 @@ from scribe.pl.loss import frame as loss_frame
 from scribe.pl.mean_calibration import calibration
 from scribe.pl.mean_calibration import frame as calibration_frame
 from scribe.pl.mixture_composition import frame as composition_frame
+from scribe.pl.mu_pairwise import frame as mu_frame
+from scribe.pl.mu_pairwise import surest
 from scribe.pl.posterior import frame as posterior_frame
 from scribe.pl.posterior_pairs import frame as pairs_frame
 from scribe.pl.ppc import _layout as layout
@@ -410,3 +415,61 @@ def test_many_groups_are_wrapped_gene_by_gene():
 @pytest.mark.parametrize("n", [1, 7, 30])
 def test_levels_have_colours_of_their_own(n):
     assert len(set(_canvas.colours(n))) == n
+
+
+def test_pairs_of_genes(small_check):
+    """Every pair has all cells, observed and in the mean of the replicates; genes are those of the check, in order."""
+    table = corner_frame(small_check)
+    genes = list(dict.fromkeys(table["gene"]))
+    assert len(genes) == 4
+    sums = table.groupby(["gene", "other"], sort=False)[["observed", "expected"]].sum()
+    assert len(sums) == 10
+    assert np.allclose(sums, small_check.n_obs)
+    x, y = (small_check[:, gene].X.toarray().ravel() for gene in genes[:2])
+    pair = table[(table["gene"] == genes[0]) & (table["other"] == genes[1])]
+    neither = pair[(pair["count"] == 0) & (pair["other_count"] == 0)]
+    assert neither["observed"].item() == np.sum((x == 0) & (y == 0))
+    drawn = scribe.pl.corner_ppc(small_check, [genes[2], genes[0]])
+    assert len(drawn) == 3
+    assert drawn[1].get_ylabel() == f"{genes[0]} (count)"
+    with pytest.raises(KeyError, match=r"kept no pairs of \['ACTB'\]. Run scribe.tl.ppc\(adata, joint='ACTB'"):
+        scribe.pl.corner_ppc(small_check, "ACTB")
+
+
+def test_the_smallest_region_that_holds_a_bin():
+    np.testing.assert_allclose(regions(np.array([1.0, 6.0, 0.0, 3.0])), [90.0, 0.0, 100.0, 60.0])
+
+
+def test_shares_of_genes(small_check):
+    table = compositional_frame(small_check)
+    totals = small_check.X.sum(1).A1
+    for gene, rows in table.groupby("gene"):
+        counts = small_check[:, gene].X.toarray().ravel()
+        assert rows["observed"].sum() == small_check.n_obs
+        assert rows["observed"].iloc[0] == np.sum(counts == 0)
+        np.testing.assert_allclose(rows["pseudobulk"], counts.sum() / totals.sum())
+    with pytest.raises(KeyError, match=r"kept no shares of \['ACTB'\]"):
+        scribe.pl.compositional_ppc(small_check, "ACTB")
+
+
+def test_means_of_pairs_of_levels(small_mixture, small_fit):
+    table = mu_frame(small_mixture)
+    params = small_mixture.varm["scribe_params"]
+    assert set(table["level"]) == {"component 0"}
+    assert set(table["other"]) == {"component 1"}
+    np.testing.assert_array_equal(table["mean"], params["mu_mean[0]"])
+    np.testing.assert_array_equal(table["other_sd"], params["mu_sd[1]"])
+    ax = scribe.pl.mu_pairwise(small_mixture)[0]
+    assert ax.get_xlabel() == "mean in component 0"
+    with pytest.raises(KeyError, match=r"There is no level 'x'\. There are: 0, 1\."):
+        scribe.pl.mu_pairwise(small_mixture, ["0", "x"])
+    with pytest.raises(ValueError, match=r"differ in mu, these are 1\. Choose levels among 0, 1\."):
+        scribe.pl.mu_pairwise(small_mixture, ["0"])
+    with pytest.raises(ValueError, match=r"these are 0\. Fit with n_components=5 or dataset_key="):
+        scribe.pl.mu_pairwise(small_fit)
+
+
+def test_the_surest_differences_are_those_beyond_what_all_genes_share():
+    rows = pd.DataFrame({"gene": list("abcd"), "mean": [1.0, 2.0, 4.0, 1.0], "other_mean": [3.0, 6.0, 12.0, 9.0]})
+    rows["sd"], rows["other_sd"] = rows["mean"] / 10, rows["other_mean"] / 10
+    assert surest(rows, 1)["gene"].tolist() == ["d"]

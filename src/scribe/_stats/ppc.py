@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from scribe._stats.joint import Joint, joint_of, pairs_table, shares_table
 from scribe._stats.ranks import Tally
 from scribe._stats.statistics import SUMMARIES, Block, Statistics, Watch, bin_edges, statistics
-from scribe._types import FloatArray, IntArray
+from scribe._types import AnyArray, FloatArray, IntArray
 
-__all__ = ["LEVELS", "Check", "bands", "check", "distinct", "spread", "summary"]
+__all__ = ["LEVELS", "Check", "bands", "check", "distinct", "pairs", "shares", "spread", "summary"]
 
 LEVELS = (50, 68, 95)
 """Percent of the replicates that the central bands hold."""
@@ -31,7 +32,9 @@ class Check:
     ``gene`` and ``cell`` rank the statistics of every gene and cell, ``histogram`` the number of cells, (genes, bins),
     by count, with the lowest counts of bins in ``edges``. ``observed`` are the `SUMMARIES` of the observed data,
     ``replicates`` (draws, summaries) those of the replicates. Of the genes and groups to ``watch`` the histograms are
-    kept: ``watched`` (groups, genes, bins) the observed ones, ``drawn`` (draws, groups, genes, bins) the others.
+    kept: ``watched`` (groups, genes, bins) the observed ones, ``drawn`` (draws, groups, genes, bins) the others. Of the
+    genes to watch together ``joint`` is observed, ``pairs`` the mean over replicates of its pairs, and ``shares``
+    (draws, genes, bins) those of the replicates; ``pseudobulk`` (genes,) their share in all observed counts.
     """
 
     edges: IntArray
@@ -43,6 +46,10 @@ class Check:
     watch: Watch
     watched: IntArray
     drawn: IntArray
+    joint: Joint
+    pairs: FloatArray
+    shares: IntArray
+    pseudobulk: FloatArray
 
 
 def check(
@@ -63,7 +70,8 @@ def check(
     data = summarise(observed)
     gene, cell = ({name: Tally(v) for name, v in level.items()} for level in (data.gene, data.cell))
     histogram = Tally(data.histogram)
-    rows, drawn = [], []
+    joint = joint_of(data.together, data.cell["total"], edges)
+    pairs, rows, drawn, shares = np.zeros(joint.pairs.shape), [], [], []
     for blocks in replicates:
         replicate = summarise(blocks)
         for tallies, values in ((gene, replicate.gene), (cell, replicate.cell)):
@@ -72,8 +80,42 @@ def check(
         histogram.add(replicate.histogram)
         rows.append([function(replicate) for _, _, function in SUMMARIES])
         drawn.append(replicate.watched)
+        made = joint_of(replicate.together, replicate.cell["total"], edges)
+        pairs += made.pairs
+        shares.append(made.shares)
     whole = np.asarray([function(data) for _, _, function in SUMMARIES])
-    return Check(edges, gene, cell, histogram, whole, np.asarray(rows), watch, data.watched, np.stack(drawn))
+    return Check(
+        edges=edges,
+        gene=gene,
+        cell=cell,
+        histogram=histogram,
+        observed=whole,
+        replicates=np.asarray(rows),
+        watch=watch,
+        watched=data.watched,
+        drawn=np.stack(drawn),
+        joint=joint,
+        pairs=pairs / len(rows),
+        shares=np.stack(shares),
+        pseudobulk=data.together.sum(axis=0, dtype=np.float64) / max(data.cell["total"].sum(), 1.0),
+    )
+
+
+def _central(draws: IntArray) -> dict[str, FloatArray]:
+    """Median and limits of the central bands over the first axis, by name."""
+    probabilities = [0.5, *(0.5 - level / 200 for level in LEVELS), *(0.5 + level / 200 for level in LEVELS)]
+    names = ["median", *(f"lower_{level}" for level in LEVELS), *(f"upper_{level}" for level in LEVELS)]
+    return dict(zip(names, np.quantile(draws, probabilities, axis=0), strict=True))
+
+
+def pairs(result: Check, names: AnyArray) -> dict[str, Any]:
+    """Columns of `pairs_table` of the genes watched together, of which ``names`` are the names."""
+    return pairs_table(result.joint.pairs, result.pairs, result.edges, names)
+
+
+def shares(result: Check, names: AnyArray) -> dict[str, Any]:
+    """Columns of `shares_table` of the genes watched together, of which ``names`` are the names."""
+    return shares_table(result.joint.shares, _central(result.shares), result.pseudobulk, names)
 
 
 def summary(result: Check) -> dict[str, Any]:
@@ -100,9 +142,7 @@ def bands(result: Check) -> dict[str, Any]:
     (cells), the ``median`` over replicates and the limits ``lower_95`` to ``upper_95`` of the central bands. A gene's
     rows end with the last bin that any data set reaches in any group.
     """
-    probabilities = [0.5, *(0.5 - level / 200 for level in LEVELS), *(0.5 + level / 200 for level in LEVELS)]
-    names = ["median", *(f"lower_{level}" for level in LEVELS), *(f"upper_{level}" for level in LEVELS)]
-    quantiles = np.swapaxes(np.quantile(result.drawn, probabilities, axis=0), 1, 2)
+    quantiles = {name: np.swapaxes(values, 0, 1) for name, values in _central(result.drawn).items()}
     observed = np.swapaxes(result.watched, 0, 1)
     reached = np.any(result.watched > 0, axis=0) | np.any(result.drawn > 0, axis=(0, 1))
     last = reached.shape[1] - 1 - np.argmax(reached[:, ::-1], axis=1)
@@ -111,7 +151,7 @@ def bands(result: Check) -> dict[str, Any]:
     gene, group, column = at
     ends = np.append(result.edges[1:] - 1, result.edges[-1])
     out = {"gene": result.watch.genes[gene], "group": group, "count": result.edges[column], "count_to": ends[column]}
-    values = {name: quantile[at] for name, quantile in zip(names, quantiles, strict=True)}
+    values = {name: quantile[at] for name, quantile in quantiles.items()}
     return out | {"observed": observed[at]} | values
 
 

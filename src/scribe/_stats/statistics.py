@@ -18,11 +18,15 @@ _SMALL = 4096
 
 
 class Watch(NamedTuple):
-    """Genes whose histograms are kept by group of cells; ``group`` is that of every cell, -1 for cells of none."""
+    """Genes whose histograms are kept by group of cells, and those that are also looked at together.
+
+    ``group`` is that of every cell, -1 for cells of none. The genes in ``together`` are kept by cell.
+    """
 
     genes: IntArray
     group: IntArray
     n_groups: int
+    together: IntArray
 
 
 class Statistics(NamedTuple):
@@ -30,13 +34,15 @@ class Statistics(NamedTuple):
 
     ``gene`` holds ``mean``, ``variance`` and ``zero_fraction`` over cells, (genes,) each, ``cell`` the ``total`` count
     and the number of genes ``detected``, (cells,) each. ``histogram`` is the number of cells by bin of the count,
-    (genes, bins), ``watched`` the same of each group of cells, (groups, watched genes, bins).
+    (genes, bins), ``watched`` the same of each group of cells, (groups, watched genes, bins). ``together`` are the
+    counts of the genes to look at together, (cells, those genes).
     """
 
     gene: Mapping[str, FloatArray]
     cell: Mapping[str, FloatArray]
     histogram: IntArray
     watched: IntArray
+    together: FloatArray
 
 
 def bin_edges(largest: float) -> IntArray:
@@ -55,8 +61,8 @@ def statistics(blocks: Iterable[Block], *, n_cells: int, n_genes: int, edges: In
     histogram = np.zeros(n_genes * len(edges), np.int64)
     genes, order = np.unique(watch.genes, return_inverse=True)
     watched = np.zeros((watch.n_groups, len(genes), len(edges)), np.int64)
-    position = np.full(n_genes, -1)
-    position[genes] = np.arange(len(genes))
+    position = _positions(genes, n_genes)
+    together, column = np.zeros((n_cells, len(watch.together)), np.float32), _positions(watch.together, n_genes)
     for cell, gene, value in blocks:
         if not len(value):
             continue
@@ -72,13 +78,23 @@ def statistics(blocks: Iterable[Block], *, n_cells: int, n_genes: int, edges: In
         seen = np.flatnonzero((position[gene] >= 0) & (watch.group[cell] >= 0))
         place = np.ravel_multi_index((watch.group[cell[seen]], position[gene[seen]], bins[seen]), watched.shape)
         watched += np.bincount(place, minlength=watched.size).reshape(watched.shape)
+        chosen = np.flatnonzero(column[gene] >= 0)
+        together[cell[chosen], column[gene[chosen]]] = value[chosen]
     table = histogram.reshape(n_genes, len(edges))
     table[:, 0] = n_cells - table.sum(axis=1)
     sizes = np.bincount(watch.group[watch.group >= 0], minlength=watch.n_groups)
     watched[..., 0] = sizes[:, None] - watched.sum(axis=2)
     variance = np.maximum(squares - sums * sums / n_cells, 0.0) / max(n_cells - 1, 1)
     gene_statistics = {"mean": sums / n_cells, "variance": variance, "zero_fraction": table[:, 0] / n_cells}
-    return Statistics(gene_statistics, {"total": totals, "detected": detected}, table, watched[:, order])
+    cell_statistics = {"total": totals, "detected": detected}
+    return Statistics(gene_statistics, cell_statistics, table, watched[:, order], together)
+
+
+def _positions(genes: IntArray, n_genes: int) -> IntArray:
+    """Place of every gene among some, -1 for the others."""
+    position = np.full(n_genes, -1)
+    position[genes] = np.arange(len(genes))
+    return position
 
 
 def _bin_of(value: FloatArray, edges: IntArray) -> IntArray:

@@ -2,10 +2,13 @@
 
 from scribe.pl.capture import capture
 from scribe.pl.capture_anchor import capture_anchor
+from scribe.pl.compositional_ppc import compositional_ppc
+from scribe.pl.corner_ppc import corner_ppc
 from scribe.pl.correlation import correlation
 from scribe.pl.loss import loss
 from scribe.pl.mean_calibration import mean_calibration
 from scribe.pl.mixture_composition import mixture_composition
+from scribe.pl.mu_pairwise import mu_pairwise
 from scribe.pl.posterior import posterior
 from scribe.pl.posterior_pairs import posterior_pairs
 from scribe.pl.ppc import ppc
@@ -15,10 +18,13 @@ from scribe.pl.trace import trace
 __all__ = [
     "capture",
     "capture_anchor",
+    "compositional_ppc",
+    "corner_ppc",
     "correlation",
     "loss",
     "mean_calibration",
     "mixture_composition",
+    "mu_pairwise",
     "posterior",
     "posterior_pairs",
     "ppc",

@@ -15,10 +15,27 @@ import pandas as pd
 from scribe._types import AnyArray
 from scribe.pl._signature import Axes
 
-__all__ = ["ACCENT", "DATA", "MODEL", "SOFT", "colours", "drawn", "filled", "group_name", "log_scale", "plain"]
+__all__ = [
+    "ACCENT",
+    "DATA",
+    "MODEL",
+    "SHADES",
+    "SOFT",
+    "bands",
+    "chosen_among",
+    "colours",
+    "drawn",
+    "filled",
+    "group_name",
+    "log_scale",
+    "plain",
+]
 
 DATA, MODEL, ACCENT, SOFT = "#222222", "#0072B2", "#D55E00", "#8C8C8C"
 """Observed data, the model, what calls for attention, and guides to the eye: distinct to colour-blind readers too."""
+
+SHADES = {95: 0.18, 68: 0.32, 50: 0.5}
+"""Opacity of what holds so many percent of the replicates."""
 
 _LEVELS = (MODEL, "#E69F00", "#009E73", "#CC79A7", "#56B4E9", ACCENT, "#F0E442")
 """The palette of Okabe and Ito, for things without order."""
@@ -158,3 +175,21 @@ def log_scale(ax: Axes, which: str) -> None:
 def plain(value: float, _position: int | None = None) -> str:
     """Write a number as it is read: ``0.01``, ``10``, ``1,000``."""
     return f"{value:,.10g}"
+
+
+def bands(ax: Axes, rows: pd.DataFrame, edges: AnyArray) -> None:
+    """Draw the central bands of replicates as steps between ``edges``."""
+    for level, alpha in SHADES.items():
+        low, high, label = rows[f"lower_{level}"].to_numpy(), rows[f"upper_{level}"], f"{level} % of replicates"
+        ax.stairs(high, edges, baseline=low, fill=True, color=MODEL, alpha=alpha, linewidth=0, label=label)
+
+
+def chosen_among(column: pd.Series, wanted: Sequence[str] | str | None, call: str, what: str) -> list[str]:
+    """Genes or groups to draw, all of a column unless some are named; the error names the call that makes others."""
+    kept = list(dict.fromkeys(column.astype(str)))
+    chosen = kept if wanted is None else [wanted] if isinstance(wanted, str) else list(wanted)
+    missing = [name for name in chosen if name not in kept]
+    if missing or not chosen:
+        msg = f"The check kept no {what} of {missing or f'any {column.name}'}. Run {call} first."
+        raise KeyError(msg)
+    return chosen

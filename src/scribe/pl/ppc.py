@@ -11,13 +11,12 @@ from anndata import AnnData
 
 from scribe._adata.slots import read_derived
 from scribe._types import AnyArray
-from scribe.pl._canvas import DATA, MODEL, drawn, group_name, plain
+from scribe.pl._canvas import DATA, bands, chosen_among, drawn, group_name, plain
 from scribe.pl._signature import Axes, Panels, plot
 
 __all__ = ["frame", "ppc"]
 
 _IN_A_ROW = 5
-_SHADES = {95: 0.18, 68: 0.32, 50: 0.5}
 
 
 def frame(adata: AnnData, key: str = "scribe") -> pd.DataFrame:
@@ -54,8 +53,9 @@ def ppc(
         Groups of cells to draw among those the check kept; None draws all.
     """
     table = frame(adata, key)
-    chosen = _chosen(table["gene"], genes, f"scribe.tl.ppc(adata, genes={genes or '...'!r}, key={key!r})")
-    parts = _chosen(table["group"], groups, f"scribe.tl.ppc(adata, groupby=..., key={key!r})")
+    call = f"scribe.tl.ppc(adata, genes={genes or '...'!r}, key={key!r})"
+    chosen = chosen_among(table["gene"], genes, call, "histograms")
+    parts = chosen_among(table["group"], groups, f"scribe.tl.ppc(adata, groupby=..., key={key!r})", "histograms")
     # groups of a gene share the counts they show
     shown = table[((table["observed"] > 0) | (table["upper_95"] > 0)) & table["group"].isin(parts)]
     table = table[table["count"] <= table["gene"].map(shown.groupby("gene")["count"].max())]
@@ -74,17 +74,6 @@ def _layout(n_genes: int, n_groups: int) -> tuple[int | None, Sequence[int]]:
     return columns, [gene * rows * columns + group for gene in range(n_genes) for group in range(n_groups)]
 
 
-def _chosen(column: pd.Series, wanted: Sequence[str] | str | None, call: str) -> list[str]:
-    """Genes or groups to draw, all of a column unless some are named; the error names the call that makes others."""
-    kept = list(dict.fromkeys(column.astype(str)))
-    chosen = kept if wanted is None else [wanted] if isinstance(wanted, str) else list(wanted)
-    missing = [name for name in chosen if name not in kept]
-    if missing or not chosen:
-        msg = f"The check kept no histograms of {missing or f'any {column.name}'}. Run {call} first."
-        raise KeyError(msg)
-    return chosen
-
-
 def draw(rows: pd.DataFrame, ax: Axes) -> None:
     """Draw one gene in one group of cells: bands as steps over the bins, the observed histogram as points."""
     from matplotlib.ticker import FuncFormatter
@@ -92,9 +81,7 @@ def draw(rows: pd.DataFrame, ax: Axes) -> None:
     left, right = rows["count"].to_numpy() - 0.5, rows["count_to"].to_numpy() + 0.5
     cells = rows.drop(columns=["gene", "group"]).div(right - left, axis=0)
     edges = np.append(left, right[-1])
-    for level, alpha in _SHADES.items():
-        low, high, label = cells[f"lower_{level}"].to_numpy(), cells[f"upper_{level}"], f"{level} % of replicates"
-        ax.stairs(high, edges, baseline=low, fill=True, color=MODEL, alpha=alpha, linewidth=0, label=label)
+    bands(ax, cells, edges)
     middle = (left + right) / 2
     ax.plot(middle, cells["observed"], "o", color=DATA, markersize=3.2, label="observed", clip_on=False, zorder=3)
     ax.set_xscale("symlog", linthresh=2, linscale=0.6, subs=range(2, 10))

@@ -16,7 +16,8 @@ from scribe._counts.container import Counts
 from scribe._posterior.indexing import index_of
 from scribe._progress import Progress, progress
 from scribe._rng import as_seed
-from scribe._stats.ppc import LEVELS, Check, bands, check, distinct, spread, summary
+from scribe._stats.joint import diverse
+from scribe._stats.ppc import LEVELS, Check, bands, check, distinct, pairs, shares, spread, summary
 from scribe._stats.ranks import two_sided
 from scribe._stats.statistics import Block, Watch
 from scribe._types import AnyArray, IntArray, Rng
@@ -25,6 +26,7 @@ __all__ = ["ppc"]
 
 _BLOCK_CELLS = 4096
 _HISTOGRAMS = 25
+_CANDIDATES, _SOME_CELLS = 100, 5000
 
 
 def ppc(
@@ -35,6 +37,7 @@ def ppc(
     genes: Sequence[str] | str | None = None,
     n_genes: int | None = None,
     groupby: str | None = None,
+    joint: Sequence[str] | int = 4,
     rng: Rng = None,
     copy: bool = False,
 ) -> AnnData | None:
@@ -61,6 +64,9 @@ def ppc(
     groupby
         Column of ``adata.obs``; histograms are kept of each of its groups of cells, such as the components of a
         mixture, ``key + '_component'``, or annotated cell types. Cells without a value are in no histogram.
+    joint
+        Genes to look at together, for :func:`scribe.pl.corner_ppc` and :func:`scribe.pl.compositional_ppc`: names, or
+        how many, of the pairs that correlate most and least among the hundred found in most cells.
     rng
         Seed, NumPy generator or JAX key; the seed of the fit unless given.
     copy
@@ -87,9 +93,13 @@ def ppc(
         ``expected``, ``lower`` and ``upper`` 95 % limits, ``p_value``); ``bands``: histograms of the chosen genes, in
         cells (``gene``, ``group``, which is ``"all"`` without ``groupby``, ``count`` to ``count_to``,
         ``observed``, ``lower_95``, ``lower_68``, ``lower_50``, ``median``,
-        ``upper_50``, ``upper_68``, ``upper_95``); ``coverage``: mean over genes by level; ``flagged``: share of genes
-        or cells with a two-sided p-value of at most 5 %, by statistic; ``groupby`` if given; ``n_samples``,
-        ``n_cells``, ``derived_from``, ``slots``.
+        ``upper_50``, ``upper_68``, ``upper_95``); ``pairs``: numbers of cells by the counts of the genes of every pair
+        looked at together (``gene`` from ``count`` to ``count_to``, ``other`` from ``other_count`` to
+        ``other_count_to``, ``observed``, ``expected``); ``shares``: by the share of such a gene in all counts of a cell
+        (``gene``, ``share`` to ``share_to``, ``observed``, ``median``, limits, and ``pseudobulk``, its share in the
+        counts of all cells); ``coverage``: mean over genes by level; ``flagged``: share of genes or cells with a
+        two-sided p-value of at most 5 %, by statistic; ``groupby`` if given; ``n_samples``, ``n_cells``,
+        ``derived_from``, ``slots``.
 
     Raises
     ------
@@ -131,6 +141,7 @@ def ppc(
         chosen = index_of(genes, counts.n_genes, counts.gene_names, what="gene")
     else:
         chosen = _chosen(counts, group, n_genes=n_genes, n_groups=n_groups)
+    together = _together(counts, joint)
     seed = fitted.seed if rng is None else as_seed(rng)
     with progress(n_samples, desc="ppc", unit="data set") as bar:
         result = check(
@@ -139,7 +150,7 @@ def ppc(
             n_cells=counts.n_cells,
             n_genes=counts.n_genes,
             largest=counts.max_count,
-            watch=Watch(chosen, group, n_groups),
+            watch=Watch(chosen, group, n_groups, together),
         )
     slots = _gene_and_cell_slots(result, key, index=adata.var_names)
     record = _record(result, adata.var_names, groups.categories)
@@ -156,6 +167,16 @@ def _chosen(counts: Counts, group: IntArray, *, n_genes: int | None, n_groups: i
         return spread(counts.gene_totals, n_genes)
     sums = [counts.subset(cells=group == number).gene_totals for number in range(n_groups)]
     return distinct(np.stack(sums), n_genes)
+
+
+def _together(counts: Counts, genes: Sequence[str] | int) -> IntArray:
+    """Genes by name, each once, or of pairs that correlate much and little, judged from some cells."""
+    if not isinstance(genes, int):
+        index = index_of(genes, counts.n_genes, counts.gene_names, what="gene")
+        return np.asarray(list(dict.fromkeys(index)), np.int64)
+    candidates = np.argsort(-np.bincount(counts.indices, minlength=counts.n_genes), kind="stable")[:_CANDIDATES]
+    some = counts.subset(cells=np.arange(0, counts.n_cells, -(-counts.n_cells // _SOME_CELLS)))
+    return candidates[diverse(some.subset(genes=candidates).rows(slice(None)), some.totals, genes)]
 
 
 def _blocks(counts: Counts) -> Iterator[Block]:
@@ -197,6 +218,8 @@ def _record(result: Check, names: pd.Index[str], groups: pd.Index[str]) -> dict[
     return {
         "table": pd.DataFrame(summary(result)),
         "bands": pd.DataFrame(table),
+        "pairs": pd.DataFrame(pairs(result, names.to_numpy()[result.watch.together])),
+        "shares": pd.DataFrame(shares(result, names.to_numpy()[result.watch.together])),
         "coverage": {level: float(np.mean(values[np.isfinite(values)])) for level, values in coverage.items()},
         "flagged": flagged,
         "n_cells": len(result.cell["total"].observed),

@@ -2,6 +2,7 @@
 
 from scribe import coordinates, datasets, engines, families, get, guides, pl, priors, tl
 from scribe._compare.compare import compare, compare_datasets, compare_groups
+from scribe._compare.comparison import ModelComparison
 from scribe._compare.differential import DifferentialExpression
 from scribe._compare.masks import (
     compute_composition_coverage_mask,
@@ -9,10 +10,12 @@ from scribe._compare.masks import (
     get_shared_labels,
     match_components_by_label,
 )
+from scribe._compare.models import compare_models
 from scribe._fit import ConvergenceWarning, fit
 from scribe._model.config import ModelConfig
 from scribe._posterior.by_engine import ScribeMCMCResults, ScribeSVIResults
 from scribe._settings import settings
+from scribe._stats.residuals import compute_gof_mask, goodness_of_fit
 from scribe.engines import EarlyStopping as EarlyStoppingConfig
 from scribe.guides import Amortised as AmortizationConfig
 
@@ -26,6 +29,7 @@ __all__ = [
     "ConvergenceWarning",
     "DifferentialExpression",
     "EarlyStoppingConfig",
+    "ModelComparison",
     "ModelConfig",
     "ModelConfigBuilder",
     "ScribeMCMCResults",
@@ -33,8 +37,10 @@ __all__ = [
     "compare",
     "compare_datasets",
     "compare_groups",
+    "compare_models",
     "compute_composition_coverage_mask",
     "compute_expression_mask",
+    "compute_gof_mask",
     "coordinates",
     "datasets",
     "engines",
@@ -42,6 +48,7 @@ __all__ = [
     "fit",
     "get",
     "get_shared_labels",
+    "goodness_of_fit",
     "guides",
     "match_components_by_label",
     "pl",

@@ -24,6 +24,9 @@ GOOD = K_HAT["ok"]
 """Largest k at which the estimate of an observation can be relied on."""
 
 _REPLICATES = 1000
+_NOTHING = 1e-9
+"""Weight that keeps the logarithm of the mixture finite; it counts as none."""
+
 _FLAT = 1e-9
 """Log-likelihoods that vary by less, in nats, are the same in all draws."""
 
@@ -115,9 +118,9 @@ def stacking(elpd: FloatArray) -> FloatArray:
     options = {"ftol": 1e-12, "maxiter": 1000}
     start = np.full(n, 1 / n)
     found = minimize(
-        loss, start, jac=True, bounds=[(1e-12, 1)] * n, constraints=simplex, method="SLSQP", options=options
+        loss, start, jac=True, bounds=[(_NOTHING, 1)] * n, constraints=simplex, method="SLSQP", options=options
     )
-    weights = np.clip(found.x, 0.0, 1.0)
+    weights = np.where(found.x > _NOTHING, found.x, 0.0)
     return np.asarray(weights / weights.sum())
 
 

@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable, Iterable
 
 from scribe.families._base import Family, Modifier, Moments, Param, Thinned
-from scribe.families.beta_mixed import OVERDISPERSION, BetaMixed, beta_mixed
+from scribe.families.beta_mixed import OVERDISPERSION, BetaMixed, beta_mixed, deeper
 from scribe.families.capture import WithCapture, with_capture
 from scribe.families.nb import NegativeBinomial
 from scribe.families.poisson import Poisson
@@ -51,6 +51,7 @@ __all__ = [
     "WithCapture",
     "ZeroInflated",
     "beta_mixed",
+    "deeper",
     "from_layers",
     "nb",
     "poisson",

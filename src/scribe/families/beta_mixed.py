@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -50,7 +50,7 @@ from scribe.families._beta_mixture import (
 from scribe.families.nb import sample_gamma_poisson, sample_log_gamma
 from scribe.priors import LogNormal
 
-__all__ = ["OVERDISPERSION", "BetaMixed", "BetaMixedThinned", "beta_mixed"]
+__all__ = ["OVERDISPERSION", "BetaMixed", "BetaMixedThinned", "beta_mixed", "deeper"]
 
 OVERDISPERSION = Param(
     "bnb_concentration", ("overdispersion",), "positive", ("gene",), LogNormal(-5.0, 1.0), (-5.0, 1.0), start=-3.0
@@ -176,16 +176,18 @@ class BetaMixed(Modifier):
     molecules, ``with_capture(beta_mixed(nb))``: coherent between cells of different capture, and a quadrature per
     count. Without capture the two are one.
 
-    Adds the natural parameter ``log_bnb_concentration``, :math:`\log\omega_g`.
+    Adds the natural parameter ``log_bnb_concentration``, :math:`\log\omega_g`. ``gain`` is set by `deeper` alone.
     """
 
     kind = "beta_mixed"
     adds = (OVERDISPERSION,)
 
+    gain: float = 0.0
+
     def _split(self, natural: Natural, offset: Array) -> tuple[Mixing, Array | None]:
         """Concentrations, and the capture relative to where they hold: None where that is here."""
         if self.captured:
-            return _mixing(natural, offset), None
+            return _mixing(natural, offset - self.gain), jnp.full_like(offset, self.gain) if self.gain else None
         return _mixing(natural, jnp.zeros_like(offset)), offset
 
     def cell_term(self, u: Array, natural: Natural, offset: Array) -> Array:
@@ -260,6 +262,16 @@ class BetaMixed(Modifier):
         weight = Moments(scale * mean, jnp.square(scale) * variance)
         nothing, zero = jnp.full_like(offset, -jnp.inf), jnp.zeros_like(u)
         return BetaMixedThinned(zero, m, nothing, at, zero, weight, _beta_posterior(a, b))
+
+
+def deeper(family: Family, gain: float) -> Family:
+    """Family of the counts of the same cells sequenced deeper, at offsets that are larger by ``gain``.
+
+    It is the same but for a probability that varies around capture: there it stays what it was for the counts at first.
+    """
+    if isinstance(family, BetaMixed) and family.captured:
+        return replace(family, gain=gain)
+    return replace(family, base=deeper(family.base, gain)) if isinstance(family, Modifier) else family
 
 
 def beta_mixed(base: Family) -> Family:

@@ -1,0 +1,116 @@
+r"""How well models predict molecules and cells that they were not fitted to.
+
+A posterior by variational inference is as wide as its guide lets it be, and so are criteria that are computed from it.
+What a model predicts of data it has not seen is judged by these data alone, whatever the guide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.special import gammaln, xlog1py, xlogy
+
+from scribe._adata.design import Covariates
+from scribe._counts.container import Counts
+from scribe._counts.design import Design
+from scribe._fit import fit_counts
+from scribe._model.options import complete
+from scribe._posterior.by_engine import ScribeMCMCResults
+from scribe._posterior.marginal import log_likelihood_of_cells
+from scribe._posterior.parameters import by_cell
+from scribe._posterior.posterior import Posterior
+from scribe._posterior.results import Results
+from scribe._settings import settings
+from scribe._stats.information import log_mean_exp
+from scribe._types import FloatArray, IntArray
+from scribe.engines import NUTS, SVI, EarlyStopping
+from scribe.families import deeper
+
+__all__ = ["Engine", "held_out_cells", "held_out_molecules", "predict_molecules"]
+
+Engine = SVI | NUTS
+
+
+def held_out_molecules(
+    results: Results, train: Counts, counts: Counts, *, share: float, n_samples: int, seed: int, engine: Engine | None
+) -> FloatArray:
+    """Log predictive density of the molecules of every cell that are not in ``train``, by a fit to those, (cells,)."""
+    posterior = refit(results, train, results.posterior.design, seed=seed, engine=engine).posterior
+    return predict_molecules(posterior, train, counts, share=share, n_samples=n_samples, seed=seed)
+
+
+def predict_molecules(
+    posterior: Posterior, train: Counts, counts: Counts, *, share: float, n_samples: int, seed: int
+) -> FloatArray:
+    r"""Log predictive density of the other molecules of every cell, given those in ``train``, (cells,).
+
+    Every molecule was held out with probability :math:`\epsilon`, the ``share``. With the log capture :math:`x` of a
+    fit to the others, all are counts at the log capture :math:`x' = x - \log(1-\epsilon)`, and by Bayes' rule
+
+    .. math:: p(u^{test} \mid u^{train}, \theta, x) = \frac{p(u \mid \theta, x')}{p(u^{train} \mid \theta, x)}
+        \prod_g \mathrm{Binom}(u^{train}_g; u_g, 1-\epsilon),
+
+    averaged over draws of :math:`\theta` and :math:`x`; 0 draws take their most probable values.
+    """
+    family, gain = posterior.spec.family, float(-np.log1p(-share))
+    of_train, of_all, deep = posterior.data(train), posterior.data(counts), deeper(family, gain)
+    scores = []
+    for parameters in posterior.parameter_draws(jax.random.key(seed), n_samples):
+        beyond = parameters._replace(offset=parameters.offset + jnp.asarray(gain, parameters.offset.dtype))
+        every, some = by_cell(deep, beyond, of_all), by_cell(family, parameters, of_train)
+        scores.append(np.asarray(every, np.float64) - np.asarray(some, np.float64))
+    return log_mean_exp(np.stack(scores)) + _log_thinning(train, counts, share=share)
+
+
+def _log_thinning(train: Counts, counts: Counts, *, share: float) -> FloatArray:
+    """Log-probability of every cell's counts to be split as they were, (cells,)."""
+    held_out = counts.to_csr() - train.to_csr()
+    n_ways = _log_factorials(counts.to_csr()) - _log_factorials(train.to_csr()) - _log_factorials(held_out)
+    n_held_out = counts.totals - train.totals
+    return np.asarray(n_ways + xlog1py(train.totals, -share) + xlogy(n_held_out, share))
+
+
+def _log_factorials(matrix: Any) -> FloatArray:
+    terms = matrix.astype(np.float64)
+    terms.data = gammaln(terms.data + 1.0)
+    return np.asarray(terms.sum(axis=1)).ravel()
+
+
+def held_out_cells(
+    results: Results, cells: IntArray, counts: Counts, *, n_samples: int, seed: int, engine: Engine | None
+) -> FloatArray:
+    """Log predictive density of some ``cells``, by a fit to all others, without their capture, (cells,)."""
+    design, rest = results.posterior.design, np.setdiff1d(np.arange(counts.n_cells), cells)
+    train, test = counts.subset(cells=rest), counts.subset(cells=cells)
+    fitted = refit(results, train, design.subset(rest), seed=seed, engine=engine).posterior
+    # nothing is known of the capture of new cells: its mode is sought from that of a cell with about their total
+    order = np.argsort(train.totals)
+    nearest = order[np.minimum(np.searchsorted(train.totals[order], test.totals), len(order) - 1)]
+    posterior = replace(fitted.subset(cells=nearest), design=design.subset(cells))
+    return log_mean_exp(np.stack(list(log_likelihood_of_cells(posterior, test, jax.random.key(seed), n_samples))))
+
+
+def refit(results: Results, counts: Counts, design: Design, *, seed: int, engine: Engine | None) -> Results:
+    """Fit the same model by the same guide or sampler to other counts of the same genes."""
+    levels = {axis: x.labels for axis, x in results.spec.levels.items()}
+    known = Covariates(design, levels.get("component", ()), levels.get("dataset", ()))
+    chosen: Mapping[str, Any] = {"model_config": results.spec, "inference_method": engine or engine_of(results)}
+    if not isinstance(chosen["inference_method"], NUTS):
+        chosen = {**chosen, "guide": results.posterior.guide}
+    return fit_counts(counts, None, complete(chosen), seed=seed, covariates=known)
+
+
+def engine_of(results: Results) -> Engine:
+    """The engine of a fit, as far as the results know its settings."""
+    if isinstance(results, ScribeMCMCResults):
+        return NUTS(results.n_samples, n_chains=results.n_chains)
+    if results.converged:
+        return SVI(batch_size=settings.batch_size)
+    # a fit of a given number of steps is repeated with as many
+    n_steps = len(results.record()["loss"])
+    return SVI(n_steps, batch_size=settings.batch_size, early_stopping=EarlyStopping(enabled=False, restore_best=False))

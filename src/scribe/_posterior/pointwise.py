@@ -1,0 +1,175 @@
+r"""How well a model predicts every single count, at the cost of the non-zeros.
+
+For the count of gene g in cell c at draws s of the parameters, :math:`\ell_{s} = \log P(u_{cg} \mid \theta_{sg}, x_c)`,
+
+.. math:: \mathrm{elpd}_{cg} = \log \frac1S \sum_s e^{\ell_s} - \mathrm{Var}_s\,\ell_s,
+
+as in WAIC. Non-zeros are followed one by one over the draws. The zeros of a gene are a smooth function of the offset at
+every draw, hence in mean and variance: they are followed at the nodes of `scribe._counts.interpolation` and made out
+for a block of cells at a time. Capture is kept at its most probable value relative to other cells, and moves with the
+draws for all cells together, as expression may be traded for it; cells are of their most probable component.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from scribe._counts.container import Counts
+from scribe._counts.interpolation import Interval, matmul, to_coefficients
+from scribe._counts.zeros import Zeros, zeros
+from scribe._posterior.assign import assign
+from scribe._posterior.parameters import Parameters
+from scribe._posterior.posterior import Posterior
+from scribe._types import AnyArray, Array, FloatArray, IntArray
+from scribe.families import Family
+
+__all__ = ["ByElement", "by_element"]
+
+_PIECE = 2**17
+"""Non-zeros worked on at a time."""
+
+_BLOCK_ELEMENTS = 2_000_000
+
+
+class _Running(NamedTuple):
+    """What is kept of numbers that pass by one draw at a time: log of the sum of exponentials, mean and squares."""
+
+    log_sum: Array
+    mean: Array
+    square: Array
+
+    @classmethod
+    def start(cls, like: jax.ShapeDtypeStruct) -> _Running:
+        """Of no numbers."""
+        return cls(*(jnp.full(like.shape, value, like.dtype) for value in (-jnp.inf, 0.0, 0.0)))
+
+    def add(self, value: Array, number: Array) -> _Running:
+        """Take in draw ``number``, counted from zero."""
+        distance = value - self.mean
+        mean = self.mean + distance / (number + 1).astype(value.dtype)
+        return _Running(jnp.logaddexp(self.log_sum, value), mean, self.square + distance * (value - mean))
+
+    def waic(self, n_draws: int) -> tuple[Array, Array]:
+        """Elpd and its penalty, the variance over draws."""
+        variance = self.square / n_draws
+        return self.log_sum - np.log(n_draws).astype(variance.dtype) - variance, variance
+
+
+class _Entries(NamedTuple):
+    """Non-zeros in pieces of equal length, padded with zeros: (pieces, length) each."""
+
+    value: Array
+    gene: Array
+    cell: Array
+
+
+class ByElement(NamedTuple):
+    """Elpd and penalty of every count, in nats: of non-zeros in the order of the matrix, and what gives that of zeros.
+
+    ``levels`` are the offset, dataset and component of every cell.
+    """
+
+    non_zero: tuple[FloatArray, FloatArray]
+    zero: tuple[Zeros, Zeros]
+    levels: tuple[FloatArray, IntArray | None, IntArray]
+
+    def blocks(self, counts: Counts) -> Iterator[tuple[slice, FloatArray, FloatArray]]:
+        """Elpd and penalty, (cells, genes) each, of one block of cells after the other."""
+        size = max(_BLOCK_ELEMENTS // max(counts.n_genes, 1), 1)
+        for first in range(0, counts.n_cells, size):
+            cells = slice(first, min(first + size, counts.n_cells))
+            # blocks of one shape, the last one too
+            index = np.minimum(np.arange(first, first + size), counts.n_cells - 1)
+            offset, dataset, component = (None if x is None else jnp.asarray(x[index]) for x in self.levels)
+            start, stop = counts.indptr[cells.start], counts.indptr[cells.stop]
+            row = np.repeat(np.arange(cells.stop - first), np.diff(counts.indptr[first : cells.stop + 1]))
+            out = []
+            for zero, non_zero in zip(self.zero, self.non_zero, strict=True):
+                dense = np.array(_at(zero, offset, dataset, component), np.float64)
+                dense = np.broadcast_to(dense, (size, counts.n_genes))[: cells.stop - first].copy()
+                dense[row, counts.indices[start:stop]] = non_zero[start:stop]
+                out.append(dense)
+            yield cells, out[0], out[1]
+
+
+@jax.jit
+def _at(zero: Zeros, offset: Array, dataset: Array | None, component: Array) -> Array:
+    out = zero.at(offset, dataset, 0)
+    for k in range(1, zero.coefficients.shape[0]):
+        out = jnp.where(component[:, None] == k, zero.at(offset, dataset, k), out)
+    return out
+
+
+def by_element(posterior: Posterior, counts: Counts, draws: Iterable[Parameters]) -> ByElement:
+    """Follow all counts over draws from the posterior, those of `Posterior.parameter_draws`."""
+    centre = posterior.parameters(posterior.centre())
+    component = np.zeros(counts.n_cells, np.int32)
+    if posterior.mixed:
+        component = assign(posterior, counts).component.astype(np.int32)
+    entries, family, n_draws = _entries(counts), posterior.spec.family, 0
+    state: tuple[_Running, _Running] | None = None
+    for drawn in draws:
+        shift = jnp.mean(drawn.offset - centre.offset)
+        here = drawn._replace(offset=centre.offset + shift, component=jnp.asarray(component))
+        if state is None:
+            first, second = jax.eval_shape(functools.partial(_values, family), here, entries)
+            state = _Running.start(first), _Running.start(second)
+        state = _step(family, state, here, entries, jnp.asarray(n_draws))
+        n_draws += 1
+    if state is None:
+        msg = "There are no draws to follow: n_samples must be at least 1."
+        raise ValueError(msg)
+    of_entries, of_nodes = (x.waic(n_draws) for x in state)
+    to_coefs = jnp.asarray(to_coefficients(centre.offset.dtype), centre.offset.dtype)[None, None]
+    levels = np.asarray(centre.offset), None if centre.dataset is None else np.asarray(centre.dataset), component
+    elpd, penalty = (np.asarray(x).ravel()[: counts.nnz] for x in of_entries)
+    interval = Interval.around(centre.offset)
+    zero_elpd, zero_penalty = (Zeros(matmul(to_coefs, x), interval) for x in of_nodes)
+    return ByElement((elpd, penalty), (zero_elpd, zero_penalty), levels)
+
+
+def _entries(counts: Counts) -> _Entries:
+    length = min(_PIECE, max(counts.nnz, 1))
+    cell = np.repeat(np.arange(counts.n_cells, dtype=np.int32), np.diff(counts.indptr))
+
+    def pieces(x: AnyArray) -> AnyArray:
+        return np.pad(x, (0, -len(x) % length)).reshape(-1, length)
+
+    value = jnp.asarray(pieces(counts.data), jnp.zeros(()).dtype)
+    return _Entries(value, jnp.asarray(pieces(counts.indices)), jnp.asarray(pieces(cell)))
+
+
+def _values(family: Family, parameters: Parameters, entries: _Entries) -> tuple[Array, Array]:
+    """Log-probability of every non-zero, and of zeros at the nodes, (components, datasets, nodes, genes)."""
+    nothing = jnp.zeros_like(parameters.offset, jnp.int32)
+    component = nothing if parameters.component is None else parameters.component
+    dataset = nothing if parameters.dataset is None else parameters.dataset
+
+    def of_piece(piece: _Entries) -> Array:
+        natural = {}
+        for name, value in parameters.natural.items():
+            if value.ndim == 3:
+                codes = (component[piece.cell], dataset[piece.cell], piece.gene)
+                # there is one level where nothing varies
+                natural[name] = value[tuple(jnp.minimum(x, n - 1) for x, n in zip(codes, value.shape, strict=True))]
+            else:
+                natural[name] = value[piece.gene] if value.ndim else value
+        return family.log_pmf(piece.value, natural, parameters.offset[piece.cell])
+
+    silent = zeros(family, parameters.natural, parameters.offset)
+    polynomials = silent.interval.polynomials(silent.interval.nodes())
+    return jax.lax.map(of_piece, entries), matmul(polynomials.T[None, None], silent.coefficients)
+
+
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
+def _step(
+    family: Family, state: tuple[_Running, _Running], parameters: Parameters, entries: _Entries, number: Array
+) -> tuple[_Running, _Running]:
+    of_entries, of_nodes = _values(family, parameters, entries)
+    return state[0].add(of_entries, number), state[1].add(of_nodes, number)

@@ -97,6 +97,14 @@ def small_check(small_fit: AnnData) -> AnnData:
 
 
 @pytest.fixture(scope="session")
+def small_residuals(small_fit: AnnData) -> AnnData:
+    """`small_fit` with the residuals of every gene and cell; copy before writing to it."""
+    import scribe
+
+    return scribe.tl.gof(small_fit, n_samples=3, copy=True)
+
+
+@pytest.fixture(scope="session")
 def small_mixture(small_counts: AnnData) -> AnnData:
     """A short fit of a mixture of two components to `small_counts` with a check of each; copy before writing to it."""
     import scribe

@@ -65,6 +65,20 @@ PLOTS = {
         ("varm", "scribe_params"),
         fit="small_mixture",
     ),
+    "gof": Row(
+        ["normal", "lower", "upper", "panel", "residual", "n_genes", "genes_lower", "genes_upper"],
+        ("uns", "scribe_gof"),
+        verb="gof",
+        fit="small_residuals",
+        one_panel={"genes": "CD74"},
+    ),
+    "gof_scores": Row(
+        ["gene", "expression", "described", "score", "value"],
+        ("uns", "scribe_gof"),
+        verb="gof",
+        fit="small_residuals",
+        one_panel={"scores": "ks"},
+    ),
     "mixture_composition": Row(
         ["group", "component", "n_cells", "fraction"], ("obs", "scribe_component"), fit="small_mixture"
     ),

@@ -57,6 +57,10 @@ class Slots:
         """``.var`` and ``.obs``: one score of the posterior predictive check."""
         return self.of(f"ppc_{score}")
 
+    def gof(self, score: str) -> str:
+        """``.var`` and ``.obs``: one score of the residuals."""
+        return self.of(f"gof_{score}")
+
 
 def check_target(adata: AnnData, *, copy: bool, key_added: str | None = None) -> None:
     """Raise, before anything is computed, where its results could not be written."""

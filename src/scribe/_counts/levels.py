@@ -16,7 +16,7 @@ from scribe._types import Array, Natural
 
 Result = TypeVar("Result")
 
-__all__ = ["at_cells", "map_components", "map_datasets", "n_levels", "single_dataset", "spread"]
+__all__ = ["at_cells", "at_elements", "map_components", "map_datasets", "n_levels", "single_dataset", "spread"]
 
 
 def n_levels(natural: Natural, axis: int) -> int:
@@ -81,5 +81,22 @@ def at_cells(natural: Natural, component: Array | None, dataset: Array | None) -
         k = jnp.zeros((1,), jnp.int32) if component is None or value.shape[0] == 1 else component
         d = jnp.zeros((1,), jnp.int32) if dataset is None or value.shape[1] == 1 else dataset
         return value[k, d]
+
+    return {name: pick(value) for name, value in natural.items()}
+
+
+def at_elements(natural: Natural, dataset: Array | None, gene: Array) -> dict[str, Array]:
+    """Parameters (datasets, genes) or (genes,) at single elements, (elements,), and scalars.
+
+    ``gene`` and ``dataset`` (elements,) are numbers; the latter is None where the model tells no datasets apart.
+    """
+
+    def pick(value: Array) -> Array:
+        if value.ndim == 0:
+            return value
+        g = jnp.zeros((1,), jnp.int32) if value.shape[-1] == 1 else gene
+        if value.ndim == 1:
+            return value[g]
+        return value[0 if dataset is None or value.shape[0] == 1 else dataset, g]
 
     return {name: pick(value) for name, value in natural.items()}

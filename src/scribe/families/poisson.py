@@ -15,6 +15,7 @@ from scribe.families._base import Family, Moments, Thinned
 __all__ = ["Poisson", "ThinnedPoisson"]
 
 _LOG_SIZE_PER_MEAN = 36.0
+"""Of a negative binomial that is a Poisson law to rounding in float64."""
 
 
 @dataclass(frozen=True)

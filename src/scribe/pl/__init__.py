@@ -5,6 +5,8 @@ from scribe.pl.capture_anchor import capture_anchor
 from scribe.pl.compositional_ppc import compositional_ppc
 from scribe.pl.corner_ppc import corner_ppc
 from scribe.pl.correlation import correlation
+from scribe.pl.gof import gof
+from scribe.pl.gof_scores import gof_scores
 from scribe.pl.loss import loss
 from scribe.pl.mean_calibration import mean_calibration
 from scribe.pl.mixture_composition import mixture_composition
@@ -21,6 +23,8 @@ __all__ = [
     "compositional_ppc",
     "corner_ppc",
     "correlation",
+    "gof",
+    "gof_scores",
     "loss",
     "mean_calibration",
     "mixture_composition",

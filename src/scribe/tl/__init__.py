@@ -3,6 +3,7 @@
 from scribe.tl.assign import assign
 from scribe.tl.denoise import denoise
 from scribe.tl.fit import fit
+from scribe.tl.gof import gof
 from scribe.tl.ppc import ppc
 
-__all__ = ["assign", "denoise", "fit", "ppc"]
+__all__ = ["assign", "denoise", "fit", "gof", "ppc"]

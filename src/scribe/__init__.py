@@ -16,7 +16,6 @@ from scribe._model.config import ModelConfig
 from scribe._posterior.by_engine import ScribeMCMCResults, ScribeSVIResults
 from scribe._settings import settings
 from scribe._stats.residuals import compute_gof_mask, goodness_of_fit
-from scribe._stats.residuals import compute_gof_mask, goodness_of_fit
 from scribe.engines import EarlyStopping as EarlyStoppingConfig
 from scribe.guides import Amortised as AmortizationConfig
 
@@ -42,7 +41,6 @@ __all__ = [
     "compute_composition_coverage_mask",
     "compute_expression_mask",
     "compute_gof_mask",
-    "compute_gof_mask",
     "coordinates",
     "datasets",
     "engines",
@@ -50,7 +48,6 @@ __all__ = [
     "fit",
     "get",
     "get_shared_labels",
-    "goodness_of_fit",
     "goodness_of_fit",
     "guides",
     "match_components_by_label",

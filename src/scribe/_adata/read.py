@@ -18,8 +18,9 @@ from scribe._counts.build import matrix_blocks, rows_per_block
 from scribe._counts.checks import NonInteger, looks_like_counts, other_calls
 from scribe._counts.container import Counts
 from scribe._model.checks import nearest
+from scribe._types import FloatArray, IntArray
 
-__all__ = ["as_counts", "integer_calls", "read_counts"]
+__all__ = ["as_counts", "integer_calls", "read_counts", "totals_by_group"]
 
 LAZY = ("dask", "h5py", "zarr")
 """Packages whose arrays are read by blocks of rows."""
@@ -75,6 +76,22 @@ def as_counts(
     if cells_axis == 1:
         cells, genes = genes, cells
     return Counts.from_matrix(data, cells_axis=cells_axis, gene_names=genes, cell_names=cells, non_integer=non_integer)
+
+
+def totals_by_group(adata: AnnData, group: IntArray, n_groups: int, *, layer: str | None = None) -> FloatArray:
+    """Total count of every gene in every group of cells, (groups, genes), a block of cells at a time.
+
+    ``group`` (cells,) is that of every cell, -1 for cells of none.
+    """
+    out, first = np.zeros((n_groups, adata.n_vars)), 0
+    for block in _blocks(adata, layer):
+        here = group[first : first + block.shape[0]]
+        first += len(here)
+        rows = np.flatnonzero(here >= 0)
+        indicator = sp.csr_matrix((np.ones(len(rows)), (here[rows], rows)), (n_groups, len(here)))
+        product = indicator @ sp.csr_matrix(block)
+        out += product.toarray()
+    return out
 
 
 def integer_calls(adata: AnnData, *, exclude: str | None) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from anndata import AnnData, ImplicitModificationWarning
 
 from scribe._adata.uns import clean_uns
@@ -19,6 +20,7 @@ __all__ = [
     "check_target",
     "computed_layers",
     "computed_x",
+    "read_comparison",
     "read_derived",
     "refuse_computed_layer",
     "refuse_taken",
@@ -96,7 +98,7 @@ def write_slots(adata: AnnData, slots: Mapping[str, Mapping[str, Any]]) -> None:
 
 def remove_fit(adata: AnnData, key: str) -> None:
     """Delete every slot that an earlier fit under this key wrote, and what was computed from it."""
-    for name in [name for name, record in adata.uns.items() if _derived_from(record) == key]:
+    for name in [name for name, record in adata.uns.items() if key in _derived_from(record)]:
         _delete(adata, json.loads(adata.uns[name]["slots"]))
     if key in adata.uns and "config" in adata.uns[key]:
         owned = json.loads(adata.uns[key]["config"]).get("slots", {})
@@ -114,10 +116,10 @@ def _delete(adata: AnnData, owned: Mapping[str, Sequence[str]]) -> None:
                     del getattr(adata, attribute)[name]
 
 
-def _derived_from(record: Any) -> str | None:
-    """Key of the fit that a record in ``uns`` was computed from; None for everything else there."""
+def _derived_from(record: Any) -> tuple[str, ...]:
+    """Keys of the fits that a record in ``uns`` was computed from; empty for everything else there."""
     made_here = isinstance(record, Mapping) and {"derived_from", "slots"} <= set(record)
-    return str(record["derived_from"]) if made_here else None
+    return tuple(map(str, np.atleast_1d(record["derived_from"]))) if made_here else ()
 
 
 def computed_layers(adata: AnnData) -> dict[str | None, str]:
@@ -166,29 +168,37 @@ def write_derived(
     adata: AnnData,
     slots: Mapping[str, Mapping[str, Any]],
     *,
-    key: str,
+    key: str | Sequence[str],
     name: str,
     record: Mapping[str, Any],
     place: str | None = None,
 ) -> None:
-    """Write what a verb computed from the fit ``key``, replacing what its last run wrote.
+    """Write what a verb computed from the fit ``key``, or from several, replacing what its last run wrote.
 
     ``slots`` is attribute -> slot -> value, without ``uns``. ``record``, what else to keep, goes to the slot ``name``
     of the key in ``uns``, or to ``uns[place]``. ``derived_from`` (the key) and ``slots`` (JSON) are added to it, so
-    that `remove_derived` and a new fit under the same key find every slot and leave none that is out of date.
+    that `remove_derived` and a new fit under the same key find every slot and leave none that is out of date. What
+    comes from several fits goes to the slot ``name`` itself.
     """
-    place = Slots(key).of(name) if place is None else place
+    if place is None:
+        place = Slots(key).of(name) if isinstance(key, str) else name
     refuse_taken(adata, "uns", place, key=key, place=place)
     owned = {**{attribute: sorted(named) for attribute, named in slots.items()}, "uns": [place]}
-    full = clean_uns({**record, "derived_from": key, "slots": json.dumps(owned)}, f"uns[{place!r}]")
+    origin = key if isinstance(key, str) else np.array(key)
+    full = clean_uns({**record, "derived_from": origin, "slots": json.dumps(owned)}, f"uns[{place!r}]")
     if place in adata.uns:
         _delete(adata, json.loads(adata.uns[place]["slots"]))
     write_slots(adata, {**slots, "uns": {place: full}})
 
 
-def refuse_taken(adata: AnnData, attribute: str, name: str, *, key: str, place: str) -> None:
-    """Raise where a slot holds something that the result of the fit ``key`` in ``uns[place]`` may not replace."""
-    if name in getattr(adata, attribute) and _derived_from(adata.uns.get(place)) != key:
+def refuse_taken(adata: AnnData, attribute: str, name: str, *, key: str | Sequence[str], place: str) -> None:
+    """Raise where a slot holds something that the result of ``key`` in ``uns[place]`` may not replace.
+
+    That of one fit replaces its own last result, that of several fits any result of several.
+    """
+    found = _derived_from(adata.uns.get(place))
+    mine = found == (key,) if isinstance(key, str) else len(found) > 1
+    if name in getattr(adata, attribute) and not mine:
         msg = f"adata.{attribute}[{name!r}] is taken by something else: rename it, or choose another key_added."
         raise ValueError(msg)
 
@@ -196,21 +206,34 @@ def refuse_taken(adata: AnnData, attribute: str, name: str, *, key: str, place: 
 def remove_derived(adata: AnnData, *, key: str, name: str) -> None:
     """Delete the slots of one result of `write_derived`, if it is there."""
     place = Slots(key).of(name)
-    if place in adata.uns and _derived_from(adata.uns[place]) == key:
+    if place in adata.uns and _derived_from(adata.uns[place]) == (key,):
         _delete(adata, json.loads(adata.uns[place]["slots"]))
 
 
-def read_derived(adata: AnnData, *, key: str, name: str, verb: str) -> Mapping[str, Any]:
+def read_derived(adata: AnnData, *, key: str, name: str, verb: str, place: str | None = None) -> Mapping[str, Any]:
     """Record of one result of `write_derived`; the error of a missing one names the verb that writes it."""
     require(adata, key)
-    place = Slots(key).of(name)
+    place = Slots(key).of(name) if place is None else place
     record = adata.uns.get(place)
-    if _derived_from(record) != key:
+    if _derived_from(record) != (key,):
         call = f"scribe.tl.{verb}(adata)" if key == "scribe" else f"scribe.tl.{verb}(adata, key={key!r})"
         msg = f"No adata.uns[{place!r}]. Run {call} first."
         raise KeyError(msg)
     found: Mapping[str, Any] = adata.uns[place]
     return found
+
+
+def read_comparison(adata: AnnData, key: str) -> Mapping[str, Any]:
+    """Record of a comparison of several fits; the error of a missing one names the verb that makes it."""
+    found = {name: record for name, record in adata.uns.items() if len(_derived_from(record)) > 1}
+    if key not in found:
+        msg = (
+            f"No comparison of models in adata.uns[{key!r}].{nearest(key, list(found))} "
+            f"Run scribe.tl.compare_models(adata, keys=[...], key_added={key!r}) first."
+        )
+        raise KeyError(msg)
+    record: Mapping[str, Any] = found[key]
+    return record
 
 
 def require(adata: AnnData, key: str) -> Mapping[str, Any]:

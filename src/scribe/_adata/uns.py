@@ -8,6 +8,8 @@ from typing import Any, NoReturn
 import numpy as np
 import pandas as pd
 
+from scribe._types import AnyArray
+
 __all__ = ["clean_uns"]
 
 _KINDS = "biufU"
@@ -39,9 +41,19 @@ def clean_uns(value: Any, path: str = "uns") -> Any:
     if value is None or isinstance(value, (list, tuple, set, int, np.ma.MaskedArray, pd.Series, pd.Index)):
         _refuse(value, path, f"of type {type(value).__name__}")
     array = np.asarray(value)
-    if array.dtype.kind not in _KINDS:
+    if array.dtype.names is not None:
+        _check_fields(array, path)
+    elif array.dtype.kind not in _KINDS:
         _refuse(value, path, f"of type {type(value).__name__} and dtype {array.dtype}")
     return array if array.ndim else clean_uns(array.item(), path)
+
+
+def _check_fields(array: AnyArray, path: str) -> None:
+    """Raise where a named field of an array is neither of one kind of value nor text."""
+    for name in array.dtype.names or ():
+        column = array[name]
+        if column.dtype.kind not in _KINDS and not all(isinstance(item, str) for item in column):
+            _refuse(array, f"{path}[{name!r}]", f"a field of dtype {column.dtype} that is not all text")
 
 
 def _table(table: pd.DataFrame, path: str) -> pd.DataFrame:

@@ -11,21 +11,26 @@ from scribe._posterior.expression import ESTIMANDS, Estimand
 from scribe._posterior.indexing import Selector
 from scribe._types import AnyArray, Rng
 
-__all__ = ["CompareOptions", "ContrastOptions", "Pairing", "completed"]
+__all__ = ["CompareOptions", "ContrastOptions", "DrawOptions", "Pairing", "completed"]
 
 _FEWEST_DRAWS = 2
 
 
-class ContrastOptions(TypedDict, total=False):
-    """What all comparisons take."""
+class DrawOptions(TypedDict, total=False):
+    """What is drawn of groups of cells, and of which genes."""
 
     estimand: Estimand
-    reference: Selector
     gene_mask: Selector | None
     n_samples: int
     n_samples_dirichlet: int
     rank: int | None
     rng: Rng
+
+
+class ContrastOptions(DrawOptions, total=False):
+    """What all comparisons of models take."""
+
+    reference: Selector
 
 
 class Pairing(ContrastOptions, total=False):
@@ -59,6 +64,9 @@ _DEFAULTS: Mapping[str, Any] = {
     "n_samples_dirichlet": 1,
     "mixture_weighted": False,
     "min_complete_pairs": 2,
+    "min_lfc": 0.0,
+    "target_pefp": 0.05,
+    "reference_genes": "expressed",
     "shrinkage_max_iter": 2000,
     "shrinkage_tol": 1e-8,
 }

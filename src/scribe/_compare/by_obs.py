@@ -1,0 +1,172 @@
+"""Groups of cells by a column of ``obs``, as the levels of a fit: of the one there is, or of one made for them."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from scribe._adata.design import Covariates
+from scribe._adata.slots import Slots, require
+from scribe._counts.design import Design
+from scribe._fit import fit_counts
+from scribe._model.options import complete
+from scribe._model.resolve import resolve_spec
+from scribe._model.spec import ModelSpec
+from scribe._posterior.expression import Level
+from scribe._posterior.results import Results
+from scribe._types import AnyArray, IntArray
+
+__all__ = ["Leaves", "leaves_by_obs"]
+
+_log = logging.getLogger("scribe")
+
+
+@dataclass(frozen=True)
+class Leaves:
+    """Levels of a fit that groups of cells are made of.
+
+    Parameters
+    ----------
+    results
+        The fit.
+    levels
+        Its levels.
+    group
+        Number of the group of every level.
+    sample
+        Label of the sample of every level, or None where samples are not told apart.
+    n_cells
+        Cells of every level.
+    """
+
+    results: Results
+    levels: tuple[Level, ...]
+    group: IntArray
+    sample: AnyArray | None
+    n_cells: AnyArray
+
+
+def leaves_by_obs(
+    adata: AnnData,
+    results: Results,
+    groups: pd.Categorical,
+    samples: pd.Categorical | None,
+    *,
+    key: str,
+    names: tuple[str, str | None],
+    seed: int,
+) -> Leaves:
+    """Levels of the fit ``key`` by group and, where samples are told apart, by sample; ``names`` are their columns.
+
+    Where the fit does not know them, one is made that does, of the same family: see `_fit_leaves`.
+    """
+    found = _of_components(adata, results, groups, key=key, groupby=names[0]) if samples is None else None
+    found = found or _of_datasets(results, groups, samples)
+    return found or _fit_leaves(results, groups, samples, names=names, seed=seed)
+
+
+def _of_components(
+    adata: AnnData, results: Results, groups: pd.Categorical, *, key: str, groupby: str
+) -> Leaves | None:
+    """Components of a mixture, where groups are these or the annotation of these."""
+    levels = results.spec.levels.get("component")
+    if levels is None or results.posterior.design.dataset is not None:
+        return None
+    labels = list(levels.labels)
+    annotation = json.loads(require(adata, key)["config"])["options"].get("annotation_key")
+    if groupby != Slots(key).component and annotation != repr(groupby):
+        return None
+    if not set(groups.categories) <= set(labels):
+        return None
+    n_cells = np.bincount(groups.codes[groups.codes >= 0], minlength=len(groups.categories))
+    numbers = tuple((labels.index(label), 0) for label in groups.categories)
+    return Leaves(results, numbers, np.arange(len(numbers)), None, n_cells)
+
+
+def _of_datasets(results: Results, groups: pd.Categorical, samples: pd.Categorical | None) -> Leaves | None:
+    """Datasets whose cells are all of one group and, if asked, of one sample, with means of their own."""
+    design, axes = results.posterior.design, results.spec.natural_axes["log_mean"]
+    if design.dataset is None or "dataset" not in axes or "component" in axes:
+        return None
+    n = len(results.spec.levels["dataset"].labels)
+    of_group = _of_level(design.dataset, np.asarray(groups.codes), n)
+    of_sample = None if samples is None else _of_level(design.dataset, np.asarray(samples.codes), n)
+    populations = any("dataset" in results.spec.priors[name].adds for name in results.spec.priors)
+    # members of a population are drawn towards each other, which would hide what varies between samples
+    if of_group is None or (samples is not None and (of_sample is None or populations)):
+        return None
+    known = np.flatnonzero(of_group >= 0)
+    sample = None if samples is None or of_sample is None else np.asarray(samples.categories)[of_sample[known]]
+    n_cells = np.bincount(design.dataset, minlength=n)[known]
+    return Leaves(results, tuple((0, int(d)) for d in known), of_group[known], sample, n_cells)
+
+
+def _of_level(dataset: IntArray, codes: IntArray, n: int) -> IntArray | None:
+    """What the cells of every dataset have in common, -1 where they have no value; None where they differ."""
+    table = pd.DataFrame({"dataset": dataset, "code": codes}).drop_duplicates()
+    if table["dataset"].duplicated().any():
+        return None
+    out = np.full(n, -1)
+    out[table["dataset"]] = table["code"]
+    return out
+
+
+def _fit_leaves(
+    results: Results,
+    groups: pd.Categorical,
+    samples: pd.Categorical | None,
+    *,
+    names: tuple[str, str | None],
+    seed: int,
+) -> Leaves:
+    """Fit the family again with a mean for every gene and group, or group and sample, on the cells that have one."""
+    if "component" in results.spec.levels:
+        msg = (
+            f"The fit is a mixture and does not tell the groups of {names[0]!r} apart: compare its components "
+            f"(groupby='scribe_component'), or fit with dataset_key={[n for n in names if n]!r} and "
+            "dataset_params='mean'."
+        )
+        raise ValueError(msg)
+    columns = {names[0]: groups} | ({} if samples is None or names[1] is None else {names[1]: samples})
+    known = np.flatnonzero(np.all([column.codes >= 0 for column in columns.values()], axis=0))
+    frame = pd.DataFrame({name: np.asarray(column)[known].astype(str) for name, column in columns.items()})
+    grouped = frame.groupby(list(columns))
+    leaves = grouped.size().index.to_frame()
+    factors = {name: tuple(map(str, leaves[name])) for name in columns}
+    labels = tuple(" | ".join(of) for of in zip(*factors.values(), strict=True))
+    if len(labels) < 2:
+        msg = f"All cells with a value are of one group, {labels[0]!r}: there is nothing to compare."
+        raise ValueError(msg)
+    spec = _spec_of_leaves(results.spec, labels, factors)
+    _log.info("%s: fitting %s with means of %d groups of cells", " and ".join(columns), spec.family.name, len(labels))
+    dataset = grouped.ngroup().to_numpy(np.int32)
+    counts = results.counts().subset(cells=known)
+    options = complete({"model_config": spec})
+    covariates = Covariates(Design(dataset), (), labels, factors)
+    fitted = fit_counts(counts, None, options, seed=seed, covariates=covariates)
+    of_group = pd.Categorical(leaves[names[0]].astype(str), categories=groups.categories).codes
+    sample = None if samples is None else leaves[names[1]].to_numpy(str)
+    levels = tuple((0, d) for d in range(len(labels)))
+    return Leaves(fitted, levels, np.asarray(of_group), sample, np.bincount(dataset, minlength=len(labels)))
+
+
+def _spec_of_leaves(spec: ModelSpec, labels: tuple[str, ...], factors: Mapping[str, tuple[str, ...]]) -> ModelSpec:
+    """The model with independent means of datasets, and of negative binomial genes a dispersion for each.
+
+    Priors of what both models sample are kept.
+    """
+    coordinates = "mean_disp" if spec.family.layers[0] == "nb" else spec.coordinates.name
+    anchor = {} if spec.anchor is None else {"capture_efficiency": (spec.anchor.log_m0, spec.anchor.sigma)}
+    about: dict[str, Any] = {"parameterization": coordinates, "priors": anchor or None}
+    made = resolve_spec(spec.family, **about, datasets=labels, factors=factors, dataset_params="mean")
+    same = coordinates == spec.coordinates.name
+    own = {param.name for param in made.coordinates.sampled}
+    kept = {name: prior for name, prior in spec.priors.items() if name in made.priors and (same or name not in own)}
+    return made.with_priors({name: prior for name, prior in kept.items() if not prior.adds})

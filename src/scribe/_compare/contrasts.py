@@ -1,0 +1,126 @@
+"""Contrasts between groups of cells that are levels of a fit: of cells, or of samples."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+
+from scribe._compare.by_obs import Leaves
+from scribe._compare.groups import FittedNormal, keys_of, population_of
+from scribe._compare.relative import Method
+from scribe._model.checks import nearest
+from scribe._posterior.expression import Estimand, Population
+from scribe._stats.contrasts import Evidence, Group, Mean, Samples, TwoGroups
+from scribe._types import AnyArray, FloatArray, Key
+
+__all__ = ["REST", "between_cells", "between_samples", "pairs_of_groups"]
+
+REST = "rest"
+"""All groups but one, together."""
+
+
+def pairs_of_groups(
+    categories: Sequence[str], group: str | Sequence[str] | None, reference: str, *, groupby: str
+) -> list[tuple[int, tuple[int, ...]]]:
+    """Number of every group to compare, and those of the groups it is compared with."""
+    labels = list(categories)
+    asked = labels if group is None else [group] if isinstance(group, str) else [str(one) for one in group]
+    for label in (*asked, reference):
+        if label not in labels and label != REST:
+            msg = (
+                f"{label!r} is no group of adata.obs[{groupby!r}].{nearest(label, labels)} It has: {', '.join(labels)}."
+            )
+            raise ValueError(msg)
+    pairs = []
+    for label in asked:
+        others = [o for o in labels if o != label] if reference == REST else [reference]
+        if label == reference:
+            if group is not None:
+                msg = f"group and reference are both {label!r}: name two groups, or reference='rest'."
+                raise ValueError(msg)
+            continue
+        if not others:
+            msg = f"adata.obs[{groupby!r}] has the group {label!r} only: there is nothing to compare it with."
+            raise ValueError(msg)
+        pairs.append((labels.index(label), tuple(labels.index(other) for other in others)))
+    return pairs
+
+
+def between_cells(
+    leaves: Leaves,
+    group: int,
+    others: tuple[int, ...],
+    *,
+    key: Key,
+    n_draws: int,
+    estimand: Estimand,
+    method: Method,
+    rank: int | None,
+) -> Evidence:
+    """Two groups of cells, those of several levels averaged by their numbers of cells."""
+    groups: list[Group] = []
+    for numbers, (own, cells) in zip(((group,), others), keys_of(key, paired=True), strict=True):
+        drawn = Mean((_population(leaves, numbers),), own, n_draws, estimand, cells)
+        groups.append(FittedNormal(drawn, rank) if method == "parametric" else drawn)
+    return TwoGroups(*groups)
+
+
+def _population(leaves: Leaves, groups: tuple[int, ...]) -> Population:
+    mine = np.flatnonzero(np.isin(leaves.group, groups))
+    weights = None if len(mine) == 1 else leaves.n_cells[mine] / leaves.n_cells[mine].sum()
+    return population_of(leaves.results, tuple(leaves.levels[i] for i in mine), weights)
+
+
+def between_samples(
+    leaves: Leaves, group: int, others: tuple[int, ...], *, labels: Sequence[str], key: Key, n_draws: int
+) -> Evidence:
+    """Samples of a group against those of others: paired, where they have the same labels in several groups.
+
+    Every group counts alike. Of samples that are paired those with one group only are left out.
+    """
+    compared = (group, *others)
+    mine = np.flatnonzero(np.isin(leaves.group, compared))
+    samples = np.asarray(leaves.sample)[mine]
+    names, counts = np.unique(samples, return_counts=True)
+    paired = bool(np.any(counts > 1))
+    if paired and np.any(counts < len(compared)):
+        alone = names[counts < len(compared)]
+        msg = (
+            f"{len(alone)} of {len(names)} samples have some of the groups only and are left out of the comparison of "
+            f"pairs: {', '.join(map(str, alone[:5]))}."
+        )
+        warnings.warn(msg, UserWarning, stacklevel=4)
+        mine = mine[~np.isin(samples, alone)]
+    of_group = leaves.group[mine]
+    _check_replicates(of_group, compared, labels, paired=paired)
+    design, contrast = _design(of_group, np.asarray(leaves.sample)[mine] if paired else None, group, others)
+    levels = tuple(leaves.levels[i] for i in mine)
+    return Samples(leaves.results.posterior, levels, of_group == group, design, contrast, key, n_draws)
+
+
+def _check_replicates(of_group: AnyArray, compared: tuple[int, ...], labels: Sequence[str], *, paired: bool) -> None:
+    for number in compared:
+        n = int(np.sum(of_group == number))
+        if n < 2:
+            what = "pair of samples" if paired else "sample"
+            msg = (
+                f"Group {labels[number]!r} has {n} {what}: how much samples vary, and so whether a difference is one "
+                "of conditions, takes two or more in every group. Leave out sample_key for differences between these "
+                "cells (level='cell'), which say nothing of other samples."
+            )
+            raise ValueError(msg)
+
+
+def _design(
+    of_group: AnyArray, sample: AnyArray | None, group: int, others: tuple[int, ...]
+) -> tuple[FloatArray, FloatArray]:
+    """A column per group and, of paired samples, one per sample but the first; and the contrast of the groups."""
+    columns = [of_group == number for number in (group, *others)]
+    if sample is not None:
+        columns += [sample == name for name in np.unique(sample)[1:]]
+    contrast = np.zeros(len(columns))
+    contrast[0] = 1.0
+    contrast[1 : 1 + len(others)] = -1.0 / len(others)
+    return np.stack(columns, axis=1).astype(np.float64), contrast

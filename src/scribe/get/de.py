@@ -1,0 +1,82 @@
+"""Tables of differential expression."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from anndata import AnnData
+
+from scribe._adata.slots import read_derived
+from scribe._compare.gene_sets import read_gmt
+from scribe._model.checks import nearest
+
+__all__ = ["de", "gene_sets"]
+
+
+def de(
+    adata: AnnData,
+    *,
+    group: str | Sequence[str] | None = None,
+    key: str = "scribe",
+    key_added: str | None = None,
+    only_de: bool = False,
+) -> pd.DataFrame:
+    """Table of differential expression that :func:`scribe.tl.de` wrote.
+
+    Parameters
+    ----------
+    adata
+        Annotated data with a comparison.
+    group
+        Group or groups to return; None returns all.
+    key
+        Name of the fit.
+    key_added
+        Name of the comparison; ``key + '_de'`` unless given.
+    only_de
+        Return only genes in ``is_de``, those with the largest absolute fold change first.
+
+    Returns
+    -------
+    One row per group and gene; the columns are described in :func:`scribe.tl.de`.
+
+    Raises
+    ------
+    KeyError
+        If there is no such comparison or group.
+    """
+    table: pd.DataFrame = read_derived(adata, key=key, name="de", verb="de", place=key_added)["table"]
+    known = list(dict.fromkeys(table["group"].astype(str)))
+    wanted = known if group is None else [group] if isinstance(group, str) else list(group)
+    for label in wanted:
+        if label not in known:
+            msg = f"No group {label!r} was compared.{nearest(label, known)} There are: {', '.join(known)}."
+            raise KeyError(msg)
+    rows = table[table["group"].isin(wanted)].reset_index(drop=True)
+    if not only_de:
+        return rows
+    order = rows["lfc_mean"].abs().sort_values(ascending=False).index
+    called = rows.loc[order]
+    return called[called["is_de"]].reset_index(drop=True)
+
+
+def gene_sets(path: Path | str) -> dict[str, list[str]]:
+    """Read sets of genes from a .gmt file, such as those of MSigDB.
+
+    Parameters
+    ----------
+    path
+        File with one line per set: its name, a description and its genes, separated by tabs.
+
+    Returns
+    -------
+    Genes by the name of the set, for ``gene_sets`` of :func:`scribe.tl.de`.
+
+    Raises
+    ------
+    ValueError
+        If a line is not of that form, or a name comes twice.
+    """
+    return read_gmt(path)

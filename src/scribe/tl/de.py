@@ -1,0 +1,270 @@
+"""Compare expression between groups of cells or conditions."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Unpack
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from scribe._adata.design import groups_of
+from scribe._adata.fits import read_fit
+from scribe._adata.read import totals_by_group
+from scribe._adata.slots import check_target, refuse_taken, require, write_derived
+from scribe._compare.by_obs import Leaves, leaves_by_obs
+from scribe._compare.contrasts import REST, between_cells, between_samples, pairs_of_groups
+from scribe._compare.differential import DifferentialExpression
+from scribe._compare.gene_sets import read_gmt
+from scribe._compare.options import DrawOptions, completed
+from scribe._compare.relative import Method
+from scribe._compare.tables import as_ranked, gene_table
+from scribe._model.checks import require_known
+from scribe._posterior.indexing import Selector
+from scribe._progress import progress
+from scribe._rng import as_key, as_seed
+
+__all__ = ["de"]
+
+_METHODS = ("empirical", "shrinkage", "parametric")
+
+
+class DEOptions(DrawOptions, total=False):
+    """What a comparison of groups takes beside."""
+
+    reference_genes: Selector
+    min_lfc: float
+    target_pefp: float
+    gene_sets: Mapping[str, Selector] | Path | str | None
+
+
+def de(
+    adata: AnnData,
+    groupby: str,
+    *,
+    group: str | Sequence[str] | None = None,
+    reference: str = REST,
+    sample_key: str | None = None,
+    method: Method = "shrinkage",
+    key: str = "scribe",
+    key_added: str | None = None,
+    copy: bool = False,
+    **options: Unpack[DEOptions],
+) -> AnnData | None:
+    r"""Differential expression between groups of cells or conditions, from the posterior of a fit.
+
+    The share of a gene among the molecules of a group is compared with its share in another, relative to genes that
+    serve as reference. Library size and capture cancel; nothing is normalised beforehand.
+
+    The groups may be datasets or components of the fit, which then tells their means apart already. Other columns of
+    ``adata.obs`` make a fit of their own, of the same family with a mean for every gene and group and the same
+    dispersion in all, which is not kept: to compare often, fit with ``dataset_key=groupby, dataset_params="mean"``.
+
+    **Replicates.** Cells of one donor share what is special to the donor, so that a difference between two conditions
+    may be one between the donors that happened to be in them. With ``sample_key`` samples are the unit: every gene
+    varies between samples by an amount that is estimated from all genes, and that is part of the error
+    (``level="sample"``). Samples with the same label in several groups are pairs. Without it the table says
+    ``level="cell"``: right for markers of cell types, far too sure for conditions.
+
+    Parameters
+    ----------
+    adata
+        Annotated data with a fit, and, unless that fit tells the groups apart, the counts it was made on.
+    groupby
+        Column of ``adata.obs`` with the groups.
+    group
+        Group or groups to compare; None takes all in turn.
+    reference
+        Group they are compared with, or ``"rest"``: all others together, by their numbers of cells (with
+        ``sample_key`` each group alike).
+    sample_key
+        Column of ``adata.obs`` with the samples: donors, animals, batches.
+    method
+        ``"shrinkage"``: towards a population of effects that is learned from all genes, so that where nothing differs
+        nothing is called; ``"empirical"``: draws as they are, each gene by itself: of a thousand genes without any
+        difference a tenth have an ``lfsr`` below 5 %; ``"parametric"``: normal log-ratios. With ``sample_key`` one of
+        the first two.
+    key
+        Name of the fit.
+    key_added
+        Name of the result; ``key + '_de'`` unless given.
+    copy
+        Return a copy of ``adata`` with the results instead of writing into it.
+    **options
+        What else to say, by name; see below.
+    estimand
+        ``"mean"``: do the means differ? ``"cell"``: does a random cell of one group exceed one of the other?
+    min_lfc
+        Log2 fold changes up to this one count as none, in ``prob_up``, ``prob_down``, ``lfsr`` and all that follows.
+    target_pefp
+        Share of wrong signs that is expected among the genes in ``is_de``; 0.05 unless given.
+    gene_mask
+        Genes to keep: names, numbers or a mask, such as that of :func:`scribe.tl.gof`. The others are pooled.
+    gene_sets
+        Sets of genes by name, or a .gmt file, whose shift against all other genes is tested.
+    rng
+        Seed, NumPy generator or JAX key; the seed of the fit unless given.
+    n_samples, n_samples_dirichlet, rank
+        As in :func:`scribe.compare`, whose ``reference`` is ``reference_genes`` here.
+    reference_genes
+        What differences are relative to: ``"expressed"`` genes (unless given), ``"clr"``, ``"iqlr"``, or genes.
+
+    Returns
+    -------
+    None, or the copy if ``copy=True``. Sets the following fields:
+
+    ``adata.uns[key_added]['table']`` : :class:`pandas.DataFrame`
+        One row per group and gene, genes in the order of ``adata.var_names``; read it with :func:`scribe.get.de`.
+        ``group``, ``reference``, ``names``; ``lfc_mean``, ``lfc_sd``, ``lfc_q05``, ``lfc_q95``: log2 fold change,
+        **positive where the share is larger in the group**, with its standard deviation and 90 % interval; ``prob_up``,
+        ``prob_down``: probability that it lies above ``min_lfc`` or below its negative, ``prob_de`` the larger of the
+        two; ``lfsr``: local false sign rate, ``1 - prob_de``; ``pefp``: expected share of wrong signs among all genes
+        with an lfsr up to this one; ``is_de``: whether that is at most ``target_pefp``; ``mean_group``,
+        ``mean_reference``: expected molecules among 10,000; ``status``: ``"ok"``, ``"no counts"`` in either group or
+        ``"pooled"`` by ``gene_mask``, both with NaN; ``level``: ``"cell"`` or ``"sample"``.
+    ``adata.uns[key_added]['gene_sets']`` : :class:`pandas.DataFrame`
+        With ``gene_sets``: ``group``, ``reference`` and the columns of
+        :meth:`scribe.DifferentialExpression.test_multiple_gene_sets`.
+    ``adata.uns[key_added]['names']``, ``['scores']``, ``['logfoldchanges']``, ``['pvals']``, ``['pvals_adj']``
+        The same in scanpy's form, a field per group: genes by falling ``lfc_mean / lfc_sd`` (the scores), with
+        ``lfsr`` in place of p-values and ``pefp`` in that of adjusted ones. They are what
+        ``sc.pl.rank_genes_groups(adata, key=key_added)`` and
+        ``sc.get.rank_genes_groups_df(adata, group, key=key_added)`` read.
+    ``adata.uns[key_added]['params']``, ``['derived_from']``, ``['slots']``
+        What was asked for, and the fit it was computed from.
+
+    Raises
+    ------
+    KeyError
+        If there is no such fit or column.
+    ValueError
+        If there is no such group, or a group has fewer than two samples.
+
+    Warns
+    -----
+    UserWarning
+        Without ``sample_key``: intervals are those of these cells, not of other samples.
+
+    Notes
+    -----
+    .. math::
+        \Delta_g = \log_2\frac{\rho^A_g}{\rho^B_g} - \frac1{|R|}\sum_{h\in R}\log_2\frac{\rho^A_h}{\rho^B_h}
+
+    with the share :math:`\rho_g` of gene g and the genes R of the reference. With samples :math:`\ell`, of which
+    :math:`m_{g\ell}` and :math:`v_{g\ell}` are posterior mean and variance of the log-ratio,
+    :math:`m_{g\ell} \sim N\{(X\beta_g)_\ell, v_{g\ell} + \tau_g^2\}` with :math:`\tau_g` from a population over
+    genes.
+
+    Examples
+    --------
+    >>> import scribe
+    >>> adata = scribe.datasets.pbmc68k_counts()
+    >>> scribe.tl.fit(adata, dataset_key="bulk_labels", dataset_params="mean", n_steps=200, early_stopping=False)
+    >>> scribe.tl.de(adata, "bulk_labels", group="CD19+ B", reference="Dendritic")
+    >>> table = scribe.get.de(adata)
+    """
+    said = _said(options, method=method, sample_key=sample_key)
+    check_target(adata, copy=copy)
+    place = f"{key}_de" if key_added is None else key_added
+    refuse_taken(adata, "uns", place, key=key, place=place)
+    results = read_fit(adata, key=key)
+    seed = results.seed if said["rng"] is None else as_seed(said["rng"])
+    groups = groups_of(adata, groupby)
+    labels = list(map(str, groups.categories))
+    pairs = pairs_of_groups(labels, group, reference, groupby=groupby)
+    if sample_key is None:
+        _warn_of_cells(groupby)
+    samples = None if sample_key is None else groups_of(adata, sample_key)
+    leaves = leaves_by_obs(adata, results, groups, samples, key=key, names=(groupby, sample_key), seed=seed)
+    layer = json.loads(require(adata, key)["config"])["layer"]
+    totals = totals_by_group(adata, np.asarray(groups.codes), len(labels), layer=layer)
+    sets = read_gmt(said["gene_sets"]) if isinstance(said["gene_sets"], (str, Path)) else said["gene_sets"]
+    tables, set_tables = [], []
+    with progress(len(pairs), desc="de", unit="group") as bar:
+        for number, others in pairs:
+            names = (labels[number], labels[others[0]] if reference != REST else REST)
+            found = _compare(leaves, number, others, labels=labels, names=names, method=method, said=said, seed=seed)
+            seen = totals[[number, *others]].sum(axis=0) > 0
+            tables.append(gene_table(found, min_lfc=said["min_lfc"], target_pefp=said["target_pefp"], seen=seen))
+            if sets is not None:
+                table = found.test_multiple_gene_sets(sets, target_pefp=said["target_pefp"])
+                set_tables.append(table.assign(group=names[0], reference=names[1]))
+            bar.update()
+    record = _record(tables, set_tables, said | {"method": method, "sample_key": sample_key}, groupby, reference)
+    target = adata.copy() if copy else adata
+    write_derived(target, {}, key=key, name="de", place=place, record={**record, "seed": seed})
+    return target if copy else None
+
+
+def _said(options: Mapping[str, Any], *, method: str, sample_key: str | None) -> dict[str, Any]:
+    """Complete options, after checking that they belong together."""
+    given = dict(options)
+    said = completed(DEOptions, given, verb="de")
+    require_known("method", method, _METHODS)
+    if sample_key is not None and (method == "parametric" or said["estimand"] != "mean" or said["gene_sets"]):
+        msg = (
+            "sample_key compares the means of samples gene by gene: method='empirical' or 'shrinkage', "
+            "estimand='mean' and no gene_sets; got "
+            f"method={method!r}, estimand={said['estimand']!r}, gene_sets={said['gene_sets'] is not None}."
+        )
+        raise ValueError(msg)
+    if not said["min_lfc"] >= 0:
+        msg = f"min_lfc must not be negative, got {said['min_lfc']!r}: a log2 fold change, 1 for a factor of two."
+        raise ValueError(msg)
+    return said
+
+
+def _warn_of_cells(groupby: str) -> None:
+    msg = (
+        f"Comparing the cells of {groupby!r} without sample_key: errors are those of these cells (level='cell'), as "
+        "for markers of cell types. For a difference between conditions pass sample_key=, the column of adata.obs "
+        "with donors or samples: cells of one sample are not independent."
+    )
+    warnings.warn(msg, UserWarning, stacklevel=3)
+
+
+def _compare(
+    leaves: Leaves,
+    number: int,
+    others: tuple[int, ...],
+    *,
+    labels: list[str],
+    names: tuple[str, str],
+    method: Method,
+    said: Mapping[str, Any],
+    seed: int,
+) -> DifferentialExpression:
+    n_draws = said["n_samples"] * said["n_samples_dirichlet"]
+    most = leaves.results.posterior.n_draws
+    about: dict[str, Any] = {"key": as_key(seed), "n_draws": n_draws if most is None else min(n_draws, most)}
+    if leaves.sample is None:
+        how = {"estimand": said["estimand"], "method": method, "rank": said["rank"]}
+        evidence = between_cells(leaves, number, others, **about, **how)
+    else:
+        evidence = between_samples(leaves, number, others, labels=labels, **about)
+    return DifferentialExpression(
+        evidence,
+        gene_names=leaves.results.gene_names,
+        label_A=names[0],
+        label_B=names[1],
+        method=method,
+        estimand=said["estimand"],
+        level="cell" if leaves.sample is None else "sample",
+        reference=said["reference_genes"],
+        gene_mask=said["gene_mask"],
+    )
+
+
+def _record(
+    tables: list[pd.DataFrame], set_tables: list[pd.DataFrame], said: Mapping[str, Any], groupby: str, reference: str
+) -> dict[str, Any]:
+    table = pd.concat(tables, ignore_index=True)
+    shown = {name: said[name] for name in ("method", "estimand", "min_lfc", "target_pefp", "n_samples")}
+    params = {"groupby": groupby, "reference": reference, **shown, "reference_genes": str(said["reference_genes"])}
+    params |= {"use_raw": False} | ({} if said["sample_key"] is None else {"sample_key": said["sample_key"]})
+    record = {"table": table, "params": params, **as_ranked(table)}
+    return record | ({"gene_sets": pd.concat(set_tables, ignore_index=True)} if set_tables else {})

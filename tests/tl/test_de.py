@@ -1,0 +1,264 @@
+"""Differential expression from the call to the table: truth of simulations, groups that a fit knows or not, files."""
+
+from __future__ import annotations
+
+import warnings
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import scanpy as sc
+
+import scribe
+from scribe._counts.checks import CountsWarning
+
+pytestmark = pytest.mark.loose_promotion
+
+N_CELLS, N_GENES, N_UP = 400, 60, 6
+MEANS = {"dataset_params": "mean", "parameterization": "mean_disp"}
+QUICK = {"n_steps": 500, "early_stopping": False}
+CELLS = pytest.warns(UserWarning, match=r"without sample_key: errors are those of these cells")
+
+
+def quiet_fit(adata: ad.AnnData, **options) -> ad.AnnData:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", scribe.ConvergenceWarning)
+        warnings.simplefilter("ignore", CountsWarning)
+        scribe.tl.fit(adata, **{**QUICK, **options})
+    return adata
+
+
+@pytest.fixture(scope="module")
+def truth() -> ad.AnnData:
+    """Two conditions of four donors each: six genes are up by a factor of four, six down; donors vary by 20 %."""
+    rng = np.random.default_rng(0)
+    log_mean = rng.normal(1.0, 1.0, N_GENES)
+    effect = np.zeros(N_GENES)
+    effect[:N_UP], effect[N_UP : 2 * N_UP] = np.log(4), -np.log(4)
+    donor = np.repeat(np.arange(8), N_CELLS // 8)
+    treated = donor % 2 == 0
+    logs = log_mean + np.where(treated[:, None], effect, 0.0) + rng.normal(0, 0.2, (8, N_GENES))[donor]
+    depth = rng.lognormal(0, 0.3, (N_CELLS, 1))
+    counts = rng.poisson(rng.gamma(2.0, depth * np.exp(logs) / 2.0)).astype(np.float32)
+    counts[:, -1] = 0
+    obs = pd.DataFrame(
+        {
+            "condition": pd.Categorical(np.where(treated, "treated", "control")),
+            "donor": [f"d{d}" for d in donor],
+            "pair": [f"p{d // 2}" for d in donor],
+            "type": np.where(np.arange(N_CELLS) % 3 == 0, "T/cell", "B"),
+            "some": pd.Categorical(np.where(np.arange(N_CELLS) < 50, None, np.where(treated, "x", "y"))),
+        },
+        index=[f"c{i}" for i in range(N_CELLS)],
+    )
+    adata = ad.AnnData(counts, obs=obs, var=pd.DataFrame(index=[f"g{i}" for i in range(N_GENES)]))
+    adata.uns["effect"] = effect
+    return adata
+
+
+@pytest.fixture(scope="module")
+def known(truth) -> ad.AnnData:
+    """A fit that tells the conditions apart, and its comparison."""
+    adata = quiet_fit(truth.copy(), dataset_key="condition", **MEANS)
+    with CELLS:
+        scribe.tl.de(adata, "condition", group="treated", reference="control")
+    return adata
+
+
+def slots(adata: ad.AnnData) -> dict[str, list[str]]:
+    return {name: sorted(getattr(adata, name)) for name in ("obs", "var", "obsm", "varm", "layers", "uns")}
+
+
+def test_effects_are_found_with_sign_size_and_interval(truth, known) -> None:
+    table, effect = scribe.get.de(known), truth.uns["effect"] / np.log(2)
+    assert list(table["names"]) == list(truth.var_names)
+    assert set(table["group"]) == {"treated"}
+    changed = np.abs(effect) > 0
+    assert table["is_de"][changed].all()
+    # donors vary, which a comparison of cells takes for effects: those are small
+    np.testing.assert_allclose(table["lfc_mean"][changed], effect[changed], atol=0.6)
+    assert (table["lfc_q05"] <= table["lfc_q95"])[:-1].all()
+    assert set(table["level"]) == {"cell"}
+    assert table["status"].iloc[-1] == "no counts"
+    assert table.iloc[-1][["lfc_mean", "lfsr", "pefp"]].isna().all()
+    assert not table["is_de"].iloc[-1]
+    np.testing.assert_allclose(table["prob_de"], np.maximum(table["prob_up"], table["prob_down"]))
+
+
+def test_turning_groups_round_turns_signs_round(known) -> None:
+    there = scribe.get.de(known)
+    adata = known.copy()
+    with CELLS:
+        scribe.tl.de(adata, "condition", group="control", reference="treated")
+    back = scribe.get.de(adata)
+    for column, other in (("lfc_mean", "lfc_mean"), ("lfc_q05", "lfc_q95")):
+        np.testing.assert_allclose(back[column], -there[other], atol=1e-3)
+    np.testing.assert_allclose(back["prob_up"], there["prob_down"], atol=1e-3)
+    np.testing.assert_allclose(back["mean_group"], there["mean_reference"], rtol=1e-5)
+    np.testing.assert_allclose(back["lfsr"], there["lfsr"], atol=1e-3)
+
+
+def test_a_fit_that_knows_no_groups_is_made_again_for_them(truth, known) -> None:
+    adata = quiet_fit(truth.copy())
+    before = slots(adata)
+    with CELLS:
+        scribe.tl.de(adata, "condition", group="treated", reference="control")
+    after = slots(adata)
+    assert set(after["uns"]) - set(before["uns"]) == {"scribe_de"}
+    assert {name: after[name] for name in after if name != "uns"} == {n: before[n] for n in before if n != "uns"}
+    mine, other = scribe.get.de(adata), scribe.get.de(known)
+    np.testing.assert_allclose(mine["lfc_mean"][:-1], other["lfc_mean"][:-1], atol=0.3)
+    assert "dataset" not in scribe.get.results(adata).spec.levels
+
+
+def test_samples_are_the_unit_with_sample_key(truth, known) -> None:
+    adata = quiet_fit(
+        truth.copy(), dataset_key=["donor", "condition"], dataset_params="mean", parameterization="mean_disp"
+    )
+    scribe.tl.de(adata, "condition", group="treated", reference="control", sample_key="donor", method="empirical")
+    by_sample = scribe.get.de(adata)
+    assert set(by_sample["level"]) == {"sample"}
+    with CELLS:
+        scribe.tl.de(adata, "condition", group="treated", reference="control", method="empirical", key_added="cells")
+    by_cell = scribe.get.de(adata, key_added="cells")
+    effect = truth.uns["effect"]
+    null = (effect == 0) & (by_sample["status"] == "ok")
+    assert np.median(by_sample["lfc_sd"][null] / by_cell["lfc_sd"][null]) > 1.3
+    assert np.mean(by_sample["lfsr"][null] < 0.025) < 0.15
+    assert by_sample["is_de"][effect != 0].all()
+    assert {"scribe_de", "cells"} <= set(adata.uns)
+
+
+def test_samples_with_the_same_label_are_pairs(truth) -> None:
+    adata = quiet_fit(
+        truth.copy(), dataset_key=["pair", "condition"], dataset_params="mean", parameterization="mean_disp"
+    )
+    adata = adata[~((adata.obs["pair"] == "p3") & (adata.obs["condition"] == "control"))].copy()
+    with pytest.warns(UserWarning, match=r"1 of 4 samples have some of the groups only .*: p3"):
+        scribe.tl.de(adata, "condition", group="treated", reference="control", sample_key="pair")
+    assert scribe.get.de(adata)["is_de"][: 2 * N_UP].mean() > 0.5
+
+
+def test_one_sample_per_condition_is_refused(truth) -> None:
+    few = truth[truth.obs["donor"].isin(["d0", "d1", "d3"])].copy()
+    quiet_fit(few, dataset_key=["donor", "condition"], **MEANS)
+    with pytest.raises(ValueError, match=r"Group 'treated' has 1 sample: .* Leave out sample_key .*level='cell'"):
+        scribe.tl.de(few, "condition", group="treated", reference="control", sample_key="donor")
+    assert "scribe_de" not in few.uns
+
+
+def test_all_groups_against_the_rest_and_groups_with_slashes(truth, through_file) -> None:
+    adata = quiet_fit(truth.copy(), dataset_key="type", **MEANS)
+    with CELLS:
+        scribe.tl.de(adata, "type")
+    table = scribe.get.de(through_file(adata))
+    assert list(dict.fromkeys(table["group"])) == ["B", "T/cell"]
+    assert set(table["reference"]) == {"rest"}
+    first, second = (scribe.get.de(adata, group=group)["lfc_mean"] for group in ("B", "T/cell"))
+    np.testing.assert_allclose(first[:-1], -second[:-1], atol=1e-3)
+    assert scribe.get.de(adata)["is_de"].mean() < 0.05, "types differ in nothing"
+
+
+def test_components_by_their_labels(truth) -> None:
+    adata = quiet_fit(truth.copy(), annotation_key="condition", parameterization="mean_disp", n_steps=300)
+    with CELLS:
+        scribe.tl.de(adata, "condition", group="treated", reference="control")
+    table = scribe.get.de(adata)
+    assert table["is_de"][:N_UP].all()
+    with CELLS, pytest.raises(ValueError, match=r"The fit is a mixture and does not tell the groups of 'type' apart"):
+        scribe.tl.de(adata, "type")
+
+
+def test_cells_without_a_group_take_no_part(truth) -> None:
+    adata = quiet_fit(truth.copy())
+    with CELLS:
+        scribe.tl.de(adata, "some", group="x", reference="y")
+    assert scribe.get.de(adata)["is_de"][: 2 * N_UP].all()
+
+
+def test_masks_sets_and_thresholds(known) -> None:
+    adata = known.copy()
+    mask = np.arange(N_GENES) % 2 == 0
+    sets = {"up": [f"g{i}" for i in range(N_UP)], "others": [f"g{i}" for i in range(20, 40)]}
+    with CELLS:
+        scribe.tl.de(
+            adata, "condition", group="treated", gene_mask=mask, gene_sets=sets, min_lfc=1.0, reference_genes="clr"
+        )
+    table = scribe.get.de(adata)
+    assert list(table["status"] == "pooled") == [bool(not m and i < N_GENES - 1) for i, m in enumerate(mask)]
+    assert table["lfc_mean"][~mask].isna().all()
+    plain = scribe.get.de(known)
+    assert (table["prob_de"] <= plain["prob_de"] + 0.02)[mask].mean() > 0.9
+    found = adata.uns["scribe_de"]["gene_sets"].set_index("gene_set")
+    assert found.loc["up", "is_de"]
+    assert found.loc["up", "n_genes"] == N_UP / 2
+    assert found.loc["up", "balance_mean"] > 0
+
+
+def test_scanpy_reads_the_result(known, through_file) -> None:
+    adata = through_file(known)
+    frame = sc.get.rank_genes_groups_df(adata, group="treated", key="scribe_de")
+    table = scribe.get.de(adata).set_index("names")
+    score = table["lfc_mean"] / table["lfc_sd"]
+    assert list(frame["names"][:5]) == list(score.sort_values(ascending=False).index[:5])
+    np.testing.assert_allclose(frame["logfoldchanges"][:5], table.loc[frame["names"][:5], "lfc_mean"])
+    np.testing.assert_allclose(frame["pvals_adj"][:5], table.loc[frame["names"][:5], "pefp"])
+    pd.testing.assert_frame_equal(
+        scribe.get.de(adata), scribe.get.de(known), check_dtype=False, check_categorical=False
+    )
+    only = scribe.get.de(adata, only_de=True)
+    assert only["lfc_mean"].abs().is_monotonic_decreasing
+    assert only["is_de"].all()
+
+
+def test_seeds_and_copies(known) -> None:
+    with CELLS:
+        first = scribe.tl.de(known, "condition", group="treated", rng=1, copy=True, key_added="other")
+    with CELLS:
+        again = scribe.tl.de(known, "condition", group="treated", rng=1, copy=True, key_added="other")
+    assert "other" not in known.uns
+    pd.testing.assert_frame_equal(scribe.get.de(first, key_added="other"), scribe.get.de(again, key_added="other"))
+
+
+def test_a_new_fit_removes_what_was_computed_from_the_old_one(known) -> None:
+    adata = quiet_fit(known.copy(), n_steps=5)
+    assert "scribe_de" not in adata.uns
+
+
+def test_what_is_asked_must_be_there(known) -> None:
+    adata = known.copy()
+    with pytest.raises(KeyError, match=r"groupby='conditions' is not a column .* Did you mean 'condition'"):
+        scribe.tl.de(adata, "conditions")
+    with pytest.raises(ValueError, match=r"'treat' is no group .* Did you mean 'treated'"):
+        scribe.tl.de(adata, "condition", group="treat")
+    with pytest.raises(ValueError, match="group and reference are both 'treated'"):
+        scribe.tl.de(adata, "condition", group="treated", reference="treated")
+    with pytest.raises(ValueError, match="sample_key compares the means of samples gene by gene"):
+        scribe.tl.de(adata, "condition", sample_key="donor", method="parametric")
+    with pytest.raises(ValueError, match="min_lfc must not be negative"):
+        scribe.tl.de(adata, "condition", min_lfc=-1)
+    with pytest.raises(TypeError, match=r"unknown keyword 'taus'"):
+        scribe.tl.de(adata, "condition", taus=1)
+    with pytest.raises(KeyError, match=r"Run scribe\.tl\.de\(adata\) first"):
+        scribe.get.de(quiet_fit(known.copy(), n_steps=2))
+    with pytest.raises(KeyError, match="No group 'x' was compared"):
+        scribe.get.de(known, group="x")
+    adata.uns["scribe_de"] = {"mine": 1}
+    with pytest.raises(ValueError, match=r"adata\.uns\['scribe_de'\] is taken by something else"):
+        scribe.tl.de(adata, "condition")
+
+
+def test_sets_from_a_file(tmp_path, known) -> None:
+    path = tmp_path / "sets.gmt"
+    path.write_text("up\thttp://x\tg0\tg1\tabsent\t\nnone\t\tother\n")
+    assert scribe.get.gene_sets(path) == {"up": ["g0", "g1", "absent"], "none": ["other"]}
+    adata = known.copy()
+    with CELLS:
+        scribe.tl.de(adata, "condition", group="treated", gene_sets=path)
+    table = adata.uns["scribe_de"]["gene_sets"]
+    assert list(table["n_genes"]) == [2, 0]
+    assert table["balance_mean"].isna().tolist() == [False, True]
+    path.write_text("up\n")
+    with pytest.raises(ValueError, match=r"sets\.gmt, line 1: expected a new name"):
+        scribe.get.gene_sets(path)

@@ -105,6 +105,21 @@ def small_residuals(small_fit: AnnData) -> AnnData:
 
 
 @pytest.fixture(scope="session")
+def small_map(small_fit: AnnData) -> AnnData:
+    """`small_fit` with simulated cells mapped by two principal axes, as UMAP compiles for long; copy before writing."""
+    import importlib
+
+    import scribe
+
+    adata = small_fit.copy()
+    with pytest.MonkeyPatch.context() as patch:
+        module = importlib.import_module("scribe.tl.ppc_umap")
+        patch.setattr(module, "_map", lambda observed, simulated, **_: (observed[:, :2], simulated[:, :2]))
+        scribe.tl.ppc_umap(adata, n_cells=100)
+    return adata
+
+
+@pytest.fixture(scope="session")
 def small_mixture(small_counts: AnnData) -> AnnData:
     """A short fit of a mixture of two components to `small_counts` with a check of each; copy before writing to it."""
     import scribe

@@ -79,6 +79,7 @@ PLOTS = {
         fit="small_residuals",
         one_panel={"scores": "ks"},
     ),
+    "umap_ppc": Row(["source", "umap1", "umap2"], ("uns", "scribe_ppc_umap"), verb="ppc_umap", fit="small_map"),
     "mixture_composition": Row(
         ["group", "component", "n_cells", "fraction"], ("obs", "scribe_component"), fit="small_mixture"
     ),

@@ -16,6 +16,7 @@ from scribe.pl.posterior_pairs import posterior_pairs
 from scribe.pl.ppc import ppc
 from scribe.pl.rank import rank
 from scribe.pl.trace import trace
+from scribe.pl.umap_ppc import umap_ppc
 
 __all__ = [
     "capture",
@@ -34,4 +35,5 @@ __all__ = [
     "ppc",
     "rank",
     "trace",
+    "umap_ppc",
 ]

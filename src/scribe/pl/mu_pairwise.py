@@ -97,9 +97,16 @@ def draw(rows: pd.DataFrame, ax: Axes) -> None:
     ax.scatter(named["mean"], named["other_mean"], s=10, color=DATA, lw=0, label="surest differences")
     log_scale(ax, "xy")
     for gene, across, up in zip(named["gene"], named["mean"], named["other_mean"], strict=True):
-        above = up > across
-        place = {"xytext": (-4, 3) if above else (4, -3), "textcoords": "offset points"}
-        ha, va = ("right", "bottom") if above else ("left", "top")
-        ax.annotate(str(gene), (across, up), **place, ha=ha, va=va, fontsize="x-small", color=DATA)
+        offset, ha, va = ((-4, 3), "right", "bottom") if up > across else ((4, -3), "left", "top")
+        ax.annotate(
+            str(gene),
+            (across, up),
+            xytext=offset,
+            textcoords="offset points",
+            ha=ha,
+            va=va,
+            fontsize="x-small",
+            color=DATA,
+        )
     ax.set_xlabel(f"mean in {rows['level'].iloc[0]}")
     ax.set_ylabel(f"mean in {rows['other'].iloc[0]}")

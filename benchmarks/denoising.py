@@ -1,0 +1,222 @@
+"""Does denoising predict molecules it has not seen, how sure is it of them, and does it make signal of its own?
+
+    python benchmarks/denoising.py --data ../shared/data [--sets pbmc_facs --genes 1000 --cells 2000]
+
+Molecular cross-validation: every count is split binomially, 90 % of the molecules are denoised, the others predicted.
+``MSE`` is that of Open Problems: prediction and held-out counts normalised to 10,000 per cell, log1p. ``Poisson`` is
+the mean of ``prediction - count log(prediction)``, in nats, on the scale of counts. Predictions of other methods, and
+denoised counts of this one, are scaled to the cell's total for it; *predictive mean* is that of the model as it is.
+
+Coverage is the share of held-out counts in the central predictive intervals, ends split at random (randomised PIT).
+
+Shuffle null: every gene is permuted over cells of like totals, so that no two genes have anything in common; a method
+must not correlate them. ``median |r|`` is over pairs of the 200 most expressed genes.
+
+MAGIC is left out where it is not installed (pip install magic-impute); ``--genes 0 --cells 0`` takes all of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import anndata
+import jax
+import numpy as np
+import scanpy as sc
+from mixture import variable_genes
+
+import scribe
+from scribe._adata.read import read_counts
+from scribe._counts.container import Counts
+from scribe._posterior.held_out import held_out_blocks
+
+SHARE = 0.1
+LEVELS = (0.5, 0.8, 0.95)
+COMPONENTS = 10
+THIRDS = ("lowest", "middle", "highest")
+SCRIBE = {
+    "nbvcp": {},
+    "nbvcp, mean_disp": {"parameterization": "mean_disp"},
+    f"mixture of {COMPONENTS}": {"n_components": COMPONENTS},
+}
+Method = Callable[[Counts], np.ndarray]
+
+
+def as_counted(counts: Counts) -> np.ndarray:
+    """The counts themselves."""
+    return counts.rows(slice(None))
+
+
+def gene_means(counts: Counts) -> np.ndarray:
+    """A Poisson null: the gene's share of all counts."""
+    return np.broadcast_to(counts.gene_totals, counts.shape)
+
+
+def normalised(counts: np.ndarray, target: float) -> np.ndarray:
+    """Counts per ``target`` of every cell."""
+    return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1e-12) * target
+
+
+def principal_axes(counts: Counts, n: int = 50) -> np.ndarray:
+    """Log-normalised counts rebuilt from their first principal axes."""
+    adata = anndata.AnnData(np.log1p(normalised(counts.rows(slice(None)), 1e4)))
+    mean = adata.X.mean(axis=0)
+    sc.pp.pca(adata, n_comps=min(n, min(counts.shape) - 1))
+    return np.maximum(np.expm1(adata.obsm["X_pca"] @ adata.varm["PCs"].T + mean), 0.0)
+
+
+def magic(counts: Counts) -> np.ndarray:
+    """MAGIC of square roots of normalised counts, squared."""
+    from magic import MAGIC
+
+    roots = np.sqrt(normalised(counts.rows(slice(None)), np.median(counts.totals)))
+    return np.square(np.maximum(MAGIC(verbose=0, random_state=0).fit_transform(roots), 0.0))
+
+
+def others() -> dict[str, Method]:
+    """Methods to stand beside."""
+    found: dict[str, Method] = {
+        "no denoising": as_counted,
+        "gene mean x cell size": gene_means,
+        "PCA of log-normalised": principal_axes,
+    }
+    try:
+        import magic as _  # noqa: F401
+    except ImportError:
+        print("MAGIC is not installed and left out: pip install magic-impute\n")
+    else:
+        found["MAGIC, square roots"] = magic
+    return found
+
+
+def losses(prediction: np.ndarray, held_out: np.ndarray) -> tuple[float, float]:
+    """Mean squared error of normalised logarithms and Poisson loss."""
+    logs = [np.log1p(normalised(x, 1e4)) for x in (prediction, held_out)]
+    poisson = np.mean(prediction - held_out * np.log(prediction + 1e-6), dtype=np.float64)
+    return float(np.mean(np.square(logs[0] - logs[1]), dtype=np.float64)), float(poisson)
+
+
+def coverage(value: np.ndarray, groups: dict[str, np.ndarray]) -> list[str]:
+    """Share of the values of a randomised PIT within every central interval, by group of elements."""
+    return [
+        " / ".join(f"{np.mean(np.abs(value[where] - 0.5) < level / 2):.1%}" for level in LEVELS)
+        for where in groups.values()
+    ]
+
+
+def table(name: str, header: list[str], rows: Iterator[list[str]]) -> None:
+    """Print a table as markdown, row by row as it is made."""
+    print(f"\n{name}\n\n| {' | '.join(header)} |\n|{'---|' * len(header)}")
+    for row in rows:
+        print(f"| {' | '.join(row)} |", flush=True)
+
+
+def cross_validated(counts: Counts, n_draws: int, intervals: list[list[str]]) -> Iterator[list[str]]:
+    """Rows of losses; those of coverage go to ``intervals``."""
+    seen, held_out = counts.split(SHARE, np.random.default_rng(0))
+    y = held_out.rows(slice(None))
+    size = seen.totals[:, None] * SHARE / (1 - SHARE)
+
+    def row(name: str, prediction: np.ndarray, seconds: float) -> list[str]:
+        mse, poisson = losses(prediction, y)
+        return [name, f"{mse:.4f}", f"{poisson:.4f}", f"{seconds:.0f}"]
+
+    for name, method in others().items():
+        begin = time.perf_counter()
+        made = normalised(method(seen), 1.0) * size
+        yield row(name, made, time.perf_counter() - begin)
+    third = np.argsort(np.argsort(seen.gene_totals)) * 3 // seen.n_genes
+    for name, options in SCRIBE.items():
+        begin = time.perf_counter()
+        results = scribe.fit(seen, **options)
+        fitted = time.perf_counter() - begin
+        made = normalised(results.denoise_counts(n_samples=n_draws), 1.0) * size
+        yield row(f"scribe {name}: denoised", made, time.perf_counter() - begin)
+        begin = time.perf_counter()
+        blocks = list(
+            held_out_blocks(results.posterior, seen, held_out, jax.random.key(0), share=SHARE, n_samples=n_draws)
+        )
+        mean, below, at = (np.concatenate([getattr(b, field) for b in blocks]) for field in ("mean", "below", "at"))
+        yield row(f"scribe {name}: predictive mean", mean, fitted + time.perf_counter() - begin)
+        value = below + np.random.default_rng(1).uniform(size=at.shape) * at
+        wide = {f"genes, {word} third": np.broadcast_to(third == i, y.shape) for i, word in enumerate(THIRDS)}
+        groups = {"all": np.ones(y.shape, bool), **wide, "mean >= 0.5": mean >= 0.5}
+        intervals.append([f"scribe {name}", *coverage(value, groups), "" if results.converged else "not converged"])
+
+
+def shuffled(counts: Counts, rng: np.random.Generator, n_in_bin: int = 100) -> Counts:
+    """Every gene permuted over the cells of a bin of totals."""
+    dense = counts.rows(slice(None))
+    for cells in np.array_split(np.argsort(counts.totals), max(counts.n_cells // n_in_bin, 2)):
+        dense[cells] = rng.permuted(dense[cells], axis=0)
+    return Counts.from_matrix(dense)
+
+
+def median_correlation(values: np.ndarray) -> float:
+    """Median absolute correlation of genes, over their pairs."""
+    varying = values[:, values.std(axis=0) > 0]
+    matrix = np.corrcoef(varying, rowvar=False)
+    return float(np.median(np.abs(matrix[np.triu_indices(len(matrix), 1)])))
+
+
+def null(counts: Counts, n_draws: int) -> Iterator[list[str]]:
+    """Rows of median correlations, of the data and of the same shuffled."""
+    both = (counts, shuffled(counts, np.random.default_rng(2)))
+    top = np.argsort(-counts.gene_totals)[:200]
+
+    def row(name: str, *made: np.ndarray) -> list[str]:
+        return [name, *(f"{median_correlation(values[:, top]):.3f}" for values in made)]
+
+    yield row("counts", *(x.rows(slice(None)) for x in both))
+    yield row("log-normalised counts", *(np.log1p(normalised(x.rows(slice(None)), 1e4)) for x in both))
+    for name, method in others().items():
+        if method in (as_counted, gene_means):
+            continue
+        yield row(name, *(np.log1p(normalised(method(x), 1e4)) for x in both))
+    for name, options in SCRIBE.items():
+        fits = [scribe.fit(x, **options) for x in both]
+        for method in ("mean", "sample"):
+            made = (fit.denoise_counts(method=method, n_samples=n_draws) for fit in fits)
+            yield row(f"scribe {name}: {method}", *made)
+
+
+def run(path: Path, *, genes: int, cells: int, draws: int, parts: list[str]) -> None:
+    """All tables of one data set."""
+    adata: Any = variable_genes(path, genes) if genes else anndata.read_h5ad(path)
+    if cells and adata.n_obs > cells:
+        adata = adata[np.sort(np.random.default_rng(0).choice(adata.n_obs, cells, replace=False))].copy()
+    counts = read_counts(adata)
+    what = f"{path.stem}, {counts.n_cells:,} cells x {counts.n_genes:,} genes"
+    if "prediction" in parts:
+        intervals: list[list[str]] = []
+        table(what, ["method", "MSE", "Poisson", "s"], cross_validated(counts, draws, intervals))
+        named = ["model", "all", *(f"genes, {word} third" for word in THIRDS), "mean of 0.5 and more", ""]
+        table(f"{what}: coverage of 50 / 80 / 95 % intervals", named, iter(intervals))
+    if "null" in parts:
+        table(f"{what}: median |r| of genes", ["values", "data", "shuffled"], null(counts, draws))
+
+
+def main() -> None:
+    """Print the tables as markdown."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--sets", nargs="+", default=["pbmc_facs", "pbmc_ifnb", "RNAmix_celseq2"])
+    parser.add_argument("--genes", type=int, default=1000, help="the most variable ones; 0: all")
+    parser.add_argument("--cells", type=int, default=2000, help="taken at random; 0: all")
+    parser.add_argument("--draws", type=int, default=20)
+    parser.add_argument("--parts", nargs="+", default=["prediction", "null"])
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    scribe.settings.verbosity = "error"
+    for name in arguments.sets:
+        options = {"genes": arguments.genes, "cells": arguments.cells, "draws": arguments.draws}
+        run(arguments.data / f"{name}.h5ad", **options, parts=arguments.parts)
+
+
+if __name__ == "__main__":
+    main()

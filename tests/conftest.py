@@ -132,6 +132,34 @@ def small_mixture(small_counts: AnnData) -> AnnData:
     return adata
 
 
+@pytest.fixture(scope="session")
+def small_comparison(small_counts: AnnData) -> AnnData:
+    """Two cell types of `small_counts` that a short fit tells apart, compared; copy before writing to it."""
+    import scribe
+
+    types = small_counts.obs["bulk_labels"].value_counts().index[:2]
+    adata = small_counts[small_counts.obs["bulk_labels"].isin(types)].copy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        scribe.tl.fit(adata, dataset_key="bulk_labels", dataset_params="mean", n_steps=100, early_stopping=False)
+        scribe.tl.de(adata, "bulk_labels", group=types[0], n_samples=100)
+    return adata
+
+
+@pytest.fixture(scope="session")
+def compared() -> AnnData:
+    """Simulated counts with fits under the keys "poisson" and "nb" and their comparison; copy before writing to it."""
+    import scribe
+
+    adata = scribe.datasets.simulate(50, 20, "nbdm", params={"mu": 4.0})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", scribe.ConvergenceWarning)
+        for key, model in {"poisson": "poisson", "nb": "nbdm"}.items():
+            scribe.tl.fit(adata, model, key_added=key, n_steps=300, early_stopping=False)
+    scribe.tl.compare_models(adata, ["poisson", "nb"], n_samples=40)
+    return adata
+
+
 @pytest.fixture(params=["h5ad", "zarr"])
 def through_file(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[AnnData], AnnData]:
     """Write an AnnData to a file, of either format in turn, and read it back."""

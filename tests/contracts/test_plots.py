@@ -93,6 +93,18 @@ PLOTS = {
     ),
 }
 
+GENES = ["group", "reference", "names", "lfc_mean", "lfc_sd", "lfsr", "pefp", "is_de", "mean_group", "mean_reference"]
+PLOTS |= {
+    name: Row(columns, ("uns", "scribe_de"), verb="de", fit="small_comparison")
+    for name, columns in {
+        "volcano": GENES,
+        "ma": [*GENES, "mean"],
+        "de_mean_expression": GENES,
+        "de_evidence": ["group", "reference", "names", "lfsr", "pefp", "n_called"],
+        "de_mask_threshold": ["group", "reference", "threshold", "kept", "called"],
+    }.items()
+}
+
 every = pytest.mark.parametrize("name", scribe.pl.__all__)
 
 

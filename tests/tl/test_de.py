@@ -13,7 +13,7 @@ import scanpy as sc
 import scribe
 from scribe._counts.checks import CountsWarning
 
-pytestmark = pytest.mark.loose_promotion
+pytestmark = [pytest.mark.loose_promotion, pytest.mark.optimized]
 
 N_CELLS, N_GENES, N_UP = 400, 60, 6
 MEANS = {"dataset_params": "mean", "parameterization": "mean_disp"}

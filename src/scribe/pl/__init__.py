@@ -5,9 +5,13 @@ from scribe.pl.capture_anchor import capture_anchor
 from scribe.pl.compositional_ppc import compositional_ppc
 from scribe.pl.corner_ppc import corner_ppc
 from scribe.pl.correlation import correlation
+from scribe.pl.de_evidence import de_evidence
+from scribe.pl.de_mask_threshold import de_mask_threshold
+from scribe.pl.de_mean_expression import de_mean_expression
 from scribe.pl.gof import gof
 from scribe.pl.gof_scores import gof_scores
 from scribe.pl.loss import loss
+from scribe.pl.ma import ma
 from scribe.pl.mean_calibration import mean_calibration
 from scribe.pl.mixture_composition import mixture_composition
 from scribe.pl.mu_pairwise import mu_pairwise
@@ -17,6 +21,7 @@ from scribe.pl.ppc import ppc
 from scribe.pl.rank import rank
 from scribe.pl.trace import trace
 from scribe.pl.umap_ppc import umap_ppc
+from scribe.pl.volcano import volcano
 
 __all__ = [
     "capture",
@@ -24,9 +29,13 @@ __all__ = [
     "compositional_ppc",
     "corner_ppc",
     "correlation",
+    "de_evidence",
+    "de_mask_threshold",
+    "de_mean_expression",
     "gof",
     "gof_scores",
     "loss",
+    "ma",
     "mean_calibration",
     "mixture_composition",
     "mu_pairwise",
@@ -36,4 +45,5 @@ __all__ = [
     "rank",
     "trace",
     "umap_ppc",
+    "volcano",
 ]

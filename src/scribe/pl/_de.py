@@ -1,0 +1,73 @@
+"""What plots of differential expression read and share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+from anndata import AnnData
+
+from scribe._adata.slots import read_derived
+from scribe.pl._canvas import ACCENT, DATA, MODEL, SOFT, chosen_among
+from scribe.pl._signature import Axes
+
+__all__ = ["by_group", "comparison", "name_genes", "points", "title"]
+
+
+def comparison(adata: AnnData, key: str, key_added: str | None) -> pd.DataFrame:
+    """Genes with a result in every comparison that was made: the columns of `scribe.get.de` that plots draw."""
+    record = read_derived(adata, key=key, name="de", verb="de", place=key_added)
+    columns = ["group", "reference", "names", "lfc_mean", "lfc_sd", "lfsr", "pefp", "is_de", "mean_group"]
+    table = record["table"][[*columns, "mean_reference"]]
+    table = table[table["lfsr"].notna()].reset_index(drop=True)
+    # a file gives booleans and text back in its own types
+    table = table.astype({"group": str, "reference": str, "names": str, "is_de": bool})
+    table.attrs = {name: float(record["params"][name]) for name in ("min_lfc", "target_pefp")}
+    return table
+
+
+def by_group(table: pd.DataFrame, groups: Sequence[str] | str | None, key: str) -> list[pd.DataFrame]:
+    """The rows of every group that is asked for."""
+    chosen = chosen_among(table["group"], groups, f"scribe.tl.de(adata, groupby, group=..., key={key!r})", "comparison")
+    tables = [table[table["group"] == group] for group in chosen]
+    for rows in tables:
+        rows.attrs = table.attrs
+    return tables
+
+
+def points(rows: pd.DataFrame, ax: Axes, x: str, y: str) -> None:
+    """Draw a point per gene: those that are called up and down in colour, the others behind."""
+    few = len(rows) <= 2000
+    parts = (
+        (~rows["is_de"], SOFT, "not called", 0.35),
+        (rows["is_de"] & (rows["lfc_mean"] > 0), ACCENT, "higher", 0.7),
+        (rows["is_de"] & (rows["lfc_mean"] <= 0), MODEL, "lower", 0.7),
+    )
+    for mine, colour, label, alpha in parts:
+        size = 9 if few else 5
+        ax.scatter(rows.loc[mine, x], rows.loc[mine, y], s=size, color=colour, alpha=alpha, lw=0, rasterized=True)
+        ax.scatter([], [], s=14, color=colour, lw=0, label=f"{label} ({int(mine.sum()):,})")
+
+
+def name_genes(rows: pd.DataFrame, ax: Axes, x: str, y: str, *, n: int) -> None:
+    """Write the names of the called genes with the surest changes in both directions, as far as there is room."""
+    called = rows[rows["is_de"]]
+    score = (called["lfc_mean"] / called["lfc_sd"]).abs()
+    taken: list[tuple[float, float]] = []
+    for index in score.sort_values(ascending=False).index:
+        at = ax.transData.transform((called.at[index, x], called.at[index, y]))
+        free = all(abs(at[0] - a) > 0.5 * ax.figure.dpi or abs(at[1] - b) > 0.11 * ax.figure.dpi for a, b in taken)
+        if not free:
+            continue
+        taken.append((float(at[0]), float(at[1])))
+        right = called.at[index, "lfc_mean"] > 0
+        place = ((4, 2), "left") if right else ((-4, 2), "right")
+        name, where = called.at[index, "names"], (called.at[index, x], called.at[index, y])
+        ax.annotate(name, where, place[0], textcoords="offset points", ha=place[1], fontsize="x-small", color=DATA)
+        if len(taken) == n:
+            return
+
+
+def title(rows: pd.DataFrame) -> str:
+    """What is compared with what."""
+    return f"{rows['group'].iloc[0]} vs {rows['reference'].iloc[0]}"

@@ -1,0 +1,68 @@
+"""Expression of all genes in two groups of cells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Unpack
+
+import pandas as pd
+from anndata import AnnData
+
+from scribe._types import AnyArray
+from scribe.pl._canvas import SOFT, drawn, log_scale
+from scribe.pl._de import by_group, comparison, name_genes, points, title
+from scribe.pl._signature import Axes, Panels, plot
+
+__all__ = ["de_mean_expression", "frame"]
+
+
+def frame(adata: AnnData, key: str = "scribe", *, key_added: str | None = None) -> pd.DataFrame:
+    """One row per comparison and gene with a result."""
+    return comparison(adata, key, key_added)
+
+
+@plot("group compared")
+def de_mean_expression(
+    adata: AnnData,
+    groups: Sequence[str] | str | None = None,
+    *,
+    key: str = "scribe",
+    key_added: str | None = None,
+    n_names: int = 8,
+    **figure: Unpack[Panels],
+) -> AnyArray:
+    """Expression of every gene in a group and in the one it was compared with, both logarithmic.
+
+    Expected molecules among 10,000. Genes on the identity have the same share in both; the differences that were
+    compared are relative to a reference, which may lie beside it.
+
+    Parameters
+    ----------
+    adata
+        Annotated data with a comparison, of :func:`scribe.tl.de`.
+    groups
+        Groups to draw; None draws all that were compared.
+    key_added
+        Name of the comparison; ``key + '_de'`` unless given.
+    n_names
+        Genes to name, the surest first.
+    """
+    tables = by_group(frame(adata, key, key_added=key_added), groups, key)
+    for rows in tables:
+        rows.attrs = {**rows.attrs, "n_names": n_names}
+    return drawn(draw, tables, size=(4.2, 4.0), **figure)
+
+
+def draw(rows: pd.DataFrame, ax: Axes) -> None:
+    """Draw one comparison."""
+    points(rows, ax, "mean_reference", "mean_group")
+    both = rows[["mean_reference", "mean_group"]]
+    ends = [both.min(axis=None), both.max(axis=None)]
+    ax.plot(ends, ends, color=SOFT, linewidth=0.9, linestyle="--", zorder=1)
+    log_scale(ax, "xy")
+    ax.set_aspect("equal", adjustable="box")
+    name_genes(rows, ax, "mean_reference", "mean_group", n=rows.attrs["n_names"])
+    ax.set_xlabel(f"molecules per 10,000 in {rows['reference'].iloc[0]}")
+    ax.set_ylabel(f"molecules per 10,000 in {rows['group'].iloc[0]}")
+    ax.set_title(title(rows), fontsize="medium")
+    ax.legend(frameon=False, fontsize="small", loc="upper left")

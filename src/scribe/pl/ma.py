@@ -1,0 +1,67 @@
+"""Fold changes against mean expression."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Unpack
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from scribe._types import AnyArray
+from scribe.pl._canvas import SOFT, drawn, log_scale
+from scribe.pl._de import by_group, comparison, name_genes, points, title
+from scribe.pl._signature import Axes, Panels, plot
+
+__all__ = ["frame", "ma"]
+
+
+def frame(adata: AnnData, key: str = "scribe", *, key_added: str | None = None) -> pd.DataFrame:
+    """One row per comparison and gene with a result; ``mean`` is the geometric mean of the two groups."""
+    table = comparison(adata, key, key_added)
+    return table.assign(mean=np.sqrt(table["mean_group"] * table["mean_reference"]))
+
+
+@plot("group compared")
+def ma(
+    adata: AnnData,
+    groups: Sequence[str] | str | None = None,
+    *,
+    key: str = "scribe",
+    key_added: str | None = None,
+    n_names: int = 12,
+    **figure: Unpack[Panels],
+) -> AnyArray:
+    """Log2 fold change of every gene against its mean expression, the geometric mean of both groups.
+
+    Most genes should lie about zero at every level of expression: a cloud that bends or is shifted as a whole tells of
+    a reference that changes itself.
+
+    Parameters
+    ----------
+    adata
+        Annotated data with a comparison, of :func:`scribe.tl.de`.
+    groups
+        Groups to draw; None draws all that were compared.
+    key_added
+        Name of the comparison; ``key + '_de'`` unless given.
+    n_names
+        Genes to name, the surest first.
+    """
+    tables = by_group(frame(adata, key, key_added=key_added), groups, key)
+    for rows in tables:
+        rows.attrs = {**rows.attrs, "n_names": n_names}
+    return drawn(draw, tables, size=(4.6, 3.6), **figure)
+
+
+def draw(rows: pd.DataFrame, ax: Axes) -> None:
+    """Draw one comparison."""
+    points(rows, ax, "mean", "lfc_mean")
+    ax.axhline(0.0, color=SOFT, linewidth=0.8, zorder=1)
+    log_scale(ax, "x")
+    name_genes(rows, ax, "mean", "lfc_mean", n=rows.attrs["n_names"])
+    ax.set_xlabel("mean expression (molecules per 10,000)")
+    ax.set_ylabel("log2 fold change")
+    ax.set_title(title(rows), fontsize="medium")
+    ax.legend(frameon=False, fontsize="small")

@@ -1,0 +1,74 @@
+"""Fold changes against how sure their sign is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Unpack
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from scribe._types import AnyArray
+from scribe.pl._canvas import SOFT, drawn
+from scribe.pl._de import by_group, comparison, name_genes, points, title
+from scribe.pl._signature import Axes, Panels, plot
+
+__all__ = ["frame", "volcano"]
+
+
+def frame(adata: AnnData, key: str = "scribe", *, key_added: str | None = None) -> pd.DataFrame:
+    """One row per comparison and gene with a result."""
+    return comparison(adata, key, key_added)
+
+
+@plot("group compared")
+def volcano(
+    adata: AnnData,
+    groups: Sequence[str] | str | None = None,
+    *,
+    key: str = "scribe",
+    key_added: str | None = None,
+    n_names: int = 12,
+    **figure: Unpack[Panels],
+) -> AnyArray:
+    """Log2 fold change of every gene against its local false sign rate, the surest at the top.
+
+    Coloured are the genes that are called: among them no larger share of signs is expected to be wrong than was asked
+    for. With draws as they are, ``method="empirical"``, no rate is below one over their number, and the surest genes
+    lie in one line.
+
+    Parameters
+    ----------
+    adata
+        Annotated data with a comparison, of :func:`scribe.tl.de`.
+    groups
+        Groups to draw; None draws all that were compared.
+    key_added
+        Name of the comparison; ``key + '_de'`` unless given.
+    n_names
+        Genes to name, the surest first.
+    """
+    tables = by_group(frame(adata, key, key_added=key_added), groups, key)
+    for rows in tables:
+        rows.attrs = {**rows.attrs, "n_names": n_names}
+    return drawn(draw, tables, size=(4.4, 3.8), **figure)
+
+
+_LEAST = 1e-12
+"""Least rate that is drawn: laws of normals go on for ever."""
+
+
+def draw(rows: pd.DataFrame, ax: Axes) -> None:
+    """Draw one comparison."""
+    shown = rows.assign(evidence=-np.log10(rows["lfsr"].clip(lower=_LEAST)))
+    points(shown, ax, "lfc_mean", "evidence")
+    ax.set_ylim(0, 1.12 * shown["evidence"].max())
+    limit = rows.attrs["min_lfc"]
+    for at in {-limit, limit}:
+        ax.axvline(at, color=SOFT, linewidth=0.8, linestyle="--", zorder=1)
+    name_genes(shown, ax, "lfc_mean", "evidence", n=rows.attrs["n_names"])
+    ax.set_xlabel("log2 fold change")
+    ax.set_ylabel("$-\\log_{10}$ local false sign rate")
+    ax.set_title(title(rows), fontsize="medium")
+    ax.legend(frameon=False, fontsize="small", loc="lower right")

@@ -36,9 +36,9 @@ def ppc_umap(
     Do simulated cells fall where real ones are? Observed counts are normalised, logarithms taken, reduced to principal
     axes of their most variable genes and mapped by UMAP [McInnes18]_. Cells simulated from the posterior are projected
     onto the same axes and into the same map, which has a place among the observed ones for any cell. How well they mix
-    is therefore counted on the axes: the share of simulated cells among the nearest neighbours of simulated ones. A model
-    without cell types makes cells between the types, where there are none, and this share is near one; a model that
-    makes real cells comes close to the ``expected`` share.
+    is therefore counted on the axes: the share of simulated cells among the nearest neighbours of simulated ones. A
+    model without cell types makes cells between the types, where there are none, and this share is near one; a model
+    that makes real cells comes close to the ``expected`` share.
 
     Parameters
     ----------

@@ -38,7 +38,8 @@ def made(elpd: np.ndarray, *, k_hat=None, criterion="psis_loo") -> ModelComparis
     names = tuple("abcdef"[: elpd.shape[1]])
     penalty = np.ones(len(elpd))
     found = tuple(Pointwise(column, penalty, k_hat if k_hat is not None else np.zeros(len(elpd))) for column in elpd.T)
-    return ModelComparison(names, criterion, "cell", {criterion: found}, (), None, None)
+    rest = {"results": (), "counts": None, "gene_names": None}
+    return ModelComparison(names, criterion=criterion, observations="cell", pointwise={criterion: found}, **rest)
 
 
 def test_the_right_model_is_found_by_every_criterion(comparison, fits):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Literal, get_args
 
 import jax
@@ -16,7 +16,7 @@ from scribe._posterior.pointwise import ByElement, by_element
 from scribe._posterior.results import Results
 from scribe._progress import progress
 from scribe._stats.information import GOOD, K_HAT, Pointwise, differences, pseudo_bma, stacking
-from scribe._types import AnyArray, FloatArray
+from scribe._types import AnyArray, FloatArray, IntArray
 
 __all__ = ["CRITERIA", "FROM_DRAWS", "Criterion", "ModelComparison", "ticking"]
 
@@ -58,9 +58,12 @@ class ModelComparison:
         Names of the genes.
     n_samples, seed
         Draws of the parameters, and their seed.
+    cells
+        Numbers of the cells that are observations.
     """
 
     names: tuple[str, ...]
+    _: KW_ONLY
     criterion: str
     observations: str
     pointwise: Mapping[str, tuple[Pointwise, ...]] = field(repr=False)
@@ -69,6 +72,7 @@ class ModelComparison:
     gene_names: AnyArray = field(repr=False)
     n_samples: int = 1000
     seed: int = 42
+    cells: slice | IntArray = field(default_factory=lambda: slice(None), repr=False)
 
     def __str__(self) -> str:
         return self.summary()
@@ -219,11 +223,23 @@ class ModelComparison:
         numbers = self._number(model_A), self._number(model_B)
         with progress(2 * self.n_samples, desc="genes", unit="draw") as bar:
             first, second = (self._elements(number, bar.update) for number in numbers)
-        sums = _sum_over_cells(first, second, self.counts)
+        return self._gene_table(numbers, first, second)
+
+    def gene_level_comparisons(self, model: str | int) -> dict[str, pd.DataFrame]:
+        """Tables of `gene_level_comparison` of a model with every other one, by the name of the other."""
+        number, tables = self._number(model), {}
+        with progress(len(self.names) * self.n_samples, desc="genes", unit="draw") as bar:
+            first = self._elements(number, bar.update)
+            for other, name in enumerate(self.names):
+                if other != number:
+                    tables[name] = self._gene_table((number, other), first, self._elements(other, bar.update))
+        return tables
+
+    def _gene_table(self, numbers: tuple[int, int], first: ByElement, second: ByElement) -> pd.DataFrame:
+        sums, n_cells = _sum_over_cells(first, second, self.counts), self.counts.n_cells
         difference = sums["elpd_A"] - sums["elpd_B"]
-        mean_square = sums.pop("square") / self.counts.n_cells
-        variance = np.maximum(mean_square - np.square(difference / self.counts.n_cells), 0.0)
-        error = np.sqrt(self.counts.n_cells * variance)
+        variance = np.maximum(sums.pop("square") / n_cells - np.square(difference / n_cells), 0.0)
+        error = np.sqrt(n_cells * variance)
         score = np.divide(difference, error, out=np.zeros_like(error), where=error > 0)
         names = np.array([self.names[number] for number in numbers], object)
         favors = np.where(np.abs(score) > 2, names[(difference < 0).astype(int)], "")

@@ -20,7 +20,7 @@ from scribe._posterior.results import Results
 from scribe._progress import progress
 from scribe._rng import as_seed
 from scribe._stats.information import Pointwise, psis_loo, waic
-from scribe._types import FloatArray, Rng
+from scribe._types import FloatArray, IntArray, Rng
 
 __all__ = ["compare_models", "default_criterion"]
 
@@ -120,12 +120,25 @@ def compare_models(
     _check_alike(fits, names, found)
     if chosen in FROM_DRAWS:
         pointwise = _from_draws(fits, found, observations=observations, n_samples=n_draws, seed=seed)
+        cells: slice | IntArray = slice(None)
     else:
-        held = _held_out(fits, found, chosen, fraction=fraction, n_samples=n_draws, seed=seed, engine=engine)
+        options: dict[str, Any] = {"n_samples": n_draws, "seed": seed, "engine": engine}
+        cells, held = _held_out(fits, found, chosen, fraction=fraction, **options)
         pointwise = {chosen: held}
     genes = next((x for x in (gene_names, fits[0].gene_names, found.gene_names) if x is not None), None)
     labels = np.asarray([f"gene{i}" for i in range(found.n_genes)] if genes is None else list(genes), object)
-    return ModelComparison(names, chosen, observations, pointwise, fits, found, labels, n_draws, seed)
+    return ModelComparison(
+        names,
+        criterion=chosen,
+        observations=observations,
+        pointwise=pointwise,
+        results=fits,
+        counts=found,
+        gene_names=labels,
+        n_samples=n_draws,
+        seed=seed,
+        cells=cells,
+    )
 
 
 def _names(fits: Sequence[Results], model_names: Sequence[str] | None) -> tuple[str, ...]:
@@ -186,14 +199,14 @@ def _relative_efficiency(one: Results) -> float:
 
 def _held_out(
     fits: Sequence[Results], counts: Counts, criterion: str, *, fraction: float, **options: Any
-) -> tuple[Pointwise, ...]:
-    """Predict what is held out, the same for all models."""
+) -> tuple[slice | IntArray, tuple[Pointwise, ...]]:
+    """Cells of which something is held out, the same for all models, and how well it is predicted."""
     rng = np.random.default_rng(options["seed"])
     if criterion == "thinned":
         train, _ = counts.split(fraction, rng)
         scores = [held_out_molecules(one, train, counts, share=fraction, **options) for one in fits]
-    else:
-        n = int(np.clip(round(fraction * counts.n_cells), 1, counts.n_cells - 1))
-        cells = np.sort(rng.choice(counts.n_cells, n, replace=False))
-        scores = [held_out_cells(one, cells, counts, **options) for one in fits]
-    return tuple(map(Pointwise, scores))
+        return slice(None), tuple(map(Pointwise, scores))
+    n = int(np.clip(round(fraction * counts.n_cells), 1, counts.n_cells - 1))
+    cells = np.sort(rng.choice(counts.n_cells, n, replace=False))
+    scores = [held_out_cells(one, cells, counts, **options) for one in fits]
+    return cells, tuple(map(Pointwise, scores))

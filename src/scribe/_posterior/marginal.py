@@ -181,7 +181,7 @@ def _search(spec: ModelSpec, setting: _Setting, z: Array, data: CountData) -> _P
 def _parabola(density: _Density, peaks: _Peaks) -> _Peaks:
     """Mode and curvature of the parabola through three points; uphill by leaps where it has no mode nearby."""
     z, sd = peaks
-    below, here, above = (density(z + move * sd) for move in (-1.0, 0.0, 1.0))
+    below, here, above = jax.lax.map(lambda move: density(z + move * sd), jnp.asarray([-1.0, 0.0, 1.0], z.dtype))
     slope, curvature = (above - below) / 2, above - 2 * here + below
     peaked = (curvature < 0) & (jnp.abs(slope) < -_REACH * curvature)
     move = jnp.where(peaked, -slope / jnp.where(peaked, curvature, -1.0), _REACH * jnp.sign(slope))

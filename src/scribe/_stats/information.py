@@ -120,7 +120,7 @@ def stacking(elpd: FloatArray) -> FloatArray:
     found = minimize(
         loss, start, jac=True, bounds=[(_NOTHING, 1)] * n, constraints=simplex, method="SLSQP", options=options
     )
-    weights = np.where(found.x > _NOTHING, found.x, 0.0)
+    weights = np.where(found.x > 10 * _NOTHING, found.x, 0.0)
     return np.asarray(weights / weights.sum())
 
 

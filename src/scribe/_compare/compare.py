@@ -9,12 +9,12 @@ from typing import Any, Literal, Unpack
 import numpy as np
 
 from scribe._compare.differential import DifferentialExpression
-from scribe._compare.groups import FittedNormal, given_group, keys_of, levels_of, moments_of, population_of
+from scribe._compare.groups import FittedNormal, given_group, keys_of, moments_of
 from scribe._compare.options import CompareOptions, ContrastOptions, Pairing, completed
 from scribe._compare.pairs import Pairs, Weighting, effects_of, paired_levels
 from scribe._compare.relative import Method
 from scribe._model.checks import require_known
-from scribe._posterior.expression import ESTIMANDS
+from scribe._posterior.expression import ESTIMANDS, Population
 from scribe._posterior.results import Results
 from scribe._rng import as_key
 from scribe._stats.contrasts import Given, Group, Mean, TwoGroups
@@ -145,9 +145,9 @@ def _groups(model_A: Any, model_B: Any, method: str, said: dict[str, Any]) -> tu
             groups.append(given_group(model, **about, estimand=said["estimand"], key=key[1]))
             continue
         mixed = said["mixture_weighted"]
-        about = {name: said[f"{name}_{side}"] for name in ("component", "dataset")}
-        levels = levels_of(model, **about, mixed=mixed, side=side)
-        population = population_of(model, levels, said[f"mixture_weights_{side}"] if mixed else None)
+        where = [said[f"{name}_{side}"] for name in ("component", "dataset")]
+        weights = said[f"mixture_weights_{side}"] if mixed else None
+        population = model.population(*where, mixed=mixed, weights=weights, side=f"_{side}")
         drawn = Mean((population,), key[0], n_draws, said["estimand"], key[1])
         groups.append(FittedNormal(drawn, said["rank"]) if method == "parametric" else drawn)
     if len(fits) < 2:
@@ -297,7 +297,7 @@ def compare_groups(
         _check_pairs(pairs, (level_A, level_B), incomplete_pairs, least=said["min_complete_pairs"])
         weights = pairs.weights(results, pair_weighting)
         for levels, (own, cells) in zip((pairs.of_A, pairs.of_B), keys_of(key, paired=True), strict=True):
-            populations = tuple(population_of(results, (level,)) for level in levels)
+            populations = tuple(Population(results.posterior, (level,)) for level in levels)
             drawn = Mean(populations, own, n_draws, said["estimand"], cells, weights)
             groups.append(FittedNormal(drawn, said["rank"]) if method == "parametric" else drawn)
     about = {name: said[name] for name in ("estimand", "reference", "gene_mask")}

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from scribe._compare.by_obs import Leaves
-from scribe._compare.groups import FittedNormal, keys_of, population_of
+from scribe._compare.groups import FittedNormal, keys_of
 from scribe._compare.relative import Method
 from scribe._model.checks import nearest
 from scribe._posterior.expression import Estimand, Population
@@ -69,8 +69,8 @@ def between_cells(
 
 def _population(leaves: Leaves, groups: tuple[int, ...]) -> Population:
     mine = np.flatnonzero(np.isin(leaves.group, groups))
-    weights = None if len(mine) == 1 else leaves.n_cells[mine] / leaves.n_cells[mine].sum()
-    return population_of(leaves.results, tuple(leaves.levels[i] for i in mine), weights)
+    weights = None if len(mine) == 1 else tuple(map(float, leaves.n_cells[mine] / leaves.n_cells[mine].sum()))
+    return Population(leaves.results.posterior, tuple(leaves.levels[i] for i in mine), weights)
 
 
 def between_samples(

@@ -12,15 +12,14 @@ import numpy as np
 import numpyro.distributions as dist
 
 from scribe._compare.biology import Moments
-from scribe._posterior.expression import Estimand, Level, Population
+from scribe._posterior.expression import Estimand
 from scribe._posterior.logistic_normal import LogisticNormal, fit_logistic_normal
-from scribe._posterior.results import Results
 from scribe._stats.contrasts import Given, Group, Mean
 from scribe._stats.laws import Drawn, LinearLaw, LowRankNormal
 from scribe._types import AnyArray, FloatArray, Key
 from scribe.families.nb import sample_log_gamma
 
-__all__ = ["FittedNormal", "given_group", "keys_of", "levels_of", "moments_of", "population_of"]
+__all__ = ["FittedNormal", "given_group", "keys_of", "moments_of"]
 
 
 @dataclass(frozen=True)
@@ -72,39 +71,6 @@ def of_draws(r: AnyArray, p: AnyArray | None, component: int | None, *, estimand
     if estimand == "mean":
         return Drawn(log_mean)
     return Drawn(np.asarray(sample_log_gamma(key, jnp.asarray(log_mean), jnp.asarray(log_size)), np.float32))
-
-
-def levels_of(
-    results: Results, *, component: str | int | None, dataset: str | int | None, mixed: bool, side: str
-) -> tuple[Level, ...]:
-    """Levels of a fit that a group is made of: those that were chosen or are named, or all components of a mixture."""
-    chosen = dict(results.posterior.chosen)
-    for axis, asked in (("component", component), ("dataset", dataset)):
-        if asked is not None:
-            chosen |= results._at_level(axis, asked).posterior.chosen
-    found: dict[str, tuple[int, ...]] = {}
-    for axis in ("component", "dataset"):
-        levels = results.spec.levels.get(axis)
-        if levels is None or axis in chosen:
-            found[axis] = (chosen.get(axis, 0),)
-        elif axis == "component" and mixed:
-            found[axis] = tuple(range(len(levels.labels)))
-        else:
-            remedy = " or mixture_weighted=True" if axis == "component" else ""
-            msg = (
-                f"The fit of {side} has {axis}s: say which to compare, {axis}_{side}= one of "
-                f"{', '.join(levels.labels)}{remedy}."
-            )
-            raise ValueError(msg)
-    return tuple((k, d) for k in found["component"] for d in found["dataset"])
-
-
-def population_of(results: Results, levels: tuple[Level, ...], weights: Any = None) -> Population:
-    """Population of some levels; of one component they need no weights."""
-    if weights is not None and (np.shape(weights) != (len(levels),) or np.any(np.asarray(weights) < 0)):
-        msg = f"Weights must be one number, not negative, for each of {len(levels)} components; got {weights!r}."
-        raise ValueError(msg)
-    return Population(results.posterior, levels, None if weights is None else tuple(map(float, weights)))
 
 
 def moments_of(group_A: Group, group_B: Group) -> Moments:

@@ -7,7 +7,6 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from scribe._compare.groups import levels_of
 from scribe._model.checks import require_known
 from scribe._posterior.expression import Level
 from scribe._posterior.results import Results
@@ -70,7 +69,7 @@ def paired_levels(results: Results, factor: str, compared: tuple[str, str], pair
             raise ValueError(msg)
         found.append(dict(zip(labels, here, strict=True)))
     complete = [label for label in found[0] if label in found[1]]
-    (k, _), *_ = levels_of(results, component=None, dataset=0, mixed=False, side="A")
+    ((k, _),) = results.population(dataset=0).levels
     of_A, of_B = (tuple((k, numbers[label]) for label in complete) for numbers in found)
     alone = sorted(set(found[0]) ^ set(found[1]))
     return Pairs(pairing, tuple(complete), of_A, of_B, tuple(alone))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any, ClassVar, Literal, Self
 
@@ -15,8 +15,9 @@ import numpyro.distributions as dist
 from scribe._counts.container import Counts
 from scribe._model.checks import nearest
 from scribe._model.names import rename, site_among
-from scribe._model.spec import ModelSpec
+from scribe._model.spec import LEVEL_AXES, ModelSpec
 from scribe._posterior.assign import assign
+from scribe._posterior.expression import Population
 from scribe._posterior.indexing import Selector, index_of
 from scribe._posterior.posterior import Posterior, Summary
 from scribe._rng import as_key
@@ -109,6 +110,40 @@ class Estimates(ABC):
             raise KeyError(msg)
         chosen = {**self.posterior.chosen, axis: number % len(labels)}
         return replace(self, posterior=replace(self.posterior, chosen=chosen))
+
+    def population(
+        self,
+        component: str | int | None = None,
+        dataset: str | int | None = None,
+        *,
+        mixed: bool = False,
+        weights: Sequence[float] | None = None,
+        side: str = "",
+    ) -> Population:
+        """Genes in one component and dataset, or with ``mixed`` the average over all components.
+
+        ``side`` is what follows ``component`` and ``dataset`` in the keywords that errors name.
+        """
+        chosen = dict(self.posterior.chosen)
+        for axis, asked in (("component", component), ("dataset", dataset)):
+            if asked is not None:
+                chosen |= self._at_level(axis, asked).posterior.chosen
+        found: dict[str, tuple[int, ...]] = {}
+        for axis in LEVEL_AXES:
+            levels = self.spec.levels.get(axis)
+            if levels is None or axis in chosen:
+                found[axis] = (chosen.get(axis, 0),)
+            elif axis == "component" and mixed:
+                found[axis] = tuple(range(len(levels.labels)))
+            else:
+                also = " or mixture_weighted=True" if axis == "component" else ""
+                msg = f"The fit has {axis}s: pass {axis}{side}=, one of {', '.join(levels.labels)}{also}."
+                raise ValueError(msg)
+        pairs = tuple((k, d) for k in found["component"] for d in found["dataset"])
+        if weights is not None and (np.shape(weights) != (len(pairs),) or np.any(np.asarray(weights) < 0)):
+            msg = f"Weights must be one number, not negative, for each of {len(pairs)} components; got {weights!r}."
+            raise ValueError(msg)
+        return Population(self.posterior, pairs, None if weights is None else tuple(map(float, weights)))
 
     def _subset(self, *, genes: IntArray | None = None, cells: IntArray | None = None) -> Self:
         source, gene_names, cell_names = self.counts_source, self.gene_names, self.cell_names

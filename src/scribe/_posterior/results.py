@@ -13,9 +13,12 @@ import numpy as np
 
 from scribe._counts.data import CountData
 from scribe._posterior.assign import Assignment, assign
+from scribe._posterior.composition import Composition, compositions, fit_dirichlet
 from scribe._posterior.denoise import DenoisedBlock, Method, denoise_blocks
 from scribe._posterior.estimates import Estimates
+from scribe._posterior.expression import Estimand
 from scribe._posterior.indexing import check_dense
+from scribe._posterior.logistic_normal import LogisticNormal, fit_logistic_normal
 from scribe._posterior.parameters import Parameters, by_cell, by_gene
 from scribe._posterior.simulate import Sparse, simulate_blocks
 from scribe._types import FloatArray, Key, Rng
@@ -186,6 +189,82 @@ class Results(Estimates):
         for block in self.denoise_blocks(counts, method=method, n_samples=n_samples, rng=rng, with_sd=False):
             out[block.cells] = block.value
         return out
+
+    def get_compositional_samples(
+        self,
+        n_samples: int = 100,
+        *,
+        estimand: Estimand = "cell",
+        component: str | int | None = None,
+        dataset: str | int | None = None,
+        mixture_weighted: bool = False,
+        rng: Rng = None,
+    ) -> FloatArray:
+        """Draws of the shares of genes among the molecules of a cell, before capture.
+
+        Parameters
+        ----------
+        n_samples
+            Number of draws, each with its own draw of the parameters.
+        estimand
+            ``"cell"``: the shares in one random cell; ``"mean"``: those of the mean over cells.
+        component, dataset
+            Component and dataset, by label or number, where the model has them.
+        mixture_weighted
+            Average the shares over the components of a mixture, by the weights of the model.
+        rng
+            Seed, key or generator.
+
+        Returns
+        -------
+        Shares, (draws, genes), which sum to one.
+        """
+        population = self.population(component, dataset, mixed=mixture_weighted)
+        return compositions(population.log_expression(self._key(rng), n_samples, estimand=estimand))
+
+    def normalize_counts(
+        self, n_samples: int = 1000, *, fit_distribution: bool = True, store_samples: bool = False, **levels: Any
+    ) -> Composition:
+        """Shares of genes among the molecules of a cell, from the posterior: counts without library size.
+
+        Parameters
+        ----------
+        n_samples
+            Number of draws.
+        fit_distribution
+            Fit a Dirichlet law to the draws.
+        store_samples
+            Keep the draws.
+        **levels
+            ``estimand``, ``component``, ``dataset``, ``mixture_weighted`` and ``rng`` of `get_compositional_samples`.
+
+        Returns
+        -------
+        ``mean_probabilities`` and ``sd`` of the shares, ``concentrations`` and ``samples``.
+        """
+        samples = self.get_compositional_samples(n_samples, **levels)
+        law = fit_dirichlet(np.log(np.maximum(samples, 1e-30))) if fit_distribution else None
+        moments = samples.mean(axis=0, dtype=np.float64), samples.std(axis=0, ddof=1, dtype=np.float64)
+        return Composition(*moments, law, samples if store_samples else None)
+
+    def fit_logistic_normal(self, n_samples: int = 1000, *, rank: int | None = None, **levels: Any) -> LogisticNormal:
+        """Fit a logistic-normal law of low rank to the shares of genes, by the moments of draws.
+
+        Parameters
+        ----------
+        n_samples
+            Number of draws.
+        rank
+            Rank of the covariance; 50 or the number of genes less one.
+        **levels
+            ``estimand``, ``component``, ``dataset``, ``mixture_weighted`` and ``rng`` of `get_compositional_samples`.
+
+        Returns
+        -------
+        The law, which `scribe.compare` takes for a comparison by normal theory.
+        """
+        samples = self.get_compositional_samples(n_samples, **levels)
+        return fit_logistic_normal(np.log(np.maximum(samples, 1e-30)), rank=rank)
 
     def cell_type_assignments(self, counts: Any | None = None, *, n_samples: int = 100, rng: Rng = None) -> Assignment:
         """Posterior probability of every component of a mixture in every cell; see `scribe.tl.assign`.

@@ -34,6 +34,8 @@ class Row(NamedTuple):
     """Fixture of the fit it is for."""
     one_panel: Mapping[str, object] = MappingProxyType({})
     """Options under which it has one panel."""
+    key: str = "scribe"
+    """Name of the fit, or of the comparison of fits."""
 
 
 BANDS = ["lower_95", "lower_68", "lower_50", "median", "upper_50", "upper_68", "upper_95"]
@@ -80,6 +82,20 @@ PLOTS = {
         one_panel={"scores": "ks"},
     ),
     "umap_ppc": Row(["source", "umap1", "umap2"], ("uns", "scribe_ppc_umap"), verb="ppc_umap", fit="small_map"),
+    "model_comparison": Row(
+        ["model", "elpd", "elpd_diff", "dse", "weight"],
+        ("uns", "scribe_compare"),
+        verb="compare_models",
+        fit="compared",
+        key="scribe_compare",
+    ),
+    "model_comparison_genes": Row(
+        ["gene", "best", "model", "mean", "elpd_diff", "elpd_diff_se"],
+        ("varm", "scribe_compare_genes"),
+        verb="compare_models",
+        fit="compared",
+        key="scribe_compare",
+    ),
     "mixture_composition": Row(
         ["group", "component", "n_cells", "fraction"], ("obs", "scribe_component"), fit="small_mixture"
     ),
@@ -149,7 +165,7 @@ def plot(name, data, **options):
 
 
 def frame(name, data):
-    return importlib.import_module(f"scribe.pl.{name}").frame(data, "scribe")
+    return importlib.import_module(f"scribe.pl.{name}").frame(data, PLOTS[name].key)
 
 
 def axes_of(drawn):
@@ -228,8 +244,9 @@ def test_a_missing_slot_names_the_verb_to_call(name, adata):
     del getattr(bare, attribute)[slot]
     with pytest.raises(KeyError, match=rf"scribe\.tl\.{PLOTS[name].verb}"):
         plot(name, bare)
-    with pytest.raises(KeyError, match=r"Did you mean 'scribe'\?"):
-        plot(name, adata, key="scrib")
+    key = PLOTS[name].key
+    with pytest.raises(KeyError, match=rf"Did you mean '{key}'\?"):
+        plot(name, adata, key=key[:-1])
     with pytest.raises(TypeError, match=rf"scribe\.pl\.{name}: got an unexpected keyword argument 'axes'"):
         plot(name, adata, axes=None)
     assert plt.get_fignums() == []

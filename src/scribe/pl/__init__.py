@@ -14,6 +14,8 @@ from scribe.pl.loss import loss
 from scribe.pl.ma import ma
 from scribe.pl.mean_calibration import mean_calibration
 from scribe.pl.mixture_composition import mixture_composition
+from scribe.pl.model_comparison import model_comparison
+from scribe.pl.model_comparison_genes import model_comparison_genes
 from scribe.pl.mu_pairwise import mu_pairwise
 from scribe.pl.posterior import posterior
 from scribe.pl.posterior_pairs import posterior_pairs
@@ -38,6 +40,8 @@ __all__ = [
     "ma",
     "mean_calibration",
     "mixture_composition",
+    "model_comparison",
+    "model_comparison_genes",
     "mu_pairwise",
     "posterior",
     "posterior_pairs",

@@ -1,0 +1,90 @@
+"""Which genes one model predicts better than another."""
+
+from __future__ import annotations
+
+from typing import Any, Unpack
+
+import pandas as pd
+from anndata import AnnData
+
+from scribe._adata.slots import read_comparison
+from scribe._types import AnyArray
+from scribe.pl._canvas import ACCENT, MODEL, SOFT, drawn, log_scale, plain
+from scribe.pl._de import name_genes
+from scribe.pl._signature import Axes, Panels, plot
+
+__all__ = ["frame", "model_comparison_genes"]
+
+_NAMED = 10
+
+
+def frame(adata: AnnData, key: str = "scribe_compare") -> pd.DataFrame:
+    """One row per detected gene and model but the best: its ``mean`` count and by how much the best one is better."""
+    table, slot = read_comparison(adata, key)["table"], f"{key}_genes"
+    if slot not in adata.varm:
+        msg = f"No adata.varm[{slot!r}]. Run scribe.tl.compare_models(adata, keys=[...], genes=True) first."
+        raise KeyError(msg)
+    genes, (best, *others) = adata.varm[slot], map(str, table["model"])
+    parts = [
+        pd.DataFrame(
+            {
+                "gene": adata.var_names.astype(str),
+                "best": best,
+                "model": name,
+                "mean": genes["mean"].to_numpy(),
+                "elpd_diff": genes[f"elpd_diff_{name}"].to_numpy(),
+                "elpd_diff_se": genes[f"elpd_diff_se_{name}"].to_numpy(),
+            }
+        )
+        for name in others
+    ]
+    rows = pd.concat(parts)
+    return rows[rows["mean"] > 0].reset_index(drop=True)
+
+
+@plot("model but the best, in their order")
+def model_comparison_genes(adata: AnnData, *, key: str = "scribe_compare", **figure: Unpack[Panels]) -> AnyArray:
+    """By how much the best model predicts every gene better than another one, against the gene's mean count.
+
+    Genes in colour differ by more than two standard errors over cells. Few genes of high expression often decide a
+    comparison: their names say where a model is wrong. The axis is linear within 2 nats and logarithmic beyond.
+
+    Parameters
+    ----------
+    adata
+        Annotated data with a comparison, of :func:`scribe.tl.compare_models`.
+    key
+        Name of the comparison.
+    """
+    table = frame(adata, key)
+    tables = [rows for _, rows in table.groupby("model", sort=False)]
+    return drawn(draw, tables, size=(4.6, 3.6), **figure)
+
+
+def draw(rows: pd.DataFrame, ax: Axes) -> None:
+    """Draw one pair of models: a point per gene, the names of the genes that tell most."""
+    from matplotlib.ticker import FuncFormatter
+
+    best, other = rows["best"].iloc[0], rows["model"].iloc[0]
+    sure = rows["elpd_diff"].abs() > 2 * rows["elpd_diff_se"]
+    size = 9 if len(rows) <= 2000 else 5
+    parts: tuple[tuple[Any, str, str, float], ...] = (
+        (~sure, SOFT, "undecided", 0.35),
+        (sure & (rows["elpd_diff"] > 0), MODEL, f"{best} better", 0.7),
+        (sure & (rows["elpd_diff"] < 0), ACCENT, f"{other} better", 0.7),
+    )
+    for mine, colour, label, alpha in parts:
+        at = rows[mine]
+        ax.scatter(at["mean"], at["elpd_diff"], s=size, color=colour, alpha=alpha, lw=0, rasterized=True)
+        ax.scatter([], [], s=14, color=colour, lw=0, label=f"{label} ({len(at):,})")
+    ax.axhline(0.0, color=SOFT, linewidth=0.8, zorder=1)
+    log_scale(ax, "x")
+    ax.set_yscale("symlog", linthresh=2, linscale=0.8, subs=range(2, 10))
+    ax.yaxis.set_major_formatter(FuncFormatter(plain))
+    # the names of those that tell most, in the columns of fold changes
+    named = {"names": rows["gene"], "lfc_mean": rows["elpd_diff"], "lfc_sd": 1.0, "is_de": sure}
+    name_genes(rows.assign(**named), ax, "mean", "elpd_diff", n=_NAMED)
+    ax.set_xlabel("mean count")
+    ax.set_ylabel("difference of elpd (nats)")
+    ax.set_title(f"{best} vs {other}", fontsize="medium")
+    ax.legend(frameon=False, fontsize="x-small", loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)

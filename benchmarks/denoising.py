@@ -7,6 +7,8 @@ Molecular cross-validation: every count is split binomially, 90 % of the molecul
 the mean of ``prediction - count log(prediction)``, in nats, on the scale of counts. Predictions of other methods, and
 denoised counts of this one, are scaled to the cell's total for it; *predictive mean* is that of the model as it is.
 
+The same losses are shown for counts simulated from a fit, where the rate that made them is known.
+
 Coverage is the share of held-out counts in the central predictive intervals, ends split at random (randomised PIT).
 
 Shuffle null: every gene is permuted over cells of like totals, so that no two genes have anything in common; a method
@@ -149,6 +151,26 @@ def cross_validated(counts: Counts, n_draws: int, intervals: list[list[str]]) ->
         intervals.append([f"scribe {name}", *coverage(value, groups), "" if results.converged else "not converged"])
 
 
+def known(counts: Counts) -> Iterator[list[str]]:
+    """Rows of losses of the truth, on counts drawn at the parameters of a fit: does a score prefer the right answer?"""
+    posterior = scribe.fit(counts, parameterization="mean_disp").posterior
+    parameters, rng = posterior.parameters(posterior.centre()), np.random.default_rng(0)
+    log_mean, log_odds = (np.asarray(parameters.wide()[name], float) for name in ("log_mean", "log_odds"))
+    size, capture = np.exp(log_mean + log_odds), np.exp(np.asarray(parameters.offset, float))[:, None]
+    rate = rng.gamma(np.broadcast_to(size, counts.shape)) * np.exp(-log_odds) * capture
+    seen, y = (rng.poisson(rate * share).astype(np.float32) for share in (1 - SHARE, SHARE))
+    drawn = Counts.from_matrix(seen)
+    total = drawn.totals[:, None] * SHARE / (1 - SHARE)
+    made = {
+        "the true rate": rate * SHARE,
+        "its mean given the counts": (size + seen) * capture * SHARE / (np.exp(log_odds) + capture * (1 - SHARE)),
+        "no denoising": normalised(seen, 1.0) * total,
+        "PCA of log-normalised": normalised(principal_axes(drawn), 1.0) * total,
+    }
+    for name, prediction in made.items():
+        yield [name, *(f"{loss:.4f}" for loss in losses(prediction, y))]
+
+
 def shuffled(counts: Counts, rng: np.random.Generator, n_in_bin: int = 100) -> Counts:
     """Every gene permuted over the cells of a bin of totals."""
     dense = counts.rows(slice(None))
@@ -197,6 +219,8 @@ def run(path: Path, *, genes: int, cells: int, draws: int, parts: list[str]) -> 
         table(what, ["method", "MSE", "Poisson", "s"], cross_validated(counts, draws, intervals))
         named = ["model", "all", *(f"genes, {word} third" for word in THIRDS), "mean of 0.5 and more", ""]
         table(f"{what}: coverage of 50 / 80 / 95 % intervals", named, iter(intervals))
+    if "truth" in parts:
+        table(f"{what}: simulated at the parameters of a fit", ["prediction", "MSE", "Poisson"], known(counts))
     if "null" in parts:
         table(f"{what}: median |r| of genes", ["values", "data", "shuffled"], null(counts, draws))
 
@@ -209,7 +233,7 @@ def main() -> None:
     parser.add_argument("--genes", type=int, default=1000, help="the most variable ones; 0: all")
     parser.add_argument("--cells", type=int, default=2000, help="taken at random; 0: all")
     parser.add_argument("--draws", type=int, default=20)
-    parser.add_argument("--parts", nargs="+", default=["prediction", "null"])
+    parser.add_argument("--parts", nargs="+", default=["prediction", "truth", "null"])
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     scribe.settings.verbosity = "error"

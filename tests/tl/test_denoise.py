@@ -185,3 +185,27 @@ def test_no_correlation_is_made():
     assert np.quantile(denoised, 0.99) < 4 / np.sqrt(400)
     scale = adata.layers["scribe_denoised"].mean(0) / adata.varm["truth"]["mu"]
     assert scale.std() / scale.mean() < 0.1
+
+
+@pytest.mark.loose_promotion
+@pytest.mark.parametrize("method", ["mean", "sample"])
+def test_shuffled_genes_stay_uncorrelated(method):
+    """Two cell types, then every gene permuted over cells of like totals: denoising must not bring signal back."""
+    rng = np.random.default_rng(4)
+    types = np.exp(rng.normal(size=(2, 50)))[rng.integers(0, 2, 300)]
+    capture = rng.uniform(0.05, 0.2, (300, 1))
+    counts = rng.poisson(rng.gamma(5.0, np.geomspace(5, 200, 50) * types / 5.0) * capture)
+    upper = np.triu_indices(50, 1)
+
+    def correlation(values):
+        return np.median(np.abs(np.corrcoef(values, rowvar=False)[upper]))
+
+    shuffled = counts.copy()
+    for cells in np.array_split(np.argsort(counts.sum(axis=1)), 4):
+        shuffled[cells] = rng.permuted(counts[cells], axis=0)
+    raw = correlation(shuffled)
+    assert correlation(counts) > 1.5 * raw, "there was signal to lose"
+    adata = ad.AnnData(sparse.csr_matrix(shuffled.astype(np.float32)))
+    scribe.tl.fit(adata)
+    scribe.tl.denoise(adata, method=method, n_samples=10)
+    assert correlation(adata.layers["scribe_denoised"]) < 1.1 * raw

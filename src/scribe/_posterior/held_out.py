@@ -33,8 +33,8 @@ _BLOCK_ELEMENTS = 2_000_000
 class HeldOutBlock(NamedTuple):
     """Prediction for consecutive cells, (cells, genes) each.
 
-    ``mean`` is that of the held-out counts; ``below`` and ``at`` are the probabilities of less than was held out, and of
-    as much. With a uniform ``W`` the value ``below + W * at`` is uniform where the prediction is right.
+    ``mean`` is that of the held-out counts; ``below`` and ``at`` are the probabilities of less than was held out, and
+    of as much. With a uniform ``W`` the value ``below + W * at`` is uniform where the prediction is right.
     """
 
     cells: slice
@@ -46,7 +46,7 @@ class HeldOutBlock(NamedTuple):
 def held_out_blocks(
     posterior: Posterior, seen: Counts, held_out: Counts, key: Key, *, share: float, n_samples: int = 50
 ) -> Iterator[HeldOutBlock]:
-    """Predict the ``held_out`` counts, a ``share`` of all, from a posterior given those ``seen``; by blocks of cells."""
+    """Predict the ``held_out`` counts, a ``share`` of all, from a posterior given the ``seen`` ones, block by block."""
     draws = jax.vmap(posterior.parameters)(posterior.draws(key, n_samples))
     if draws.log_weights is not None:
         draws = with_responsibilities(posterior, posterior.data(seen), draws)
@@ -69,14 +69,14 @@ def _predict(
     t = (np.arange(len(place)) - first[place]).astype(np.float32)
     mean, p_zero, below, at = np.zeros(u.shape), np.zeros(u.shape), np.zeros(len(cell)), np.zeros(len(cell))
     n_draws, on_device = draws.offset.shape[0], jnp.asarray(u, draws.offset.dtype)
-    pmf = functools.partial(_pmf, family)
+    pmf = functools.partial(_pmf, family, gain=jnp.asarray(gain, on_device.dtype))
     for parameters, weight in (c for i in range(n_draws) for c in _components(draw_of(draws, i))):
         share = weight / n_draws
         expected, nothing = _mean_and_zero(family, on_device, parameters, gain)
         mean, p_zero = mean + share * np.asarray(expected), p_zero + share * np.asarray(nothing)
         natural, x = elements(parameters, n_genes=u.shape[1])(cell, gene)
         given = jax.tree.map(lambda value: value[place], (natural, x, u[cell, gene]))
-        terms = in_pieces(lambda _, *piece: pmf(*piece, gain), (t, *given)).astype(np.float64)
+        terms = in_pieces(lambda _, *piece: pmf(*piece), (t, *given)).astype(np.float64)
         last = terms[first + n_terms - 1]
         of_element = np.broadcast_to(share, (len(u), 1))[cell, 0]
         below += of_element * (np.add.reduceat(terms, first) - last if len(cell) else last)
@@ -106,5 +106,5 @@ def _mean_and_zero(family: Family, u: Array, parameters: Parameters, gain: Array
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _pmf(family: Family, t: Array, natural: Natural, x: Array, u: Array, gain: Array) -> Array:
+def _pmf(family: Family, t: Array, natural: Natural, x: Array, u: Array, *, gain: Array) -> Array:
     return jnp.exp(family.log_further(t, u, natural, x, x + gain))

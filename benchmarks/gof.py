@@ -19,13 +19,13 @@ import scribe
 from scribe._model.names import MODELS
 from scribe._stats.residuals import GoodnessOfFit, goodness_of_fit
 
-BNB = {"overdispersion": "bnb"}
+BNB = {"overdispersion": "bnb", "unconstrained": True}
 MIXED = scribe.families.with_capture(scribe.families.beta_mixed(scribe.families.nb))
 FITS: dict[str, dict[str, Any]] = {
     **{name: {"model": name} for name in MODELS},
     "nbvcp, bnb": {"model": "nbvcp", **BNB},
     "zinbvcp, bnb": {"model": "zinbvcp", **BNB},
-    "nbvcp, bnb of molecules": {"model": MIXED},
+    "nbvcp, bnb of molecules": {"model": MIXED, "unconstrained": True},
     **{f"{name}, 3 components": {"model": name, "n_components": 3} for name in ("nbvcp", "zinbvcp", "twostatevcp")},
     **{
         f"{name}, 2 datasets": {"model": name, "dataset_key": "half", "dataset_params": "all"}

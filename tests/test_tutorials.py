@@ -10,8 +10,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "tutorials").glob("*.md"))]
 CHECK = """
-assert adata.uns["scribe"]["convergence"]["converged"]
-assert adata.layers["scribe_denoised"].shape == adata.shape
+fits = [record for record in adata.uns.values() if "convergence" in record]
+assert fits
+assert all(record["convergence"]["converged"] for record in fits)
 """
 
 

@@ -26,12 +26,14 @@ def comparison(adata: AnnData, key: str, key_added: str | None) -> pd.DataFrame:
     return table
 
 
-def by_group(table: pd.DataFrame, groups: Sequence[str] | str | None, key: str) -> list[pd.DataFrame]:
-    """The rows of every group that is asked for."""
+def by_group(
+    table: pd.DataFrame, groups: Sequence[str] | str | None, key: str, *, n_names: int = 0
+) -> list[pd.DataFrame]:
+    """The rows of every group that is asked for; so many genes are to be named in each."""
     chosen = chosen_among(table["group"], groups, f"scribe.tl.de(adata, groupby, group=..., key={key!r})", "comparison")
     tables = [table[table["group"] == group] for group in chosen]
     for rows in tables:
-        rows.attrs = table.attrs
+        rows.attrs = {**table.attrs, "n_names": n_names}
     return tables
 
 
@@ -49,7 +51,7 @@ def points(rows: pd.DataFrame, ax: Axes, x: str, y: str) -> None:
         ax.scatter([], [], s=14, color=colour, lw=0, label=f"{label} ({int(mine.sum()):,})")
 
 
-def name_genes(rows: pd.DataFrame, ax: Axes, x: str, y: str, *, n: int) -> None:
+def name_genes(rows: pd.DataFrame, ax: Axes, x: str, y: str) -> None:
     """Write the names of the called genes with the surest changes in both directions, as far as there is room."""
     called = rows[rows["is_de"]]
     score = (called["lfc_mean"] / called["lfc_sd"]).abs()
@@ -64,7 +66,7 @@ def name_genes(rows: pd.DataFrame, ax: Axes, x: str, y: str, *, n: int) -> None:
         place = ((4, 2), "left") if right else ((-4, 2), "right")
         name, where = called.at[index, "names"], (called.at[index, x], called.at[index, y])
         ax.annotate(name, where, place[0], textcoords="offset points", ha=place[1], fontsize="x-small", color=DATA)
-        if len(taken) == n:
+        if len(taken) >= rows.attrs["n_names"]:
             return
 
 

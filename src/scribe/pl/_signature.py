@@ -47,6 +47,9 @@ _SHARED = {
         "    have a value per cell."
     ),
     "key": "Name of the fit.",
+    "key_added": "Name of the comparison; ``key + '_de'`` unless given.",
+    "groups": "Groups to draw; None draws all that were compared.",
+    "n_names": "Genes to name, the surest first.",
     "n_samples": "Draws of a fit by SVI; of one by MCMC all are shown.",
     "rng": "Seed, key or generator of these draws; the seed of the fit unless given.",
     "show": "Show the figure; None shows one of its own where there is a window or notebook.",

@@ -52,10 +52,6 @@ def de_mask_threshold(
     ----------
     adata
         Annotated data with a comparison, of :func:`scribe.tl.de`.
-    groups
-        Groups to draw; None draws all that were compared.
-    key_added
-        Name of the comparison; ``key + '_de'`` unless given.
     """
     tables = by_group(frame(adata, key, key_added=key_added), groups, key)
     return drawn(draw, tables, size=(4.4, 3.4), **figure)

@@ -40,16 +40,8 @@ def de_mean_expression(
     ----------
     adata
         Annotated data with a comparison, of :func:`scribe.tl.de`.
-    groups
-        Groups to draw; None draws all that were compared.
-    key_added
-        Name of the comparison; ``key + '_de'`` unless given.
-    n_names
-        Genes to name, the surest first.
     """
-    tables = by_group(frame(adata, key, key_added=key_added), groups, key)
-    for rows in tables:
-        rows.attrs = {**rows.attrs, "n_names": n_names}
+    tables = by_group(frame(adata, key, key_added=key_added), groups, key, n_names=n_names)
     return drawn(draw, tables, size=(4.2, 4.0), **figure)
 
 
@@ -61,7 +53,7 @@ def draw(rows: pd.DataFrame, ax: Axes) -> None:
     ax.plot(ends, ends, color=SOFT, linewidth=0.9, linestyle="--", zorder=1)
     log_scale(ax, "xy")
     ax.set_aspect("equal", adjustable="box")
-    name_genes(rows, ax, "mean_reference", "mean_group", n=rows.attrs["n_names"])
+    name_genes(rows, ax, "mean_reference", "mean_group")
     ax.set_xlabel(f"molecules per 10,000 in {rows['reference'].iloc[0]}")
     ax.set_ylabel(f"molecules per 10,000 in {rows['group'].iloc[0]}")
     ax.set_title(title(rows), fontsize="medium")

@@ -42,16 +42,8 @@ def ma(
     ----------
     adata
         Annotated data with a comparison, of :func:`scribe.tl.de`.
-    groups
-        Groups to draw; None draws all that were compared.
-    key_added
-        Name of the comparison; ``key + '_de'`` unless given.
-    n_names
-        Genes to name, the surest first.
     """
-    tables = by_group(frame(adata, key, key_added=key_added), groups, key)
-    for rows in tables:
-        rows.attrs = {**rows.attrs, "n_names": n_names}
+    tables = by_group(frame(adata, key, key_added=key_added), groups, key, n_names=n_names)
     return drawn(draw, tables, size=(4.6, 3.6), **figure)
 
 
@@ -60,7 +52,7 @@ def draw(rows: pd.DataFrame, ax: Axes) -> None:
     points(rows, ax, "mean", "lfc_mean")
     ax.axhline(0.0, color=SOFT, linewidth=0.8, zorder=1)
     log_scale(ax, "x")
-    name_genes(rows, ax, "mean", "lfc_mean", n=rows.attrs["n_names"])
+    name_genes(rows, ax, "mean", "lfc_mean")
     ax.set_xlabel("mean expression (molecules per 10,000)")
     ax.set_ylabel("log2 fold change")
     ax.set_title(title(rows), fontsize="medium")

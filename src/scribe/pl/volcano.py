@@ -42,16 +42,8 @@ def volcano(
     ----------
     adata
         Annotated data with a comparison, of :func:`scribe.tl.de`.
-    groups
-        Groups to draw; None draws all that were compared.
-    key_added
-        Name of the comparison; ``key + '_de'`` unless given.
-    n_names
-        Genes to name, the surest first.
     """
-    tables = by_group(frame(adata, key, key_added=key_added), groups, key)
-    for rows in tables:
-        rows.attrs = {**rows.attrs, "n_names": n_names}
+    tables = by_group(frame(adata, key, key_added=key_added), groups, key, n_names=n_names)
     return drawn(draw, tables, size=(4.4, 3.8), **figure)
 
 
@@ -67,7 +59,7 @@ def draw(rows: pd.DataFrame, ax: Axes) -> None:
     limit = rows.attrs["min_lfc"]
     for at in {-limit, limit}:
         ax.axvline(at, color=SOFT, linewidth=0.8, linestyle="--", zorder=1)
-    name_genes(shown, ax, "lfc_mean", "evidence", n=rows.attrs["n_names"])
+    name_genes(shown, ax, "lfc_mean", "evidence")
     ax.set_xlabel("log2 fold change")
     ax.set_ylabel("$-\\log_{10}$ local false sign rate")
     ax.set_title(title(rows), fontsize="medium")

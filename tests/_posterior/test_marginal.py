@@ -23,10 +23,8 @@ pytestmark = [pytest.mark.loose_promotion, pytest.mark.filterwarnings("ignore:.*
 ANCHOR = {"capture_efficiency": (math.log(150.0), 0.3)}
 MODELS = {
     "p_capture": {},
-    "phi_capture": {"parameterization": "mean_odds"},
+    "phi_capture": {"parameterization": "mean_odds", "zero_inflation": True},
     "eta_capture": {"priors": ANCHOR},
-    "learned total": {"priors": ANCHOR, "capture_scaling_prior": "gaussian"},
-    "own odds and zero inflation": {"parameterization": "mean_disp", "zero_inflation": True},
 }
 
 

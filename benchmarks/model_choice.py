@@ -1,0 +1,147 @@
+"""Does the true model win? Counts simulated from each of four models, and all four fitted to them.
+
+    python benchmarks/model_choice.py --runs 100 --output model_choice.csv
+    python benchmarks/model_choice.py --summarise model_choice.csv
+    python benchmarks/model_choice.py --real ../shared/data/pbmc_ifnb.h5ad --genes 500
+
+Every run draws new parameters and counts. Rows are appended run by run, and runs that a file has are not repeated, so
+that a long series may be stopped and continued (``--first`` starts it at another run). With ``--real`` the models are
+compared on the most expressed genes of a data set instead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import time
+import warnings
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import anndata
+import numpy as np
+
+import scribe
+
+MODELS: dict[str, dict[str, Any]] = {
+    "NB": {"model": "nbvcp", "parameterization": "mean_disp"},
+    "ZINB": {"model": "zinbvcp", "parameterization": "mean_disp"},
+    "BNB": {"model": "nbvcp", "parameterization": "mean_disp", "overdispersion": "bnb", "unconstrained": True},
+    "two-state": {"model": "twostatevcp"},
+}
+TRUTHS: dict[str, dict[str, Any]] = {
+    "NB": {},
+    "ZINB": {"gate": 0.3},
+    "BNB": {"bnb_concentration": 2.0},
+    "two-state": {"mu": 30.0, "burst_size": 60.0, "k_off": 0.8},
+}
+"""Parameters that make a model differ from the others; all else is typical, with high capture."""
+
+COLUMNS = ("truth", "run", "model", "criterion", "elpd", "elpd_diff", "dse", "bad", "seconds")
+
+
+def compare(adata: anndata.AnnData, *, seed: int, criterion: str, n_samples: int) -> list[dict[str, Any]]:
+    """Fit all models and compare them."""
+    fits, seconds = [], {}
+    for name, options in MODELS.items():
+        start = time.perf_counter()
+        fits.append(scribe.fit(adata, rng=seed, **options))
+        seconds[name] = time.perf_counter() - start
+    found = scribe.compare_models(fits, model_names=list(MODELS), criterion=criterion, n_samples=n_samples, rng=seed)
+    bad = found.diagnostics()[["bad", "very bad"]].sum(axis=1) if criterion == "psis_loo" else defaultdict(int)
+    return [
+        {"model": name, **row[["elpd", "elpd_diff", "dse"]], "bad": bad[name], "seconds": round(seconds[name], 1)}
+        for name, row in found.rank().iterrows()
+    ]
+
+
+def simulated(truth: str, run: int, *, n_cells: int, n_genes: int) -> anndata.AnnData:
+    rng = np.random.default_rng((11, run))
+    params = {"p_capture": rng.uniform(0.3, 0.7, n_cells), **TRUTHS[truth]}
+    return scribe.datasets.simulate(n_cells, n_genes, params=params, rng=run, **MODELS[truth])
+
+
+def expressed(path: Path, n_genes: int) -> anndata.AnnData:
+    adata = anndata.read_h5ad(path)
+    totals = np.asarray(adata.X.sum(axis=0)).ravel()
+    return adata[:, np.sort(np.argsort(-totals)[:n_genes])].copy()
+
+
+def append(path: Path, rows: list[dict[str, Any]]) -> None:
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        if new:
+            writer.writeheader()
+        writer.writerows(rows)
+
+
+def done(path: Path) -> set[tuple[str, int]]:
+    if not path.exists():
+        return set()
+    with path.open() as file:
+        return {(row["truth"], int(row["run"])) for row in csv.DictReader(file)}
+
+
+def summarise(path: Path) -> None:
+    """Print the table as markdown."""
+    runs: dict[str, dict[str, list[dict[str, str]]]] = defaultdict(lambda: defaultdict(list))
+    with path.open() as file:
+        for row in csv.DictReader(file):
+            runs[row["truth"]][row["run"]].append(row)
+    print("| truth | runs | true model first | told apart from the second | second | median lead, nats |")
+    print("|---|---|---|---|---|---|")
+    for truth, by_run in runs.items():
+        ranked = [sorted(rows, key=lambda row: -float(row["elpd"])) for rows in by_run.values()]
+        won = [rows for rows in ranked if rows[0]["model"] == truth]
+        leads = [(float(rows[1]["elpd_diff"]), float(rows[1]["dse"])) for rows in won]
+        told = sum(lead > max(2 * error, 4) for lead, error in leads)
+        seconds = [rows[1]["model"] for rows in ranked]
+        second, lead = max(set(seconds), key=seconds.count), np.median([x for x, _ in leads]) if leads else np.nan
+        n = len(ranked)
+        print(f"| {truth} | {n} | {len(won) / n:.0%} | {told / n:.0%} | {second} | {lead:,.1f} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=100)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--truth", choices=TRUTHS, action="append")
+    parser.add_argument("--cells", type=int, default=300)
+    parser.add_argument("--genes", type=int, default=30)
+    parser.add_argument("--samples", type=int, default=300)
+    parser.add_argument("--criterion", default="psis_loo")
+    parser.add_argument("--output", type=Path, default=Path("model_choice.csv"))
+    parser.add_argument("--summarise", type=Path)
+    parser.add_argument("--real", type=Path)
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    if options.summarise:
+        summarise(options.summarise)
+        return
+    how = {"criterion": options.criterion, "n_samples": options.samples}
+    if options.real:
+        for row in compare(expressed(options.real, options.genes), seed=0, **how):
+            print(row, flush=True)
+        return
+    known = done(options.output)
+    for run in range(options.first, options.first + options.runs):
+        for truth in options.truth or TRUTHS:
+            if (truth, run) in known:
+                continue
+            adata = simulated(truth, run, n_cells=options.cells, n_genes=options.genes)
+            rows = compare(adata, seed=run, **how)
+            append(
+                options.output, [{"truth": truth, "run": run, "criterion": options.criterion, **row} for row in rows]
+            )
+            print(
+                truth,
+                run,
+                [(row["model"], round(row["elpd_diff"], 1), round(row["dse"], 1)) for row in rows],
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

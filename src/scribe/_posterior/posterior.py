@@ -115,20 +115,7 @@ class Posterior:
     def parameters(self, values: Mapping[str, Array]) -> Parameters:
         """Natural parameters and what is known of cells from one value of every site on the real line."""
         dataset, logits = (None if x is None else jnp.asarray(x) for x in (self.design.dataset, self.design.logits))
-        natural = self.spec.natural(self.spec.working(values))
-        weights = self.spec.log_weights(values, dataset, logits, n_cells=self.n_cells)
-        for axis, number in self.chosen.items():
-            position = LEVEL_AXES.index(axis)
-            natural = {
-                name: jnp.take(x, jnp.asarray([number]), axis=position) if x.ndim == 3 and x.shape[position] > 1 else x
-                for name, x in natural.items()
-            }
-        return Parameters(
-            natural,
-            self.spec.offset(values, self.n_cells),
-            None if "dataset" in self.chosen else dataset,
-            None if "component" in self.chosen else weights,
-        )
+        return _parameters(self.spec, tuple(self.chosen.items()), self.n_cells, dict(values), dataset, logits)
 
     def data(self, counts: Counts) -> CountData:
         """Counts of the same cells and genes on the device, with all their non-zeros."""
@@ -240,6 +227,32 @@ def _law(site: Site, marginal: dist.Distribution | None, draws: Mapping[str, Arr
     if site.link.name == "exp":
         return dist.LogNormal(law.loc, law.scale)
     return PushedNormal(law.loc, law.scale, site.link)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _parameters(
+    spec: ModelSpec,
+    chosen: tuple[tuple[str, int], ...],
+    n_cells: int,
+    values: dict[str, Array],
+    *covariates: Array | None,
+) -> Parameters:
+    dataset, logits = covariates
+    natural = spec.natural(spec.working(values))
+    weights = spec.log_weights(values, dataset, logits, n_cells=n_cells)
+    for axis, number in chosen:
+        position = LEVEL_AXES.index(axis)
+        natural = {
+            name: jnp.take(x, jnp.asarray([number]), axis=position) if x.ndim == 3 and x.shape[position] > 1 else x
+            for name, x in natural.items()
+        }
+    axes = [axis for axis, _ in chosen]
+    return Parameters(
+        natural,
+        spec.offset(values, n_cells),
+        None if "dataset" in axes else dataset,
+        None if "component" in axes else weights,
+    )
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))

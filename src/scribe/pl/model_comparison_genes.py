@@ -83,7 +83,9 @@ def draw(rows: pd.DataFrame, ax: Axes) -> None:
     ax.yaxis.set_major_formatter(FuncFormatter(plain))
     # the names of those that tell most, in the columns of fold changes
     named = {"names": rows["gene"], "lfc_mean": rows["elpd_diff"], "lfc_sd": 1.0, "is_de": sure}
-    name_genes(rows.assign(**named), ax, "mean", "elpd_diff", n=_NAMED)
+    shown = rows.assign(**named)
+    shown.attrs = {"n_names": _NAMED}
+    name_genes(shown, ax, "mean", "elpd_diff")
     ax.set_xlabel("mean count")
     ax.set_ylabel("difference of elpd (nats)")
     ax.set_title(f"{best} vs {other}", fontsize="medium")

@@ -105,7 +105,9 @@ def mixture(path: Path) -> None:
     label = ["/".join(f"{p:.2f}" for p in row) for row in proportions]
     adata.obs["wells"] = pd.Categorical(label)
     counts = dense(adata)
+    # shares are those among the genes that are looked at
     top = counts.mean(axis=0) >= np.quantile(counts.mean(axis=0), 0.7)
+    adata, counts = adata[:, top].copy(), counts[:, top]
     pure = np.stack([counts[proportions[:, k] == 1].sum(axis=0) for k in range(3)])
     pure = pure / pure.sum(axis=1, keepdims=True)
     seconds = fitted(adata, "wells")
@@ -120,7 +122,7 @@ def mixture(path: Path) -> None:
         with np.errstate(divide="ignore"):
             truth = np.log2(weights[0] @ pure) - np.log2(weights[1] @ pure)
         wells = adata[adata.obs["wells"].isin(names)].copy()
-        chosen = top & np.isfinite(truth) & (np.abs(truth) > 0.3 / np.log(2))
+        chosen = np.isfinite(truth) & (np.abs(truth) > 0.3 / np.log(2))
         rows += contrasts(
             adata,
             wells,

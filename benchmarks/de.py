@@ -4,6 +4,7 @@
     python benchmarks/de.py interferon pbmc_ifnb.h5ad        known interferon-stimulated genes; null splits of controls
     python benchmarks/de.py replicates                       error of the first kind and power over donors x cells
     python benchmarks/de.py donors kang_multisample.h5ad     condition effects per cell type against pseudobulk
+    python benchmarks/de.py memory                           100,000 cells x 20,000 genes x 1,000 draws
 
 PyDESeq2 runs beside where it is installed (``pip install pydeseq2``). Seeds are fixed.
 """
@@ -13,6 +14,9 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import itertools
+import subprocess
+import sys
+import tempfile
 import time
 import warnings
 from pathlib import Path
@@ -334,10 +338,43 @@ def donors(path: Path) -> None:
     table(rows)
 
 
+# memory
+
+
+def memory(*, n_cells: int = 100_000, n_genes: int = 20_000, per_cell: int = 1000) -> None:
+    """Peak memory of a comparison with 1,000 draws, beside that of the data; the fit is of a few steps."""
+    rng = np.random.default_rng(0)
+    genes = np.sort(rng.integers(0, n_genes, (n_cells, per_cell), dtype=np.int32), axis=1)
+    starts = np.arange(0, n_cells * per_cell + 1, per_cell, dtype=np.int64)
+    counts = sparse.csr_matrix((np.ones(genes.size, np.float32), genes.ravel(), starts), (n_cells, n_genes))
+    counts.sum_duplicates()
+    obs = pd.DataFrame({"group": pd.Categorical(np.where(np.arange(n_cells) % 2, "a", "b"))})
+    obs.index = obs.index.astype(str)
+    adata = ad.AnnData(counts, obs=obs)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        options = {"dataset_key": "group", "dataset_params": "mean", "n_steps": 3, "early_stopping": False}
+        scribe.tl.fit(adata, parameterization="mean_disp", batch_size=1000, **options)
+    path = Path(tempfile.mkdtemp()) / "fitted.h5ad"
+    adata.write_h5ad(path)
+    # a process of its own: what the fit took is gone
+    script = (
+        "import resource, sys, time, warnings, anndata, scribe; warnings.simplefilter('ignore')\n"
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6\n"
+        "adata = anndata.read_h5ad(sys.argv[1]); before = peak(); start = time.perf_counter()\n"
+        "scribe.tl.de(adata, 'group', group='a', reference='b', method=sys.argv[2], n_samples=1000)\n"
+        "print(f'| {sys.argv[2]} | {before:.2f} | {peak():.2f} | {time.perf_counter() - start:.0f} |')"
+    )
+    print(f"{n_cells:,} cells x {n_genes:,} genes, {counts.nnz:,} non-zeros, 1,000 draws\n")
+    print("| method | peak GB after reading | peak GB after the comparison | s |\n|---|---|---|---|", flush=True)
+    for method in ("empirical", "shrinkage", "parametric"):
+        subprocess.run([sys.executable, "-c", script, str(path), method], check=True)
+
+
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("task", choices=["mixture", "interferon", "replicates", "donors"])
+    parser.add_argument("task", choices=["mixture", "interferon", "replicates", "donors", "memory"])
     parser.add_argument("path", type=Path, nargs="?")
     parser.add_argument("--splits", type=int, default=5)
     parser.add_argument("--repeats", type=int, default=3)
@@ -345,6 +382,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.task == "replicates":
         replicates(repeats=options.repeats, n_genes=options.genes)
+    elif options.task == "memory":
+        memory()
     elif options.task == "interferon":
         interferon(options.path, splits=options.splits)
     else:

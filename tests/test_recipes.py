@@ -651,3 +651,48 @@ def test_chains_from_svi_in_other_coordinates(adata: AnnData, capsys: pytest.Cap
     assert "phi" in printed
     assert set(results.get_posterior_quantiles()) == set(chains)
     assert results.get_ppc_samples(2).shape == (2, C, G)
+
+
+@pytest.mark.filterwarnings("ignore::scribe._counts.checks.CountsWarning")
+def test_differential_expression_of_components(adata: AnnData) -> None:
+    """Welcome and script 12: two conditions, a mixture each, compared in one component; the calls as printed."""
+    parts = [adata[adata.obs["batch"] == name].copy() for name in "ab"]
+    results_treat, results_ctrl = (scribe.fit(part, n_components=3, **SHORT) for part in parts)
+    de = scribe.compare(results_treat, results_ctrl, method="empirical", component_A=0, component_B=0)
+    gene_results = de.gene_level(tau=jnp.log(1.1))
+    assert gene_results["lfsr_tau"].shape == (G,)
+    is_de = de.call_genes(lfsr_threshold=0.05)
+    assert is_de.dtype == bool
+    shrunk = de.shrink()
+    assert 0 <= shrunk.null_proportion <= 1
+    assert np.isfinite(de.biological_level()["lfc_mean"]).all()
+    de.set_expression_threshold(min_mean_expression=50.0)
+    table = de.to_dataframe(target_pefp=0.05, metrics="all")
+    assert len(table) == G
+    assert table["kept"].sum() < G
+    genes = list(adata.var_names[de.kept][:5])
+    assert 0 <= de.test_gene_set(genes)["lfsr"] <= 1
+    assert 0 < de.test_pathway_perturbation(genes, n_permutations=19).p_value <= 1
+    assert list(de.test_multiple_gene_sets({"first": genes})["gene_set"]) == ["first"]
+
+
+def test_model_comparison_and_mask(adata: AnnData, fits: dict[str, Any]) -> None:
+    """Welcome and script 13: models are compared, and the genes that the better one describes are compared in turn."""
+    counts, gene_names = adata.X, list(adata.var_names)
+    results_nb = fit(adata, "fit 1, script 1: from a layer", fits)
+    results_own = scribe.fit(adata, parameterization="mean_disp", **SHORT)
+    mc = scribe.compare_models(
+        [results_nb, results_own],
+        counts=counts,
+        model_names=["NB", "Own"],
+        gene_names=gene_names,
+        n_samples=50,
+    )
+    assert "NB" in str(mc.summary())
+    gene_df = mc.gene_level_comparison("NB", "Own")
+    assert list(gene_df["gene"]) == gene_names
+    assert set(mc.rank().index) == {"NB", "Own"}
+    mask = scribe.compute_gof_mask(counts, results_own, min_variance=0.8, max_variance=1.2, n_samples=3)
+    assert 2 <= mask.sum() <= G
+    de = scribe.compare(results_own, results_own, gene_mask=mask, paired=False, n_samples=50)
+    np.testing.assert_array_equal(de.kept, mask)

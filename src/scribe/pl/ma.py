@@ -52,6 +52,7 @@ def draw(rows: pd.DataFrame, ax: Axes) -> None:
     points(rows, ax, "mean", "lfc_mean")
     ax.axhline(0.0, color=SOFT, linewidth=0.8, zorder=1)
     log_scale(ax, "x")
+    ax.margins(x=0.12)
     name_genes(rows, ax, "mean", "lfc_mean")
     ax.set_xlabel("mean expression (molecules per 10,000)")
     ax.set_ylabel("log2 fold change")

@@ -59,6 +59,7 @@ def draw(rows: pd.DataFrame, ax: Axes) -> None:
     limit = rows.attrs["min_lfc"]
     for at in {-limit, limit}:
         ax.axvline(at, color=SOFT, linewidth=0.8, linestyle="--", zorder=1)
+    ax.margins(x=0.12)
     name_genes(shown, ax, "lfc_mean", "evidence")
     ax.set_xlabel("log2 fold change")
     ax.set_ylabel("$-\\log_{10}$ local false sign rate")

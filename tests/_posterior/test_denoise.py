@@ -181,5 +181,5 @@ def test_a_pair_of_methods_is_for_counts_and_for_zeros(results, method):
 
 @pytest.mark.parametrize("method", [("mean", "median"), ("mean",), ("mean", "mean", "mean")])
 def test_what_is_no_pair_of_methods(results, method):
-    with pytest.raises(ValueError, match="got .* A pair of them is for counts above zero and for zeros"):
+    with pytest.raises(ValueError, match=r"got .* A pair of them is for counts above zero and for zeros"):
         list(denoise_blocks(results.posterior, results.counts(), jax.random.key(0), method=method))

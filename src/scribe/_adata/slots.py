@@ -128,7 +128,8 @@ def computed_layers(adata: AnnData) -> dict[str | None, str]:
     layers: dict[str | None, str] = {
         layer: name for name, slots in records.items() for layer in slots.get("layers", [])
     }
-    return layers | {None: name for name, record in adata.uns.items() if _computed_x(record)}
+    whole = [name for name, record in adata.uns.items() if _computed_x(record)]
+    return layers | ({None: whole[-1]} if whole else {})
 
 
 def computed_x(record: Mapping[str, Any], *, key: str) -> dict[str, Any]:

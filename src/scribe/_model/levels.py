@@ -71,7 +71,8 @@ def resolve_levels(
     """Levels of a model, from the user's keywords.
 
     ``components`` and ``datasets`` are the labels of the levels, none where the model has no such axis, ``factors``
-    those of the columns that datasets are combinations of; ``populations`` is axis -> parameter -> family of the population that it is along the axis.
+    those of the columns that datasets are combinations of; ``populations`` is axis -> parameter -> family of the
+    population that it is along the axis.
     """
     levels: dict[str, Levels] = {}
     if components:

@@ -232,6 +232,8 @@ def test_shrinkage_draws_towards_zero_and_keeps_the_comparison() -> None:
     assert np.isnan(plain.null_proportion)
     grid = plain.shrink(sds=[0.0, 0.2]).shrunk
     assert list(grid.sds) == [0.0, 0.2]
+    said = scribe.compare_datasets(results, "a", "b", method="empirical").shrink(sds=[0.0, 0.2]).shrink()
+    assert list(said.shrunk.sds) == [0.0, 0.2], "what was asked for before holds"
     direct = scribe.compare_datasets(results, "a", "b", reference="clr")
     np.testing.assert_allclose(direct.law.mean, shrunk.law.mean, atol=1e-6)
 

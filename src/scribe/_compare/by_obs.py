@@ -130,7 +130,7 @@ def _fit_leaves(
     if "component" in results.spec.levels:
         msg = (
             f"The fit is a mixture and does not tell the groups of {names[0]!r} apart: compare its components "
-            f"(groupby='scribe_component'), or fit with dataset_key={[n for n in names if n]!r} and "
+            f"(groupby=key + '_component'), or fit with dataset_key={[n for n in names if n]!r} and "
             "dataset_params='mean'."
         )
         raise ValueError(msg)

@@ -101,7 +101,8 @@ class RelativeExpression:
         -------
         A comparison with ``method="shrinkage"``.
         """
-        return replace(self, method="shrinkage", shrinkage_options=options, gene_mask=self._kept)
+        given = {**self.shrinkage_options, **options}
+        return replace(self, method="shrinkage", shrinkage_options=given, gene_mask=self._kept)
 
     def set_gene_mask(self, genes: Selector) -> Self:
         """Keep some genes and pool all others into one part, whose share counts but has no result.

@@ -23,6 +23,8 @@ os.environ["XLA_FLAGS"] = " ".join(
         "--xla_gpu_deterministic_ops=true",
         # compile in half the time; an unknown flag ends the process
         "--xla_cpu_parallel_codegen_split_count=1",
+        # of optimised code, too, which is no slower for it
+        "--xla_backend_optimization_level=1",
         *(["--xla_cpu_use_fusion_emitters=false"] if jax.__version_info__ < (0, 11) else []),
     ]
 )

@@ -56,12 +56,7 @@ def double():
         yield
 
 
-CASES = [
-    (f, odds)
-    for f, layers in FAMILIES.items()
-    for odds in (SHAPES if layers[0] == "nb" else ["shared"])
-    if not (f == "zinb" and odds in ("components", "levels"))
-]
+CASES = [*(("nb", odds) for odds in SHAPES), ("zinb", "datasets"), ("poisson", "shared")]
 
 
 @pytest.mark.parametrize(("name", "odds"), CASES)

@@ -139,7 +139,7 @@ def test_moments_of_the_share_on(dtype: type, allowed: float) -> None:
 
 def test_draws_of_the_share_on() -> None:
     """Mean and variance of draws, by their standard errors."""
-    n = 20_000
+    n = 4000
     law = TiltedBeta(*(jnp.broadcast_to(jnp.asarray(x, np.float32), (n, len(LAWS))) for x in np.array(LAWS).T))
     draws = np.asarray(jax.jit(law.sample)(jax.random.key(3)), float)
     mean, variance = (np.asarray(x, float)[0] for x in TiltedBeta(*(x[:1] for x in law)).moments())

@@ -9,7 +9,7 @@ import pytest
 from scipy import integrate, stats
 
 from scribe._dist.links import LINKS
-from scribe._dist.pushed import PushedNormal
+from scribe._dist.pushed import PushedKernels, PushedNormal, kernel_density
 
 pytestmark = pytest.mark.loose_promotion
 
@@ -40,3 +40,16 @@ def test_density_and_draws_agree():
         total = integrate.quad(lambda x: float(jnp.exp(found.log_prob(x))), 0, 1, limit=200)[0]
         assert total == pytest.approx(1.0, abs=1e-6)
         assert draws.mean() == pytest.approx(float(found.mean), abs=0.01)
+
+
+def test_draws_of_kernels_follow_their_density():
+    values = np.random.default_rng(0).normal([[0.0], [2.0]], [[1.0], [0.3]], (2, 40)) ** 3
+    density = kernel_density(jnp.asarray(values, jnp.float32))
+    found = np.asarray(PushedKernels(density, LINKS["exp"]).sample(jax.random.key(0), (5, 800)), np.float64)
+    assert found.shape == (5, 800, 2)
+    kernels = density.component_distribution
+    for i in range(2):
+        law = stats.norm(np.asarray(kernels.loc[i], np.float64), np.asarray(kernels.scale[i], np.float64))
+        draws = np.log(found[..., i].ravel())
+        assert stats.kstest(draws, lambda x, law=law: law.cdf(np.asarray(x)[:, None]).mean(axis=1)).pvalue > 1e-3
+        assert abs(np.corrcoef(draws[:-1], draws[1:])[0, 1]) < 0.06

@@ -243,8 +243,8 @@ FITS = {
 @pytest.mark.loose_promotion
 @pytest.mark.parametrize(
     "options",
-    # fits of these two are among the recipes, too
-    [pytest.param(x, marks=[pytest.mark.slow] if n in {"p-gaussian", "p-horseshoe"} else []) for n, x in FITS.items()],
+    # one of every family of deviations; fits of the others are among the recipes and guides, too
+    [pytest.param(x, marks=[] if n in {"phi-neg", "omega-horseshoe"} else [pytest.mark.slow]) for n, x in FITS.items()],
     ids=FITS,
 )
 def test_fit_writes_reads_back_and_denoises(small_counts: Any, options: dict[str, Any]) -> None:

@@ -112,7 +112,7 @@ def test_mode_is_at_the_most_probable_parameters_whatever_the_draws(results):
 def test_samples_follow_the_enumeration(results):
     """At fixed parameters; means above and below the switch between the two samplers both occur."""
     p = enumerated(results, *as_numpy(results.posterior.parameters(results.posterior.centre())))
-    n = 400
+    n = 150
     draws = np.stack(
         [collect(results, jax.random.key(i), method="sample", n_samples=0, with_sd=False)[0] for i in range(n)]
     )

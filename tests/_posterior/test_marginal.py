@@ -32,7 +32,7 @@ def dense(results, counts, *, n_samples=2):
     """Integrals on a grid of the latent that is fine and wide enough for the trapezoidal rule, draw by draw."""
     posterior, spec = results.posterior, results.spec
     site, data = spec.capture_site, posterior.data(counts)
-    grid = jnp.linspace(-30.0, 20.0, 1251)
+    grid = jnp.linspace(-30.0, 20.0, 801)
     u = jnp.asarray(counts.rows(slice(None)), grid.dtype)
     for values in posterior.draw_one_by_one(jax.random.key(3), n_samples):
         law = spec.site(site).prior.distribution(

@@ -82,8 +82,8 @@ def fitted():
     rng = np.random.default_rng(1)
     delta = np.repeat([0.5, 0.1, 0.01], 4)
     truth = {"mu": rng.uniform(8, 30, 12), "excess_fano": rng.uniform(2, 6, 12), "inv_concentration": delta}
-    adata = scribe.datasets.simulate(600, 12, "twostate", params=truth)
-    options = {"n_steps": 400, "early_stopping": False, "optimizer_config": {"step_size": 0.03}}
+    adata = scribe.datasets.simulate(400, 12, "twostate", params=truth)
+    options = {"n_steps": 250, "early_stopping": False, "optimizer_config": {"step_size": 0.05}}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", scribe.ConvergenceWarning)
         scribe.tl.fit(adata, "twostate", **options)
@@ -126,7 +126,7 @@ def test_real_counts(small_counts, tmp_path):
 
 
 def test_simulated_counts_follow_the_moments():
-    adata = scribe.datasets.simulate(4000, 3, "twostate", params={"mu": 12.0, "k_off": 0.7, "burst_size": 15.0}, rng=2)
+    adata = scribe.datasets.simulate(3000, 3, "twostate", params={"mu": 12.0, "k_off": 0.7, "burst_size": 15.0}, rng=2)
     share = stats.beta(0.8, 0.7)
     rate = 12.0 * 1.5 / 0.8
     counts = adata.X.toarray()

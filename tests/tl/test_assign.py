@@ -15,7 +15,7 @@ import scribe
 
 pytestmark = [pytest.mark.loose_promotion, pytest.mark.optimized]
 
-K, D, C, G = 3, 2, 420, 60
+K, D, C, G = 3, 2, 300, 40
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def fitted(truth) -> AnnData:
             dataset_key="batch",
             dataset_params="mean",
             parameterization="mean_disp",
-            n_steps=600,
+            n_steps=400,
             early_stopping=False,
         )
     return adata

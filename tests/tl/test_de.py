@@ -13,9 +13,9 @@ import scanpy as sc
 import scribe
 from scribe._counts.checks import CountsWarning
 
-pytestmark = [pytest.mark.loose_promotion, pytest.mark.optimized]
+pytestmark = pytest.mark.loose_promotion
 
-N_CELLS, N_GENES, N_UP = 400, 60, 6
+N_CELLS, N_GENES, N_UP = 320, 60, 6
 MEANS = {"dataset_params": "mean", "parameterization": "mean_disp"}
 QUICK = {"n_steps": 500, "early_stopping": False}
 CELLS = pytest.warns(UserWarning, match=r"without sample_key: errors are those of these cells")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 
 from scribe._dist.links import Link
-from scribe._types import Array
+from scribe._types import Array, Key
 
 __all__ = ["PushedKernels", "PushedNormal", "kernel_density"]
 
@@ -50,6 +51,19 @@ _MOST = 512
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(7)
 
 
+class _Kernels(dist.MixtureSameFamily):
+    """Normal kernels of equal weight. A draw is of one kernel; numpyro's own would draw from all and keep one."""
+
+    def sample(self, key: Key | None, sample_shape: tuple[int, ...] = ()) -> Array:
+        """Draws, ``sample_shape`` followed by the shape of the elements."""
+        kernels, shape = self.component_distribution, (*sample_shape, *self.batch_shape)
+        which, noise = jax.random.split(key)
+        index = jax.random.randint(which, (*shape, 1), 0, self.mixture_size)
+        lead = (None,) * len(sample_shape)
+        loc, scale = (jnp.take_along_axis(x[lead], index, axis=-1)[..., 0] for x in (kernels.loc, kernels.scale))
+        return loc + scale * jax.random.normal(noise, shape, loc.dtype)
+
+
 def kernel_density(draws: Array) -> dist.MixtureSameFamily:
     r"""Gaussian kernel density of every element of (..., draws), with the mean and variance of the draws.
 
@@ -67,7 +81,7 @@ def kernel_density(draws: Array) -> dist.MixtureSameFamily:
     shrink = jnp.sqrt(jnp.maximum(1.0 - jnp.square(width / jnp.maximum(sd, width)), 0.0))
     centres = mean + shrink * (thin - mean)
     equal = dist.Categorical(logits=jnp.zeros_like(thin))
-    return dist.MixtureSameFamily(equal, dist.Normal(centres, jnp.broadcast_to(width, thin.shape)))
+    return _Kernels(equal, dist.Normal(centres, jnp.broadcast_to(width, thin.shape)))
 
 
 class PushedKernels(dist.TransformedDistribution):

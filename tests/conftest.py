@@ -32,6 +32,11 @@ os.environ["XLA_FLAGS"] = " ".join(
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start with the longest file, so that no worker has to wait for it in the end."""
+    items.sort(key=lambda item: item.path.name != "test_tutorials.py")
+
+
 @pytest.fixture(autouse=True)
 def strict_promotion(request: pytest.FixtureRequest) -> Iterator[None]:
     """Make implicit dtype and rank promotion errors, which turns silent broadcasting bugs into loud ones.

@@ -54,7 +54,7 @@ _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(7)
 class _Kernels(dist.MixtureSameFamily):
     """Normal kernels of equal weight. A draw is of one kernel; numpyro's own would draw from all and keep one."""
 
-    def sample(self, key: Key | None, sample_shape: tuple[int, ...] = ()) -> Array:
+    def sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draws, ``sample_shape`` followed by the shape of the elements."""
         kernels, shape = self.component_distribution, (*sample_shape, *self.batch_shape)
         which, noise = jax.random.split(key)

@@ -65,10 +65,21 @@ class _Setting(NamedTuple):
 
 
 class _Rule(NamedTuple):
-    """Nodes in standard deviations from the mode, and logarithms of their weights."""
+    """Nodes in standard deviations from the mode, and logarithms of their weights, of which the first ``n`` count.
+
+    All rules are of one length, so that they share compiled code.
+    """
 
     nodes: Array
     log_weights: Array
+    n: Array
+
+    @classmethod
+    def of(cls, nodes: FloatArray, log_weights: FloatArray) -> _Rule:
+        """Put a rule of at most `_MANY` nodes on the device."""
+        dtype, rest = jnp.zeros(()).dtype, (0, _MANY - len(nodes))
+        padded, padded_weights = (jnp.asarray(np.pad(x, rest), dtype) for x in (nodes, log_weights))
+        return cls(padded, padded_weights, jnp.asarray(len(nodes)))
 
 
 class _Peaks(NamedTuple):
@@ -108,14 +119,12 @@ def _setting(posterior: Posterior, values: Mapping[str, Array], data: CountData)
 
 def _gauss_hermite() -> _Rule:
     nodes, weights = np.polynomial.hermite_e.hermegauss(_FEW)
-    dtype = jnp.zeros(()).dtype
-    return _Rule(jnp.asarray(nodes, dtype), jnp.asarray(np.log(weights) + np.square(nodes) / 2, dtype))
+    return _Rule.of(nodes, np.log(weights) + np.square(nodes) / 2)
 
 
 def _stretched() -> _Rule:
     t = (np.arange(_MANY) - (_MANY - 1) / 2) * _STEP * _STRETCH
-    dtype = jnp.zeros(()).dtype
-    return _Rule(jnp.asarray(np.sinh(t) / _STRETCH, dtype), jnp.asarray(np.log(np.cosh(t) * _STEP), dtype))
+    return _Rule.of(np.sinh(t) / _STRETCH, np.log(np.cosh(t) * _STEP))
 
 
 _Density = Callable[[Array], Array]
@@ -196,8 +205,12 @@ def _integrated(spec: ModelSpec, setting: _Setting, peaks: _Peaks, rule: _Rule, 
 
     def of_one(density: _Density, number: Array) -> Array:
         z, sd = _parabola(density, _Peaks(peaks.mode[number], peaks.sd[number]))
-        at_nodes = jax.lax.map(lambda node: density(z + node[0] * sd) + node[1], rule)
-        return jax.nn.logsumexp(at_nodes, axis=0) + jnp.log(sd)
+
+        def add(i: Array, total: Array) -> Array:
+            return jnp.logaddexp(total, density(z + rule.nodes[i] * sd) + rule.log_weights[i])
+
+        total: Array = jax.lax.fori_loop(0, rule.n, add, jnp.full_like(z, -jnp.inf))
+        return total + jnp.log(sd)
 
     offsets = jax.vmap(lambda z: spec.offset({str(spec.capture_site): z}, z.shape[0]))(peaks.mode)
     joint = _over_components(spec, setting, data, of_one, lowest=jnp.min(offsets) - _DEPTH)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -182,10 +184,15 @@ def test_masks():
     results, counts = made(MODELS["nbvcp"], ("components",), shape=(80, 20))
     found = goodness_of_fit(results, counts, n_samples=0, rng=1)
     variance, ks = found.gene["variance"], found.gene["ks"]
-    middle, most = float(np.median(variance)), float(np.median(ks))
-    np.testing.assert_array_equal(found.mask(min_variance=0.0, max_variance=middle), variance <= middle)
-    np.testing.assert_array_equal(found.mask(min_variance=middle, max_variance=9.0), variance >= middle)
-    np.testing.assert_array_equal(found.mask(min_variance=0.0, max_variance=9.0, max_ks=most), ks <= most)
+    middle, by_chance = float(np.median(variance)), 1.95 / np.sqrt(80)
+    every = {"min_variance": 0.0, "max_variance": 9.0, "max_ks": None}
+    np.testing.assert_array_equal(found.mask(**{**every, "max_variance": middle}), variance <= middle)
+    np.testing.assert_array_equal(found.mask(**{**every, "min_variance": middle}), variance >= middle)
+    bad = replace(found, gene={**found.gene, "ks": np.linspace(0.0, 0.5, 20)})
+    np.testing.assert_array_equal(bad.mask(**{**every, "max_ks": 0.3}), bad.gene["ks"] <= 0.3)
+    np.testing.assert_array_equal(bad.mask(**{**every, "max_ks": 0.1}), bad.gene["ks"] <= by_chance)
+    assert stats.kstwo.sf(by_chance, 80) == pytest.approx(1e-3, rel=0.3)
+    assert ks.max() < 0.3
     np.testing.assert_array_equal(compute_gof_mask(counts, results, n_samples=0, rng=1), found.mask())
     one = compute_gof_mask(counts, results, component="a", n_samples=0, rng=1)
     assert one.sum() < found.mask().sum(), "cells of the other component do not follow it"
@@ -201,7 +208,7 @@ def flagged(counts, model, **options):
     posterior = Posterior(spec, MeanField(), params, n_genes=n_genes, n_cells=n_cells)
     verdict = Verdict(converged=True, reason="made up", steps=1, loss=0.0, slope=0.0)
     results = scribe.ScribeSVIResults(posterior, verdict, loss_history=np.zeros(1), seed=1)
-    return 1.0 - compute_gof_mask(counts, results, max_ks=0.08, n_samples=0).mean()
+    return 1.0 - compute_gof_mask(counts, results, n_samples=0).mean()
 
 
 def test_misfits_are_found():

@@ -50,6 +50,8 @@ def test_limits_and_another_seed(small_check, small_residuals):
     assert 0 < expected.sum() < adata.n_vars
     assert adata.uns["scribe_gof"]["max_calibration_failure"] == 0.1
     scribe.tl.gof(adata, n_samples=3, rng=1)
+    assert adata.uns["scribe_gof"]["max_ks"] == pytest.approx(1.95 / np.sqrt(adata.n_obs))
+    scribe.tl.gof(adata, n_samples=3, rng=1, max_ks=None)
     assert "max_ks" not in adata.uns["scribe_gof"]
     assert np.abs(adata.var["scribe_gof_ks"] - ks).max() > 1e-3
 

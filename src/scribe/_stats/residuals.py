@@ -45,6 +45,9 @@ _TAIL = 2.0
 _BEYOND = 2.0 * float(ndtr(-_TAIL))
 _CELL_BINS, _POOLED_BINS = 128, 8192
 
+_KOLMOGOROV_999 = 1.95
+"""Kolmogorov's limit of the distance times the square root of the number of values: exceeded once in a thousand."""
+
 
 @dataclass(frozen=True)
 class GoodnessOfFit:
@@ -71,7 +74,7 @@ class GoodnessOfFit:
     pooled: IntArray
     group: IntArray
 
-    def mask(self, *, min_variance: float = 0.5, max_variance: float = 1.5, max_ks: float | None = None) -> AnyArray:
+    def mask(self, *, min_variance: float = 0.5, max_variance: float = 1.5, max_ks: float | None = 0.1) -> AnyArray:
         """Whether the model describes a gene, (genes,): variance and ``ks`` of its residuals within limits.
 
         Parameters
@@ -79,11 +82,15 @@ class GoodnessOfFit:
         min_variance, max_variance
             Limits of the variance: above, the counts vary more than the model says, below less.
         max_ks
-            Largest distance to the normal law; None sets no limit.
+            Largest distance to the normal law, see `ks_limit`; None sets no limit.
         """
         variance = self.gene["variance"]
         kept = (variance >= min_variance) & (variance <= max_variance)
-        return kept if max_ks is None else kept & (self.gene["ks"] <= max_ks)
+        return kept if max_ks is None else kept & (self.gene["ks"] <= self.ks_limit(max_ks))
+
+    def ks_limit(self, max_ks: float) -> float:
+        """The limit of ``ks``: ``max_ks``, or what chance exceeds in a gene of a thousand where that is more."""
+        return max(max_ks, _KOLMOGOROV_999 / np.sqrt(len(self.cell["mean"])))
 
 
 def goodness_of_fit(
@@ -137,7 +144,7 @@ def compute_gof_mask(
     component: str | int | None = None,
     min_variance: float = 0.5,
     max_variance: float = 1.5,
-    max_ks: float | None = None,
+    max_ks: float | None = 0.1,
     n_samples: int = 10,
     rng: Rng = None,
 ) -> AnyArray:

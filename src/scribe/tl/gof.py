@@ -22,7 +22,7 @@ def gof(
     n_samples: int = 10,
     min_variance: float = 0.5,
     max_variance: float = 1.5,
-    max_ks: float | None = None,
+    max_ks: float | None = 0.1,
     max_calibration_failure: float | None = None,
     rng: Rng = None,
     copy: bool = False,
@@ -44,7 +44,9 @@ def gof(
     min_variance, max_variance
         Genes whose residuals vary less or more than that fail.
     max_ks
-        Genes whose residuals are farther from the normal law fail; None sets no limit.
+        Genes whose residuals are farther from the normal law fail, unless they are few and chance may have done it
+        (1.95 over the square root of the number of cells). It finds what a dispersion can hide: two populations under
+        one component, silent cells. None sets no limit.
     max_calibration_failure
         Genes fail, too, if more than this share of the bins of their histogram is outside the central 95 % of the
         replicates of :func:`scribe.tl.ppc`, which must have been run. None leaves it out; 0.05 is expected of a good
@@ -117,7 +119,7 @@ def gof(
     limits = {
         "min_variance": min_variance,
         "max_variance": max_variance,
-        "max_ks": max_ks,
+        "max_ks": None if max_ks is None else found.ks_limit(max_ks),
         "max_calibration_failure": max_calibration_failure,
     }
     record = {

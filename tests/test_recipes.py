@@ -92,7 +92,7 @@ RECIPES: dict[str, Recipe] = {
         says={"phi": "BetaPrime"},
     ),
     "fit 3: unconstrained": Recipe(
-        {"model": "nbdm", **FREE}, {"p": (), "r": GENE}, says={"r": "'softplus'", "p": "'sigmoid'"}
+        {"model": "nbdm", **FREE}, {"p": (), "r": GENE}, says={"r": "'exp'", "p": "'sigmoid'"}
     ),
     "fit 4: minibatches and early stopping": Recipe(
         {**VCP, "n_steps": 40, "batch_size": 32, "early_stopping": STOP}, {"p_capture": CELL}
@@ -179,7 +179,7 @@ RECIPES: dict[str, Recipe] = {
     "fit 8: anchor by efficiency": Recipe(
         {**VCP, "expression_anchor": True, "priors": {"capture_efficiency": (10.0, 1e5)}},
         {"mu": GENE, "eta_capture": CELL},
-        says={"eta_capture": "CaptureAnchor(log_m0=10.0, sigma=100000.0)", "mu": "'softplus'"},
+        says={"eta_capture": "CaptureAnchor(log_m0=10.0, sigma=100000.0)", "mu": "'exp'"},
     ),
     "fit 8: anchor without capture": Recipe(
         {"model": "zinb", "expression_anchor": True}, {"mu": GENE, "gate": GENE}, says={"mu": "log_m0=None"}

@@ -20,14 +20,14 @@ LOG_M0 = math.log(200_000)
 @pytest.mark.parametrize(
     ("model", "options", "prior"),
     [
-        ("nbvcp", {"parameterization": "mean_odds", **HUMAN}, MeanAnchor(0.3, LOG_M0, "softplus")),
+        ("nbvcp", {"parameterization": "mean_odds", **HUMAN}, MeanAnchor(0.3, LOG_M0, "exp")),
         (
             "zinbvcp",
             {"parameterization": "mean_disp", "expression_anchor_sigma": 0.1, "positive_transform": "exp", **HUMAN},
             MeanAnchor(0.1, LOG_M0, "exp"),
         ),
-        ("poissonvcp", {"priors": {"capture_efficiency": (10.0, 0.5)}}, MeanAnchor(0.3, 10.0, "softplus")),
-        ("nbdm", {"parameterization": "mean_prob"}, MeanAnchor(0.3, None, "softplus")),
+        ("poissonvcp", {"priors": {"capture_efficiency": (10.0, 0.5)}}, MeanAnchor(0.3, 10.0, "exp")),
+        ("nbdm", {"parameterization": "mean_prob"}, MeanAnchor(0.3, None, "exp")),
     ],
 )
 def test_anchor(model: str, options: dict[str, Any], prior: MeanAnchor) -> None:
@@ -47,7 +47,7 @@ def test_anchor_of_a_full_model() -> None:
     """Everything at once, as the documentation shows it."""
     options = {"expression_anchor": True, "overdispersion": "bnb", "prob_prior": "gaussian", **HUMAN}
     spec = resolve_spec(parameterization="mean_odds", **options)
-    assert spec.priors["phi"] == over("gene", TransformedNormal(0.0, 1.0, "softplus"), Gaussian(0.0, 0.5))
+    assert spec.priors["phi"] == over("gene", TransformedNormal(0.0, 1.0, "exp"), Gaussian(0.0, 0.5))
     assert set(spec.priors) == {"mu", "phi", "eta_capture", "bnb_concentration"}
 
 
@@ -93,7 +93,7 @@ def test_the_anchor_decides_the_scale_that_capture_leaves_open(small_counts: Any
             )
         ratios[sigma] = np.median(np.asarray(results.get_map()["mu"])[common] / expected[common])
     np.testing.assert_allclose(ratios[0.05], 1.0, atol=0.1)
-    assert abs(np.log(ratios[None])) > 0.3, ratios
+    assert abs(np.log(ratios[None])) > 0.2, ratios
 
 
 @pytest.mark.loose_promotion

@@ -81,7 +81,7 @@ def test_the_link_is_exponential_unless_asked_otherwise() -> None:
     asked = {"expression_dataset_prior": {"donor": "fixed"}, "parameterization": "mean_disp"}
     assert {s.name: s.link.name for s in resolve_spec(**FREE, **asked).sites if s.name in ("mu", "r")} == {
         "mu": "exp",
-        "r": "softplus",
+        "r": "exp",
     }
     assert resolve_spec(**FREE, **asked, positive_transform="softplus").site("mu").link.name == "softplus"
 

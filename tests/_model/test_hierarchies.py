@@ -25,8 +25,8 @@ from scribe.priors import (
 )
 
 P = over("gene", TransformedNormal(0.0, 1.0, "sigmoid"), Horseshoe())
-PHI = over("gene", TransformedNormal(0.0, 1.0, "softplus"), Gaussian(0.0, 0.5))
-OMEGA = over("gene", TransformedNormal(-5.0, 1.0, "softplus"), Horseshoe())
+PHI = over("gene", TransformedNormal(0.0, 1.0, "exp"), Gaussian(0.0, 0.5))
+OMEGA = over("gene", TransformedNormal(-5.0, 1.0, "exp"), Horseshoe())
 GATE = over("gene", TransformedNormal(-5.0, 1.0, "sigmoid"), NormalExponentialGamma())
 
 PARAMS = {p.name: p for c in coordinates.ALL for p in c.sampled} | {p.name: p for p in families.PARAMS}
@@ -53,13 +53,13 @@ OPTIONS = complete({}, kind=ModelOptions)
             "nbvcp",
             {"overdispersion": "bnb", "overdispersion_prior": "gaussian"},
             "bnb_concentration",
-            over("gene", TransformedNormal(-5.0, 1.0, "softplus"), Gaussian(0.0, 1.0)),
+            over("gene", TransformedNormal(-5.0, 1.0, "exp"), Gaussian(0.0, 1.0)),
         ),
         (
             "nbvcp",
             {"overdispersion": "bnb", "overdispersion_prior": "none"},
             "bnb_concentration",
-            TransformedNormal(-5.0, 1.0, "softplus"),
+            TransformedNormal(-5.0, 1.0, "exp"),
         ),
         (
             "nbdm",

@@ -17,12 +17,12 @@ HUMAN = CaptureAnchor(math.log(200_000), 0.3)
 
 DEFAULTS: dict[str, tuple[Prior, Prior]] = {
     "p": (Beta(1.0, 1.0), TransformedNormal(0.0, 1.0, "sigmoid")),
-    "phi": (BetaPrime(1.0, 1.0), TransformedNormal(0.0, 1.0, "softplus")),
-    "r": (LogNormal(0.0, 3.0), TransformedNormal(0.0, 3.0, "softplus")),
-    "mu": (LogNormal(0.0, 3.0), TransformedNormal(0.0, 3.0, "softplus")),
+    "phi": (BetaPrime(1.0, 1.0), TransformedNormal(0.0, 1.0, "exp")),
+    "r": (LogNormal(0.0, 3.0), TransformedNormal(0.0, 3.0, "exp")),
+    "mu": (LogNormal(0.0, 3.0), TransformedNormal(0.0, 3.0, "exp")),
     "gate": (Beta(1.0, 9.0), TransformedNormal(-2.0, 1.0, "sigmoid")),
     "p_capture": (Beta(1.0, 1.0), TransformedNormal(0.0, 1.0, "sigmoid")),
-    "phi_capture": (BetaPrime(1.0, 1.0), TransformedNormal(0.0, 1.0, "softplus")),
+    "phi_capture": (BetaPrime(1.0, 1.0), TransformedNormal(0.0, 1.0, "exp")),
 }
 """Priors by default, with unconstrained=False and True."""
 
@@ -93,7 +93,7 @@ def test_hyperparameters_under_every_name(
             spec = resolve_spec("zinbvcp", parameterization=parameterization, priors={name: pair})
             assert spec.priors[site] == expected
         spec = resolve_spec("zinbvcp", parameterization=parameterization, unconstrained=True, priors={name: (2.0, 5.0)})
-        assert spec.priors[site] == TransformedNormal(2.0, 5.0, expected.link.replace("exp", "softplus"))
+        assert spec.priors[site] == TransformedNormal(2.0, 5.0, expected.link)
         untouched = {s: p for s, p in spec.priors.items() if s != site}
         assert untouched == {s: DEFAULTS[s][1] for s in untouched}
 
@@ -132,11 +132,11 @@ def test_anchored_capture(priors: dict[str, Any], parameterization: str, unconst
 @pytest.mark.parametrize(
     ("transform", "links"),
     [
-        (None, {"mu": "softplus", "phi": "softplus", "phi_capture": "softplus"}),
+        (None, {"mu": "exp", "phi": "exp", "phi_capture": "exp"}),
         ("exp", {"mu": "exp", "phi": "exp", "phi_capture": "exp"}),
         ("softplus", {"mu": "softplus", "phi": "softplus", "phi_capture": "softplus"}),
-        ({"mean_expression": "exp"}, {"mu": "exp", "phi": "softplus", "phi_capture": "softplus"}),
-        ({"mu": "softplus", "odds": "exp"}, {"mu": "softplus", "phi": "exp", "phi_capture": "softplus"}),
+        ({"mean_expression": "softplus"}, {"mu": "softplus", "phi": "exp", "phi_capture": "exp"}),
+        ({"mu": "exp", "odds": "softplus"}, {"mu": "exp", "phi": "softplus", "phi_capture": "exp"}),
     ],
 )
 def test_positive_transform(transform: Any, links: dict[str, str]) -> None:

@@ -14,7 +14,7 @@ ANCHOR = {"priors": {"organism": "human"}}
 SPECS = {
     **{name: {"parameterization": name} for name in ("canonical", "mean_prob", "mean_odds")},
     "anchored": {"parameterization": "mean_odds", **ANCHOR},
-    "softplus": {"parameterization": "mean_prob", "unconstrained": True},
+    "softplus": {"parameterization": "mean_prob", "unconstrained": True, "positive_transform": "softplus"},
     "disp": {"parameterization": "mean_disp"},
 }
 SHARED = [name for name in SPECS if name != "disp"]

@@ -168,7 +168,12 @@ def test_typical_values():
         ({"priors": {"capture_prob": (3, 7)}}, "capture", stats.beta(3, 7)),
         ({"priors": {"phi_capture": (3, 7)}, "parameterization": "mean_odds"}, "capture", stats.beta(3, 7)),
         (
-            {"priors": {"mu": (0.5, 1.0)}, "parameterization": "mean_odds", "unconstrained": True},
+            {
+                "priors": {"mu": (0.5, 1.0)},
+                "parameterization": "mean_odds",
+                "unconstrained": True,
+                "positive_transform": "softplus",
+            },
             "mu",
             "softplus",
         ),

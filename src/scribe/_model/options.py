@@ -43,7 +43,7 @@ class ModelOptions(TypedDict, total=False):
     ]
     positive_transform: Annotated[
         str | Mapping[str, str] | None,
-        Option(None, "model", "With unconstrained=True: 'softplus' (default) or 'exp', or one per parameter."),
+        Option(None, "model", "With unconstrained=True: 'exp' (default) or 'softplus', or one per parameter."),
     ]
     priors: Annotated[
         Mapping[str, Any] | None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Unpack
 
@@ -30,7 +30,7 @@ from scribe._model.options import ModelOptions, complete, options_table
 from scribe._model.spec import CAPTURE_SITES, MIXING, SCALING, ModelSpec
 from scribe.coordinates import Coordinates
 from scribe.families import Family, Param
-from scribe.priors import CaptureAnchor, Crossed, Dirichlet, LogNormal, MeanAnchor, Prior, TransformedNormal, organism
+from scribe.priors import CaptureAnchor, Dirichlet, LogNormal, MeanAnchor, Prior, TransformedNormal, organism
 
 __all__ = ["resolve_spec"]
 
@@ -89,11 +89,7 @@ def resolve_spec(
         factors=known,
         populations=asked,
     )
-    # effects that add up on the logarithm are fold changes
-    factored = [name for name, value in asked["dataset"].items() if isinstance(value, Crossed)]
-    transforms = _transforms(
-        said["positive_transform"], params, unconstrained=said["unconstrained"], by_default_exp=factored
-    )
+    transforms = _transforms(said["positive_transform"], params, unconstrained=said["unconstrained"])
     chosen: dict[str, Prior] = {}
     for param in params:
         prior: Prior
@@ -303,15 +299,15 @@ def _refuse_derived(given: dict[str, Any], params: list[Param], *, family: Famil
 
 
 def _transforms(
-    positive_transform: str | Mapping[str, str] | None,
-    params: list[Param],
-    *,
-    unconstrained: bool,
-    by_default_exp: Sequence[str],
+    positive_transform: str | Mapping[str, str] | None, params: list[Param], *, unconstrained: bool
 ) -> dict[str, str]:
-    """Link of every positive parameter in unconstrained mode."""
+    """Link of every positive parameter in unconstrained mode.
+
+    By default that of the logarithm: beyond one, the normal prior of a softplus is one of the value itself, which puts
+    a gene of 600 molecules at 200 of its standard deviations.
+    """
     positive = [p.name for p in params if p.support == "positive" and p.name != "eta_capture"]
-    default = {name: "exp" if name in by_default_exp else "softplus" for name in positive}
+    default = dict.fromkeys(positive, "exp")
     if positive_transform is None:
         return default
     if not unconstrained:

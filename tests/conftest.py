@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 os.environ["MPLBACKEND"] = "Agg"
+if "PYTEST_XDIST_WORKER" in os.environ and hasattr(os, "sched_setaffinity"):
+    # threads of two workers that share their cores are in each other's way
+    number, count = int(os.environ["PYTEST_XDIST_WORKER"][2:]), int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[number::count] or os.sched_getaffinity(0))
 # what is bit-identical on a CPU is so on a GPU under this flag alone
 os.environ["XLA_FLAGS"] = " ".join(
     [

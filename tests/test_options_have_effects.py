@@ -40,7 +40,7 @@ CASES: dict[str, tuple[dict[str, Any], Any]] = {
     "zero_inflation": ({}, True),
     "parameterization": ({}, "mean_odds"),
     "unconstrained": ({}, True),
-    "positive_transform": (FREE, "exp"),
+    "positive_transform": (FREE, "softplus"),
     "priors": ({}, {"r": (0.0, 1.0)}),
     "overdispersion": (FREE, "bnb"),
     "overdispersion_prior": ({**FREE, "overdispersion": "bnb"}, "neg"),

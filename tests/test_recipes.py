@@ -101,7 +101,7 @@ RECIPES: dict[str, Recipe] = {
         {"zero_inflation": True, "batch_size": 32, "seed": 0}, {"gate": GENE, "p_capture": CELL}
     ),
     "fit 5: low rank": Recipe({"model": "nbdm", "guide_rank": 8}, guide=("LowRank(8)", "MeanField")),
-    "script 2: low rank": Recipe({"guide_rank": 64}, guide=("LowRank(64)", "MeanField"), fitted=True),
+    "script 2: low rank": Recipe({"guide_rank": 64}, guide=("LowRank(64)", "MeanField")),
     "welcome: linked": Recipe(
         {"model": "nbdm", "parameterization": "linked", "guide_rank": 15},
         {"p": (), "mu": GENE},
@@ -111,7 +111,6 @@ RECIPES: dict[str, Recipe] = {
         {"model": "nbdm", "parameterization": "mean_odds", **FREE, "guide_rank": 10, "joint_params": ["mu", "phi"]},
         {"phi": (), "mu": GENE},
         ("Joint(mu, phi; LowRank(10))", "MeanField"),
-        fitted=True,
     ),
     "methods: joint low rank": Recipe(
         {"guide_rank": 8, "joint_params": "biological"}, guide=("Joint(p, r; LowRank(8))", "MeanField")
@@ -123,7 +122,6 @@ RECIPES: dict[str, Recipe] = {
     "methods, script 3: flow": Recipe(
         {**FREE, "guide_flow": "affine_coupling", "restore_best": True},
         guide=("Flow(affine_coupling, 4)", "MeanField"),
-        fitted=True,
     ),
     "fit 5: joint flow": Recipe(
         {

@@ -219,6 +219,16 @@ def test_logistic_normal_laws_are_parametric_by_default() -> None:
     sums = de.test_contrast(weights)
     np.testing.assert_allclose(sums["mean"], weights @ [0.5, -1.0, 0.0])
     np.testing.assert_allclose(sums["sd"], np.sqrt(weights @ (2 * covariance) @ weights))
+    ilr = np.array([[1, 1], [-1, 1], [0, -2]]) / np.sqrt([2.0, 6.0])
+    coordinates = de.ilr_level(tau=0.1)
+    np.testing.assert_allclose(coordinates["mean"], ilr.T @ [0.5, -1.0, 0.0])
+    np.testing.assert_allclose(coordinates["sd"], np.sqrt(np.diag(ilr.T @ (2 * covariance) @ ilr)))
+    several = {"up": ["a"], "down": ["b", "c"], "last": [2]}
+    at_once = de.test_multiple_gene_sets(several)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("scribe._compare.gene_sets._SUMS_AT_ONCE", 1)
+        assert de.test_multiple_gene_sets(several).equals(at_once)
+        np.testing.assert_array_equal(de.ilr_level(tau=0.1)["mean"], coordinates["mean"])
 
 
 def test_shrinkage_draws_towards_zero_and_keeps_the_comparison() -> None:

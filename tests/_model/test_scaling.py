@@ -13,7 +13,7 @@ import scribe
 from scribe._model.resolve import resolve_spec
 from scribe._model.spec import ModelSpec
 
-pytestmark = [pytest.mark.loose_promotion, pytest.mark.optimized]
+pytestmark = pytest.mark.loose_promotion
 
 HUMAN = {"priors": {"organism": "human"}}
 

@@ -13,6 +13,7 @@ def test_basis_is_orthonormal_and_centred() -> None:
     np.testing.assert_allclose(v.T @ v, np.eye(6), atol=1e-12)
     np.testing.assert_allclose(v.sum(axis=0), 0.0, atol=1e-12)
     np.testing.assert_allclose(v @ v.T, np.eye(7) - 1 / 7, atol=1e-12, err_msg="ilr keeps distances of clr")
+    np.testing.assert_array_equal(basis(7, slice(2, 5)), v[:, 2:5])
 
 
 def test_balance_against_its_formula() -> None:

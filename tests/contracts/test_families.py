@@ -243,7 +243,11 @@ def denoised(family: Family, u: jax.Array, natural: Natural, x: jax.Array) -> tu
     return thinned.moments(), thinned.mode()
 
 
-@pytest.fixture(params=TABLE)
+SLOW = "two_state-with_capture-zero_inflated-gene"
+"""Row that compiles for a minute, of a modifier and a base that other rows have."""
+
+
+@pytest.fixture(params=[pytest.param(n, marks=pytest.mark.slow) if n == SLOW else n for n in TABLE])
 def row(request: pytest.FixtureRequest) -> Row:
     return TABLE[request.param]
 

@@ -290,7 +290,7 @@ FAMILIES: dict[str, dict[str, object]] = {
 
 def products():
     """Every guide with every family; without a mark a few of which neither is fitted elsewhere in these tests."""
-    quick = {("low_rank", "mixture"), ("dense", "factors"), ("iaf", "mean_odds"), ("joint", "datasets")}
+    quick = {("dense", "factors"), ("joint", "datasets")}
     for guide, family in itertools.product(KEYWORDS, FAMILIES):
         if guide == "amortised" and not FAMILIES[family].get("model", "nbvcp").endswith("vcp"):
             continue

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 
-import anndata
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +14,7 @@ import scribe
 from scribe.families import nb, two_state
 from scribe.families.two_state import SHAPE_RANGE
 
-pytestmark = [pytest.mark.loose_promotion, pytest.mark.optimized]
+pytestmark = pytest.mark.loose_promotion
 
 
 def natural(mean, on, off):
@@ -106,23 +105,6 @@ def test_without_capture_nothing_is_unseen(fitted):
     with pytest.warns(UserWarning, match="neither capture nor zero inflation"):
         scribe.tl.denoise(adata, n_samples=3)
     np.testing.assert_allclose(adata.layers["scribe_denoised"], adata.X.toarray(), rtol=1e-6)
-
-
-@pytest.mark.filterwarnings("ignore::scribe.ConvergenceWarning")
-def test_real_counts(small_counts, tmp_path):
-    """All verbs, on counts of 40 cells and 17 genes and through a file."""
-    adata = small_counts[:40, :17].copy()
-    scribe.tl.fit(adata, "twostatevcp", n_steps=30, early_stopping=False)
-    adata.write_h5ad(tmp_path / "fit.h5ad")
-    again = anndata.read_h5ad(tmp_path / "fit.h5ad")
-    results = scribe.get.results(again)
-    loss = np.asarray(results.loss_history)
-    assert np.isfinite(loss).all()
-    assert loss[-5:].mean() < loss[:5].mean()
-    scribe.tl.denoise(again, n_samples=2)
-    assert (again.layers["scribe_denoised"] >= again.X.toarray() - 1e-4).all()
-    scribe.tl.ppc(again, n_samples=4, n_genes=4)
-    assert set(results.get_map()) >= {"mu", "excess_fano", "inv_concentration", "p_capture"}
 
 
 def test_simulated_counts_follow_the_moments():

@@ -17,7 +17,7 @@ from scribe.engines import SVI, EarlyStopping
 from scribe.engines.problem import make_problem
 from scribe.guides import Amortised, Composed, MeanField
 
-pytestmark = [pytest.mark.loose_promotion, pytest.mark.optimized]
+pytestmark = pytest.mark.loose_promotion
 
 NETWORK = Composed((Amortised((16, 8)), MeanField()))
 TABLE = MeanField(by_total=True)

@@ -24,7 +24,7 @@ from scribe.guides._pathwise import standard_normals
 from scribe.guides.low_rank import LowRankNormal
 from scribe.priors import Latent
 
-pytestmark = [pytest.mark.loose_promotion, pytest.mark.optimized]
+pytestmark = pytest.mark.loose_promotion
 
 LENGTHS = {"gene": 3, "component": 2, "dataset": 4}
 P, Q = Latent("p", ()), Latent("q", ("dataset",))

@@ -13,7 +13,7 @@ from sklearn.metrics import adjusted_rand_score
 
 import scribe
 
-pytestmark = [pytest.mark.loose_promotion, pytest.mark.optimized]
+pytestmark = pytest.mark.loose_promotion
 
 K, D, C, G = 3, 2, 300, 40
 

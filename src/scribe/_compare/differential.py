@@ -256,6 +256,25 @@ class DifferentialExpression(RelativeExpression):
         """
         return gene_sets.contrast(self, np.asarray(weights, np.float64), tau=tau)
 
+    def ilr_level(self, *, tau: float = 0.0) -> dict[str, FloatArray]:
+        r"""Summarise the difference in isometric log-ratios.
+
+        They are the coordinates :math:`V^\top\mathrm{clr}(\rho)` in an orthonormal basis (Egozcue et al. 2003,
+        doi:10.1023/A:1023818214614): the i-th is :math:`\sqrt{i/(i+1)}` times the mean logarithm of the first i parts
+        less that of the part after them. Parts are the genes that are kept in their order and, where genes are pooled,
+        all others as the last. No choice of reference changes them.
+
+        Parameters
+        ----------
+        tau
+            Absolute differences up to this one count as none.
+
+        Returns
+        -------
+        Arrays (parts - 1,): ``mean``, ``sd``, ``prob_positive``, ``lfsr`` and ``prob_effect``.
+        """
+        return gene_sets.isometric(self, tau=tau)
+
     def test_gene_set(self, genes: Selector, *, tau: float = 0.0) -> dict[str, float]:
         r"""Whether the genes of a set shift together, against all others.
 

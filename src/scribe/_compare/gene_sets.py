@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +14,13 @@ from scribe._rng import as_seed
 from scribe._stats.effects import lfsr, s_values
 from scribe._stats.gene_sets import Perturbation, perturbation
 from scribe._stats.laws import LinearLaw
-from scribe._stats.logratios import balance
+from scribe._stats.logratios import balance, basis
 from scribe._types import AnyArray, FloatArray, IntArray, Rng
 
-__all__ = ["contrast", "perturbed", "read_gmt", "table"]
+__all__ = ["contrast", "isometric", "perturbed", "read_gmt", "table"]
+
+_SUMS_AT_ONCE = 256
+"""Weighted sums whose weights of all genes are in memory together."""
 
 
 def read_gmt(path: Path | str) -> dict[str, list[str]]:
@@ -43,10 +46,14 @@ def contrast(of: RelativeExpression, weights: FloatArray, *, tau: float) -> dict
             f"got {weights.shape}."
         )
         raise ValueError(msg)
-    law = _sums(of, weights[of.kept, None])
-    effect = law.above(tau) + law.below(-tau)
-    found = {"mean": law.mean, "sd": law.sd, "prob_positive": law.above(0.0), "lfsr": lfsr(law, tau)}
-    return {name: float(value[0]) for name, value in {**found, "prob_effect": effect}.items()}
+    found = _tested(of, lambda _: weights[of.kept, None], 1, tau)
+    return {name: float(value[0]) for name, value in found.items()}
+
+
+def isometric(of: RelativeExpression, *, tau: float) -> dict[str, FloatArray]:
+    """Differences in the coordinates of an orthonormal basis."""
+    n_parts = len(of.comparison.weights)
+    return _tested(of, lambda columns: basis(n_parts, columns), n_parts - 1, tau)
 
 
 def table(
@@ -58,11 +65,12 @@ def table(
     usable = [number for number, genes in enumerate(members) if 0 < len(genes) < n_kept]
     columns = {name: np.full(len(members), np.nan) for name in _COLUMNS}
     if usable:
-        every = np.arange(n_kept)
-        weights = [balance(members[number], np.setdiff1d(every, members[number]), n_kept) for number in usable]
-        law = _sums(of, np.stack(weights, axis=1))
-        effect = law.above(tau) + law.below(-tau)
-        for name, value in zip(_COLUMNS, (law.mean, law.sd, law.above(0.0), lfsr(law, tau), effect), strict=True):
+        every, chosen = np.arange(n_kept), [members[number] for number in usable]
+
+        def balances(sets: slice) -> FloatArray:
+            return np.stack([balance(genes, np.setdiff1d(every, genes), n_kept) for genes in chosen[sets]], axis=1)
+
+        for name, value in zip(_COLUMNS, _tested(of, balances, len(usable), tau).values(), strict=True):
             columns[name][usable] = value
     known = {"gene_set": list(map(str, sets)), "n_genes": [len(genes) for genes in members]}
     return pd.DataFrame({**known, **columns, "is_de": s_values(columns["lfsr"]) <= target_pefp})
@@ -102,6 +110,19 @@ def _parts(of: RelativeExpression) -> LinearLaw:
         )
         raise ValueError(msg)
     return of.comparison.parts
+
+
+def _tested(
+    of: RelativeExpression, weights: Callable[[slice], FloatArray], n_sums: int, tau: float
+) -> dict[str, FloatArray]:
+    """Summarise weighted sums over the genes that are kept, from the weights of some of them at a time."""
+    found = []
+    for first in range(0, n_sums, _SUMS_AT_ONCE):
+        law = _sums(of, weights(slice(first, min(first + _SUMS_AT_ONCE, n_sums))))
+        effect = law.above(tau) + law.below(-tau)
+        found.append((law.mean, law.sd, law.above(0.0), lfsr(law, tau), effect))
+    names = ("mean", "sd", "prob_positive", "lfsr", "prob_effect")
+    return {name: np.concatenate(values) for name, values in zip(names, zip(*found, strict=True), strict=True)}
 
 
 def _sums(of: RelativeExpression, weights: AnyArray) -> LinearLaw:

@@ -54,11 +54,11 @@ def reference_weights(reference: Reference, means: FloatArray, sds: FloatArray, 
     return chosen / chosen.sum()
 
 
-def basis(n_parts: int) -> FloatArray:
-    """Orthonormal basis of centred log-ratios, (parts, parts - 1): every column is a part against those before it."""
-    out = np.triu(np.ones((n_parts, n_parts - 1)))
-    number = np.arange(1, n_parts)
-    out[number, number - 1] = -number
+def basis(n_parts: int, columns: slice = slice(None)) -> FloatArray:
+    """Orthonormal basis of centred log-ratios, (parts, parts - 1), or some columns: a part against those before it."""
+    number = np.arange(1, n_parts)[columns]
+    out = (np.arange(n_parts)[:, None] < number).astype(np.float64)
+    out[number, np.arange(len(number))] = -number
     return out / np.sqrt(number * (number + 1.0))
 
 

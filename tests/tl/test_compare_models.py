@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 import scribe
+from scribe.engines import EarlyStopping
 
 pytestmark = [pytest.mark.loose_promotion, pytest.mark.filterwarnings("ignore::scribe.ConvergenceWarning")]
 
@@ -64,6 +65,9 @@ def test_a_comparison_replaces_another_and_nothing_else(compared):
     assert made.uns["scribe_compare"]["criterion"] == "held_out"
     assert "scribe_compare_genes" not in made.varm
     assert made.obsm["scribe_compare_elpd"].notna().sum().tolist() == [10, 10]
+    engine = scribe.engines.SVI(3, early_stopping=EarlyStopping(enabled=False, restore_best=False))
+    short = scribe.tl.compare_models(adata, NAMES[::-1], copy=True, engine=engine, **options)
+    assert short.obsm["scribe_compare_elpd"]["nb"].sum() < made.obsm["scribe_compare_elpd"]["nb"].sum() - 2
     assert "p" not in scribe.get.model_comparison(made)
     with pytest.raises(KeyError, match="compared by held_out, which has no table"):
         scribe.get.model_comparison(made, table="diagnostics")

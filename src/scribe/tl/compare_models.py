@@ -13,6 +13,7 @@ from scribe._adata.fits import read_fit
 from scribe._adata.slots import check_target, refuse_taken, write_derived
 from scribe._compare.comparison import Criterion, ModelComparison
 from scribe._compare.models import compare_models as compared
+from scribe._compare.validation import Engine
 from scribe._types import Rng
 
 __all__ = ["compare_models"]
@@ -25,6 +26,7 @@ def compare_models(
     criterion: Criterion | None = None,
     n_samples: int | None = None,
     fraction: float = 0.1,
+    engine: Engine | None = None,
     genes: bool = True,
     rng: Rng = None,
     key_added: str = "scribe_compare",
@@ -52,6 +54,9 @@ def compare_models(
         Draws of the parameters; None takes 1,000 for criteria from draws and 200 for the others.
     fraction
         Share of the molecules or cells that are held out.
+    engine
+        How models are fitted again where they are; None repeats that of the fit with its number of steps or draws, and
+        the batch size of ``scribe.settings``.
     genes
         Whether to say of every gene which model predicts it better, too.
     rng
@@ -108,7 +113,7 @@ def compare_models(
     refuse_taken(adata, "uns", key_added, key=keys, place=key_added)
     fits = [read_fit(adata, key=key) for key in keys]
     options: dict[str, Any] = {"criterion": criterion, "n_samples": n_samples, "fraction": fraction, "rng": rng}
-    comparison = compared(fits, fits[0].counts(), model_names=keys, **options)
+    comparison = compared(fits, fits[0].counts(), model_names=keys, engine=engine, **options)
     slots = _by_cell(adata, comparison, key_added)
     if genes:
         slots |= _by_gene(adata, comparison, key_added)

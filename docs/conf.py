@@ -38,7 +38,8 @@ nitpicky = True
 nitpick_ignore_regex = [
     ("py:class", r"\w+"),  # names imported for typing only, which autodoc cannot look up
     ("py:class", r"(jax|jaxlib|numpyro|optax|flax)\..*"),
-    ("py:class", r"[\w.]+\._\w+\..*|scribe\._.*|pandas\.core\..*"),  # private homes of public classes
+    ("py:class", r"[\w.]+\._\w+\..*|scribe\._.*|scribe\.\w+\.\w+\.\w+|pandas\.core\..*"),  # homes of public classes
+    ("py:class", r"(Literal|Callable|Mapping)\[.*"),  # types that autodoc cuts at their commas
     ("py:class", r".*TypeVar.*|collections\.abc\..*"),
 ]
 intersphinx_mapping = {
@@ -50,6 +51,7 @@ intersphinx_mapping = {
     "python": ("https://docs.python.org/3/", None),
     "scanpy": ("https://scanpy.readthedocs.io/en/stable/", None),
     "scipy": ("https://docs.scipy.org/doc/scipy/", None),
+    "xarray": ("https://docs.xarray.dev/en/stable/", None),
 }
 
 html_theme = "sphinx_book_theme"

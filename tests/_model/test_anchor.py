@@ -80,7 +80,12 @@ def test_errors(model: str, options: dict[str, Any], message: str) -> None:
 def test_the_anchor_decides_the_scale_that_capture_leaves_open(small_counts: Any, batch_size: int | None) -> None:
     """With capture known to a factor of e^3 the fit itself ends elsewhere; with the anchor mu is where it says."""
     molecules = 2000.0
-    options = {"parameterization": "mean_odds", "priors": {"capture_efficiency": (math.log(molecules), 3.0)}}
+    options = {
+        "parameterization": "mean_odds",
+        "priors": {"capture_efficiency": (math.log(molecules), 3.0)},
+        # whose prior has more to say of the scale than that of the default link
+        "positive_transform": "softplus",
+    }
     totals = small_counts.X.sum(axis=1).A1
     expected = small_counts.X.mean(axis=0).A1 * molecules / totals.mean()
     common, ratios = small_counts.X.sum(axis=0).A1 > 50, {}
@@ -93,7 +98,7 @@ def test_the_anchor_decides_the_scale_that_capture_leaves_open(small_counts: Any
             )
         ratios[sigma] = np.median(np.asarray(results.get_map()["mu"])[common] / expected[common])
     np.testing.assert_allclose(ratios[0.05], 1.0, atol=0.1)
-    assert abs(np.log(ratios[None])) > 0.2, ratios
+    assert abs(np.log(ratios[None])) > 0.3, ratios
 
 
 @pytest.mark.loose_promotion

@@ -244,7 +244,7 @@ def denoised(family: Family, u: jax.Array, natural: Natural, x: jax.Array) -> tu
 
 
 SLOW = "two_state-with_capture-zero_inflated-gene"
-"""Row that compiles for a minute, of a modifier and a base that other rows have."""
+"""Row that compiles longest, of a modifier and a base that other rows have."""
 
 
 @pytest.fixture(params=[pytest.param(n, marks=pytest.mark.slow) if n == SLOW else n for n in TABLE])

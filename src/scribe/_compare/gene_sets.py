@@ -19,6 +19,8 @@ from scribe._types import AnyArray, FloatArray, IntArray, Rng
 
 __all__ = ["contrast", "isometric", "perturbed", "read_gmt", "table"]
 
+_SUMMARIES = ("mean", "sd", "prob_positive", "lfsr", "prob_effect")
+
 _SUMS_AT_ONCE = 256
 """Weighted sums whose weights of all genes are in memory together."""
 
@@ -63,20 +65,18 @@ def table(
     members = [_kept_members(of, genes) for genes in sets.values()]
     n_kept = int(of.kept.sum())
     usable = [number for number, genes in enumerate(members) if 0 < len(genes) < n_kept]
-    columns = {name: np.full(len(members), np.nan) for name in _COLUMNS}
+    columns = {name: np.full(len(members), np.nan) for name in _SUMMARIES}
     if usable:
         every, chosen = np.arange(n_kept), [members[number] for number in usable]
 
         def balances(sets: slice) -> FloatArray:
             return np.stack([balance(genes, np.setdiff1d(every, genes), n_kept) for genes in chosen[sets]], axis=1)
 
-        for name, value in zip(_COLUMNS, _tested(of, balances, len(usable), tau).values(), strict=True):
+        for name, value in _tested(of, balances, len(usable), tau).items():
             columns[name][usable] = value
     known = {"gene_set": list(map(str, sets)), "n_genes": [len(genes) for genes in members]}
-    return pd.DataFrame({**known, **columns, "is_de": s_values(columns["lfsr"]) <= target_pefp})
-
-
-_COLUMNS = ("balance_mean", "balance_sd", "prob_positive", "lfsr", "prob_effect")
+    found = pd.DataFrame({**known, **columns, "is_de": s_values(columns["lfsr"]) <= target_pefp})
+    return found.rename(columns={"mean": "balance_mean", "sd": "balance_sd"})
 
 
 def perturbed(of: RelativeExpression, genes: Selector, *, n_permutations: int, rng: Rng) -> Perturbation:
@@ -118,11 +118,10 @@ def _tested(
     """Summarise weighted sums over the genes that are kept, from the weights of some of them at a time."""
     found = []
     for first in range(0, n_sums, _SUMS_AT_ONCE):
-        law = _sums(of, weights(slice(first, min(first + _SUMS_AT_ONCE, n_sums))))
+        law = _sums(of, weights(slice(first, first + _SUMS_AT_ONCE)))
         effect = law.above(tau) + law.below(-tau)
         found.append((law.mean, law.sd, law.above(0.0), lfsr(law, tau), effect))
-    names = ("mean", "sd", "prob_positive", "lfsr", "prob_effect")
-    return {name: np.concatenate(values) for name, values in zip(names, zip(*found, strict=True), strict=True)}
+    return {name: np.concatenate(values) for name, values in zip(_SUMMARIES, zip(*found, strict=True), strict=True)}
 
 
 def _sums(of: RelativeExpression, weights: AnyArray) -> LinearLaw:

@@ -112,8 +112,8 @@ def compare_models(
     check_target(adata, copy=copy)
     refuse_taken(adata, "uns", key_added, key=keys, place=key_added)
     fits = [read_fit(adata, key=key) for key in keys]
-    options: dict[str, Any] = {"criterion": criterion, "n_samples": n_samples, "fraction": fraction, "rng": rng}
-    comparison = compared(fits, fits[0].counts(), model_names=keys, engine=engine, **options)
+    options: dict[str, Any] = {"criterion": criterion, "n_samples": n_samples, "fraction": fraction, "engine": engine}
+    comparison = compared(fits, fits[0].counts(), model_names=keys, rng=rng, **options)
     slots = _by_cell(adata, comparison, key_added)
     if genes:
         slots |= _by_gene(adata, comparison, key_added)

@@ -26,7 +26,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import scanpy as sc
-from scipy import sparse, stats
+from scipy import optimize, sparse, stats
 
 import scribe
 
@@ -117,17 +117,21 @@ def mixture(path: Path) -> None:
     pure = pure / pure.sum(axis=1, keepdims=True)
     seconds = fitted(adata, "wells")
     print(f"{adata.n_obs} wells x {adata.n_vars:,} genes, fit {seconds:.0f} s\n")
-    rows = []
+    rows, actual = [], []
     for first, second in itertools.combinations(range(3), 2):
         names, weights = [], []
         for line in (first, second):
             mixed = np.where(np.arange(3) == line, 0.68, 0.16)
             names.append("/".join(f"{p:.2f}" for p in mixed))
             weights.append(mixed)
-        with np.errstate(divide="ignore"):
-            truth = np.log2(weights[0] @ pure) - np.log2(weights[1] @ pure)
+        truth = log_ratio(weights, pure)
         wells = adata[adata.obs["wells"].isin(names)].copy()
         chosen = np.isfinite(truth) & (np.abs(truth) > 0.3 / np.log(2))
+        found = [composition(counts[adata.obs["wells"] == name].sum(axis=0), pure) for name in names]
+        slope, _ = np.polyfit(truth[chosen], log_ratio(found, pure)[chosen], 1)
+        row: dict[str, object] = {"contrast": f"{LINES[first]} / {LINES[second]}"}
+        row |= {f"{name} holds": "/".join(f"{p:.2f}" for p in w) for name, w in zip("AB", found, strict=True)}
+        actual.append(row | {"slope against nominal": float(slope)})
         rows += contrasts(
             adata,
             wells,
@@ -138,6 +142,22 @@ def mixture(path: Path) -> None:
             error=noise(adata, weights),
         )
     table(rows)
+    print("What the wells hold by least squares, and the slope that these proportions alone give\n")
+    table(actual)
+
+
+def log_ratio(weights: list[np.ndarray], pure: np.ndarray) -> np.ndarray:
+    """Log2 fold change between two mixtures of the pure lines."""
+    with np.errstate(divide="ignore"):
+        return np.log2(weights[0] @ pure) - np.log2(weights[1] @ pure)
+
+
+def composition(total: np.ndarray, pure: np.ndarray) -> np.ndarray:
+    """Proportions of the pure lines that are closest to what wells hold, with the errors of counts that are Poisson."""
+    shares = total / total.sum()
+    precision = 1.0 / np.sqrt(shares + 1e-7)
+    weights, _ = optimize.nnls(pure.T * precision[:, None], shares * precision)
+    return weights / weights.sum()
 
 
 def noise(adata: ad.AnnData, weights: list[np.ndarray]) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import warnings
 from pathlib import Path
@@ -33,7 +34,12 @@ os.environ["XLA_FLAGS"] = " ".join(
     ]
 )
 
+# tracing makes millions of objects, among which cycles are sought again and again; nobody reads where each came from
+gc.set_threshold(100_000, 20, 50)
+jax.config.update("jax_traceback_in_locations_limit", 0)
+
 ROOT = Path(__file__).resolve().parents[1]
+MEMORY_MAPS = Path("/proc/self/maps")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -65,8 +71,9 @@ def quick_compilation(request: pytest.FixtureRequest) -> Iterator[None]:
     jax.config.update("jax_disable_most_optimizations", not optimized)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
-    # compiled functions hold memory maps, of which a process has a limited number
-    jax.clear_caches()
+    # compiled functions hold memory, and maps of it, of which a process has a limited number
+    if not MEMORY_MAPS.exists() or MEMORY_MAPS.read_text().count("\n") > 8000:
+        jax.clear_caches()
 
 
 @pytest.fixture(scope="session")

@@ -276,7 +276,6 @@ CASES: dict[str, Callable[[np.random.Generator], Case]] = {
 CORNER_ROWS = ["nbdm-shared", "nbdm-gene", "zinb-shared", "zinb-gene", "poisson-gene", "zip-gene", "twostate-gene"]
 """Capture is the offset here, so the modifier adds nothing (`test_complete_files` runs those, too)."""
 QUICK_CORNERS = [(row, dtype) for row in ("nbdm-shared", "zinb-gene", "zip-gene") for dtype in TOLERANCE]
-QUICK_CORNERS.append(("twostate-gene", np.float64))
 """The others are as many again, and compile for a quarter of a minute each."""
 
 

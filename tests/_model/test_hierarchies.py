@@ -243,8 +243,8 @@ FITS = {
 @pytest.mark.loose_promotion
 @pytest.mark.parametrize(
     "options",
-    # one of every family of deviations; fits of the others are among the recipes and guides, too
-    [pytest.param(x, marks=[] if n in {"phi-neg", "omega-horseshoe"} else [pytest.mark.slow]) for n, x in FITS.items()],
+    # fits of the others are among the recipes and guides, too
+    [pytest.param(x, marks=[] if n == "phi-neg" else [pytest.mark.slow]) for n, x in FITS.items()],
     ids=FITS,
 )
 def test_fit_writes_reads_back_and_denoises(small_counts: Any, options: dict[str, Any]) -> None:

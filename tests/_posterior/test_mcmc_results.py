@@ -137,6 +137,7 @@ def test_double_precision_unless_told(adata):
     assert scribe.get.results(adata).statistics["energy"].dtype == np.float64
 
 
+@pytest.mark.slow  # the recipe of it is in every run
 def test_starts_from_a_fit_in_other_coordinates(adata):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", scribe.ConvergenceWarning)

@@ -35,15 +35,15 @@ QUICK = {
     "zipvcp": (MODELS["zipvcp"], ()),
     "twostatevcp": (MODELS["twostatevcp"], ()),
     "zibnbvcp": (("nb", "with_capture", "beta_mixed", "zero_inflated"), ()),
-    "bnb of molecules": (("nb", "beta_mixed", "with_capture"), ()),
     "nbvcp datasets": (MODELS["nbvcp"], ("datasets",)),
-    "zinbvcp both": (MODELS["zinbvcp"], BOTH),
+    "poissonvcp both": (MODELS["poissonvcp"], BOTH),
 }
 SLOW = {
     **{name: (layers, ()) for name, layers in MODELS.items() if name not in QUICK},
     "bnbvcp": (("nb", "with_capture", "beta_mixed"), ()),
+    "bnb of molecules": (("nb", "beta_mixed", "with_capture"), ()),
     **{f"{name} components": (MODELS[name], ("components",)) for name in ("nbdm", "poisson")},
-    **{f"{name} both": (MODELS[name], BOTH) for name in ("poissonvcp", "twostate")},
+    **{f"{name} both": (MODELS[name], BOTH) for name in ("zinbvcp", "twostate")},
 }
 ROWS = {**QUICK, **SLOW}
 """Composition of every model, with components and datasets."""

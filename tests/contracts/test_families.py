@@ -243,11 +243,16 @@ def denoised(family: Family, u: jax.Array, natural: Natural, x: jax.Array) -> tu
     return thinned.moments(), thinned.mode()
 
 
-SLOW = "two_state-with_capture-zero_inflated-gene"
-"""Row that compiles longest, of a modifier and a base that other rows have."""
+SLOW = {
+    "two_state-with_capture-zero_inflated-gene",
+    "nb-zero_inflated-with_capture-shared",
+    "nb-with_capture-zero_inflated-shared",
+    "nb-with_capture-beta_mixed-zero_inflated-gene",
+}
+"""Rows that compile long, of modifiers and bases that other rows have."""
 
 
-@pytest.fixture(params=[pytest.param(n, marks=pytest.mark.slow) if n == SLOW else n for n in TABLE])
+@pytest.fixture(params=[pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in TABLE])
 def row(request: pytest.FixtureRequest) -> Row:
     return TABLE[request.param]
 

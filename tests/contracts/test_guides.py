@@ -65,6 +65,14 @@ ONLY = {
 }
 """Models for guides that name parameters, or that need no test with all."""
 PAIRS = [(g, m) for g in GUIDES for m in MODELS if m in ONLY.get(g, MODELS)]
+SLOW = {("low_rank", "zinbvcp-disp"), ("mean_field", "anchored"), ("amortised", "anchored")}
+"""Pairs of a guide and a model that both stand in other pairs, too."""
+
+
+def marked(pairs):
+    return [pytest.param(pair, marks=[pytest.mark.slow] if pair in SLOW else [], id="-".join(pair)) for pair in pairs]
+
+
 N_CELLS, N_GENES = 14, 5
 LENGTHS = {"gene": N_GENES, "cell": N_CELLS}
 
@@ -95,7 +103,7 @@ def settled(case, params):
     return guide.settle(params, latents=latents, totals=jnp.asarray(counts.totals, jnp.zeros(()).dtype))
 
 
-@pytest.fixture(params=PAIRS, ids="-".join)
+@pytest.fixture(params=marked(PAIRS))
 def case(request):
     guide, model = request.param
     return GUIDES[guide], *setting(model)
@@ -225,11 +233,12 @@ def test_settings_survive_json(case):
     assert from_json(json.loads(json.dumps(guide.to_json()))) == guide
 
 
-@pytest.mark.parametrize(("guide", "model"), {guide: (guide, model) for guide, model in PAIRS}.values())
-def test_fit_and_slots(guide, model, small_counts, tmp_path):
+@pytest.mark.parametrize("pair", marked({guide: (guide, model) for guide, model in PAIRS[::-1]}.values()))
+def test_fit_and_slots(pair, small_counts, tmp_path):
     """A few steps, written to a file and read again: the same guide, arrays and draws; and some more steps."""
     import anndata
 
+    guide, model = pair
     adata = small_counts.copy()
     with pytest.warns(scribe.ConvergenceWarning):
         scribe.tl.fit(adata, guide=GUIDES[guide], n_steps=5, early_stopping=False, **MODELS[model])

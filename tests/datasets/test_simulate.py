@@ -244,6 +244,7 @@ def test_a_fit_finds_the_truth_up_to_the_common_factor():
     np.testing.assert_allclose(scalars["phi_mean"] / factor, truth["phi"], rtol=0.2)
 
 
+@pytest.mark.slow
 @pytest.mark.loose_promotion
 def test_an_anchored_fit_finds_the_truth():
     prior = {"capture_efficiency": (math.log(10_000), 0.1)}

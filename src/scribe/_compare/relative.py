@@ -102,7 +102,7 @@ class RelativeExpression:
         A comparison with ``method="shrinkage"``.
         """
         given = {**self.shrinkage_options, **options}
-        return replace(self, method="shrinkage", shrinkage_options=given, gene_mask=self._kept)
+        return replace(self, method="shrinkage", shrinkage_options=given)
 
     def set_gene_mask(self, genes: Selector) -> Self:
         """Keep some genes and pool all others into one part, whose share counts but has no result.
@@ -172,8 +172,10 @@ class RelativeExpression:
         return self._change(reference=reference)
 
     def _change(self, *, kept: AnyArray | None = None, reference: Selector | None = None) -> Self:
-        self._kept = self._kept if kept is None else kept
-        self.reference = self.reference if reference is None else reference
+        if kept is not None:
+            self._kept = self.gene_mask = kept
+        if reference is not None:
+            self.reference = reference
         for name in ("comparison", "shrunk"):
             self.__dict__.pop(name, None)
         return self

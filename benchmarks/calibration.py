@@ -98,6 +98,7 @@ CASES = {
             "overdispersion": "bnb",
             "overdispersion_prior": {"type": "gaussian", "loc": (-1.0, 0.7), "scale": (-0.5, 0.5)},
             "unconstrained": True,
+            "positive_transform": "softplus",
             "priors": {"p": (0.7, 0.6), "r": (1.5, 0.8)},
         },
         engine=_PATIENT,
@@ -121,6 +122,7 @@ CASES = {
         "nbdm",
         {
             "unconstrained": True,
+            "positive_transform": "softplus",
             "expression_dataset_prior": "gaussian",
             "priors": {"p": (0.7, 0.6), "r": (1.5, 0.8)},
         },

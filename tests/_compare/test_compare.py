@@ -12,6 +12,7 @@ import scribe
 from scribe._counts.design import Design
 from scribe._model.resolve import resolve_spec
 from scribe._posterior.posterior import Posterior
+from scribe._stats.laws import LowRankNormal
 from scribe.engines import Verdict
 from scribe.guides import MeanField
 
@@ -196,7 +197,6 @@ def test_parametric_is_the_normal_law_of_the_draws() -> None:
     drawn = scribe.compare_datasets(results, "a", "b", method="empirical", **about)
     parametric = scribe.compare_datasets(results, "a", "b", method="parametric", **about)
     np.testing.assert_allclose(parametric.law.mean, drawn.law.mean, atol=1e-5)
-    # draws of one fit share nothing here, so that variances add up
     np.testing.assert_allclose(parametric.law.sd, drawn.law.sd, rtol=0.05)
     sets = {"some": ["g0", "g2"], "absent": ["nothing"]}
     tables = [de.test_multiple_gene_sets(sets) for de in (drawn, parametric)]
@@ -406,3 +406,52 @@ def test_draws_do_not_depend_on_cells_and_keep_to_those_of_chains(made_chains) -
     assert de.evidence.group_A.n_draws == 100
     jax.block_until_ready(de.law.draws)
     assert de.law.draws.shape == (100, results.n_genes)
+    cells = scribe.compare(results, results, n_samples=500, estimand="cell", n_samples_dirichlet=3).law.draws
+    assert cells.shape == (300, results.n_genes)
+    assert len(np.unique(cells[:, 0])) == 300, "the same draws with other cells"
+
+
+def test_what_groups_of_one_fit_share_cancels_in_normal_laws_too() -> None:
+    one = made().get_dataset("a")
+    de = scribe.compare(one, one, method="parametric", n_samples=200)
+    np.testing.assert_allclose(de.law.mean, 0.0, atol=1e-6)
+    assert de.law.sd.max() < 1e-5
+    apart = scribe.compare(one, one, method="parametric", n_samples=4000, paired=False)
+    drawn = scribe.compare(one, one, method="empirical", n_samples=4000, paired=False)
+    np.testing.assert_allclose(apart.law.sd, drawn.law.sd, rtol=0.05)
+
+
+def test_fits_draws_and_laws_are_compared_with_each_other() -> None:
+    results, rng = made().get_dataset("a"), np.random.default_rng(0)
+    r = rng.lognormal(size=(300, N_GENES))
+    plain = scribe.compare(results, jax.numpy.asarray(r), reference="clr")
+    assert plain.method == "empirical"
+    assert plain.law.draws.shape == (300, N_GENES)
+    law = results.fit_logistic_normal(n_samples=3000, estimand="mean")
+    normal_too = scribe.compare(results, law, n_samples=3000, reference="clr")
+    assert normal_too.method == "parametric"
+    twice = scribe.compare(results, results, paired=False, n_samples=3000, reference="clr")
+    np.testing.assert_allclose(normal_too.law.mean, 0.0, atol=0.05)
+    np.testing.assert_allclose(normal_too.law.sd, twice.law.sd, rtol=0.06)
+    assert scribe.compare(results, law, method="shrinkage").null_proportion > 0.5
+    assert isinstance(scribe.compare(r, r[::-1], method="parametric").law, LowRankNormal)
+    with pytest.raises(ValueError, match="'empirical' compares draws, and a logistic-normal law has none"):
+        scribe.compare(results, law, method="empirical")
+    with pytest.raises(ValueError, match=r"A has 300 draws, B has 299 draws: pass as many of both"):
+        scribe.compare(r, r[1:])
+
+
+def test_tables_say_what_was_compared_with_what() -> None:
+    de = scribe.compare_datasets(made(), "a", "b", reference=["g1", "g4"])
+    row = de.to_dataframe().loc[0, ["A", "B", "relative_to", "level"]]
+    assert row.tolist() == ["a", "b", "g1, g4", "cell"]
+    assert de.set_reference(np.arange(N_GENES) < 4).relative_to == "4 genes"
+    assert de.set_reference("g3").relative_to == "g3"
+    top = de.summary(sort_by="lfsr", top_n=3)
+    pd.testing.assert_frame_equal(top, de.summary(top_n=3))
+    with pytest.raises(KeyError, match=r"There is no column 'lfdr' to sort by\. There are: gene, kept"):
+        de.summary(sort_by="lfdr")
+    de.set_gene_mask(["g0", "g1", "g2"]).set_reference(["g1", "g4"])
+    assert list(np.flatnonzero(de.gene_mask)) == [0, 1, 2]
+    with pytest.raises(ValueError, match="1 of 2 reference genes are not kept by gene_mask"):
+        de.to_dataframe()

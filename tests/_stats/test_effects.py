@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from scribe._stats.effects import find_threshold, lfsr, pefp, s_values
-from scribe._stats.laws import Drawn, NormalMixture
+from scribe._stats.laws import Drawn, LowRankNormal, NormalMixture
 
 
 def test_rates_count_draws_of_the_wrong_sign() -> None:
@@ -51,3 +52,16 @@ def test_expected_share_of_wrong_signs_is_the_true_one() -> None:
     wrong = np.mean(np.sign(seen[called]) != np.sign(effects[called]))
     assert called.sum() > 5_000
     np.testing.assert_allclose(wrong, 0.05, atol=0.006)
+
+
+def test_rates_of_normals_are_their_tails_and_never_zero() -> None:
+    """A point at zero has the wrong sign whatever one says; far out no digits are lost."""
+    law = NormalMixture(np.array([[0.25, 0.75]] * 3), np.array([[0, 12.0], [0, -1.0], [50, 45.0]]), np.ones((3, 2)))
+    law.sds[:2, 0] = 0.0
+    far = 0.75 * stats.norm.sf(12.0)
+    np.testing.assert_allclose(lfsr(law)[:2], [0.25 + far, 0.25 + 0.75 * stats.norm.sf(1.0)], rtol=1e-12)
+    np.testing.assert_allclose(lfsr(law, 2.0)[0], 0.25 + 0.75 * stats.norm.sf(10.0), rtol=1e-12)
+    assert 0 < lfsr(law)[2] < 1e-300
+    normal = LowRankNormal(np.array([-12.0, 60.0]), np.zeros((2, 1)), np.ones(2))
+    np.testing.assert_allclose(lfsr(normal)[0], stats.norm.sf(12.0), rtol=1e-12)
+    assert lfsr(normal)[1] > 0

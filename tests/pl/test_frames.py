@@ -36,6 +36,7 @@ from scribe.pl.ppc import _layout as layout
 from scribe.pl.ppc import frame as ppc_frame
 from scribe.pl.rank import frame as rank_frame
 from scribe.pl.trace import frame as trace_frame
+from scribe.pl.volcano import frame as volcano_frame
 
 pytestmark = pytest.mark.loose_promotion
 
@@ -481,3 +482,25 @@ def test_the_surest_differences_are_those_beyond_what_all_genes_share():
     rows = pd.DataFrame({"gene": list("abcd"), "mean": [1.0, 2.0, 4.0, 1.0], "other_mean": [3.0, 6.0, 12.0, 9.0]})
     rows["sd"], rows["other_sd"] = rows["mean"] / 10, rows["other_mean"] / 10
     assert surest(rows, 1)["gene"].tolist() == ["d"]
+
+
+@pytest.mark.loose_promotion
+def test_comparisons_by_themselves_are_drawn_as_those_in_an_adata():
+    rng = np.random.default_rng(0)
+    r = rng.lognormal(np.linspace(-2, 2, 12), 0.1, (200, 12))
+    de = scribe.compare(r, r[::-1] * np.where(np.arange(12) == 3, 4.0, 1.0), label_A="x", label_B="y")
+    table = volcano_frame(de)
+    np.testing.assert_allclose(table["lfc_mean"], de.law.mean / np.log(2))
+    for draw in (scribe.pl.volcano, scribe.pl.ma, scribe.pl.de_evidence, scribe.pl.de_mean_expression):
+        assert draw(de)[0].get_title() == "x vs y"
+    scribe.pl.de_mask_threshold(de)
+
+
+@pytest.mark.parametrize(("dse", "close"), [(1.0, False), (6.0, True)])
+def test_models_are_told_apart_as_the_summary_says(compared, dse, close):
+    """Ten nats are more than four, and more than twice 1 but not twice 6."""
+    adata = compared.copy()
+    adata.uns["scribe_compare"]["table"]["elpd_diff"] = [0.0, 10.0]
+    adata.uns["scribe_compare"]["table"]["dse"] = [0.0, dse]
+    points = [line for line in scribe.pl.model_comparison(adata).lines if line.get_marker() == "o"]
+    assert [len(line.get_xdata()) for line in points] == ([2, 0] if close else [1, 1])

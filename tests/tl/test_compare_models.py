@@ -25,6 +25,8 @@ def test_slots_are_those_of_the_comparison(compared):
     diagnostics = scribe.get.model_comparison(compared, table="diagnostics")
     pd.testing.assert_frame_equal(diagnostics, expected.diagnostics())
     np.testing.assert_array_equal(compared.obsm["scribe_compare_elpd"], expected.elpd())
+    np.testing.assert_array_equal(compared.obsm["scribe_compare_k_hat"]["nb"], expected.psis_loo("nb").k_hat)
+    np.testing.assert_array_equal(expected.rank()["pseudo_bma"], expected.pseudo_bma_weights()[expected.rank().index])
     table = expected.gene_level_comparison("nb", "poisson")
     genes = compared.varm["scribe_compare_genes"]
     for slot, column in {
@@ -37,6 +39,18 @@ def test_slots_are_those_of_the_comparison(compared):
     np.testing.assert_allclose(genes["mean"], np.asarray(compared.X.mean(axis=0)).ravel(), rtol=1e-6)
     favors = compared.var["scribe_compare_favors"].astype(object)
     np.testing.assert_array_equal(favors.where(favors.notna(), ""), table["favors"])
+
+
+def test_genes_may_be_what_is_left_out(compared):
+    made = scribe.tl.compare_models(compared, NAMES, observations="gene", n_samples=30, genes=False, copy=True)
+    fits = [scribe.get.results(compared, key=name) for name in NAMES]
+    expected = scribe.compare_models(fits, model_names=NAMES, observations="gene", n_samples=30)
+    np.testing.assert_array_equal(made.varm["scribe_compare_elpd"], expected.elpd())
+    np.testing.assert_array_equal(made.varm["scribe_compare_k_hat"]["poisson"], expected.psis_loo("poisson").k_hat)
+    assert "scribe_compare_elpd" not in made.obsm
+    assert scribe.pl.model_comparison(made, show=False).get_title(loc="left") == "leave-one-gene-out"
+    with pytest.raises(TypeError, match="unexpected keyword argument 'observation'"):
+        scribe.tl.compare_models(compared, NAMES, observation="gene")
 
 
 def test_a_comparison_survives_files(compared, through_file):

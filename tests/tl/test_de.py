@@ -120,7 +120,7 @@ def test_samples_are_the_unit_with_sample_key(truth, known) -> None:
     )
     scribe.tl.de(adata, "condition", group="treated", reference="control", sample_key="donor", method="empirical")
     by_sample = scribe.get.de(adata)
-    assert set(by_sample["level"]) == {"sample"}
+    assert by_sample.loc[0, ["level", "replicates", "relative_to"]].tolist() == ["sample", "4 vs 4", "expressed"]
     with CELLS:
         scribe.tl.de(adata, "condition", group="treated", reference="control", method="empirical", key_added="cells")
     by_cell = scribe.get.de(adata, key_added="cells")
@@ -140,6 +140,7 @@ def test_samples_with_the_same_label_are_pairs(truth) -> None:
     with pytest.warns(UserWarning, match=r"1 of 4 samples have some of the groups only .*: p3"):
         scribe.tl.de(adata, "condition", group="treated", reference="control", sample_key="pair")
     assert scribe.get.de(adata)["is_de"][: 2 * N_UP].mean() > 0.5
+    assert set(scribe.get.de(adata)["replicates"]) == {"3 pairs"}
 
 
 def test_one_sample_per_condition_is_refused(truth) -> None:
@@ -168,8 +169,40 @@ def test_components_by_their_labels(truth) -> None:
         scribe.tl.de(adata, "condition", group="treated", reference="control")
     table = scribe.get.de(adata)
     assert table["is_de"][:N_UP].all()
-    with CELLS, pytest.raises(ValueError, match=r"The fit is a mixture and does not tell the groups of 'type' apart"):
+    with (
+        CELLS,
+        pytest.raises(ValueError, match=r"The fit is a mixture and does not tell the groups of \['type'\] apart"),
+    ):
         scribe.tl.de(adata, "type")
+
+
+def test_conditions_within_a_component_and_components_of_all_datasets(truth) -> None:
+    adata, marker = truth[:, : 3 * N_UP].copy(), slice(2 * N_UP, 2 * N_UP + 3)
+    adata.X[(adata.obs["type"] == "B").to_numpy(), marker] *= 8
+    quiet_fit(adata, annotation_key="type", dataset_key=["condition", "donor"], n_steps=200, **MEANS)
+    about = {"group": "treated", "reference": "control"}
+    with pytest.raises(
+        ValueError, match=r"say in which component, component=, one of B, T/cell; to compare components"
+    ):
+        scribe.tl.de(adata, "condition", sample_key="donor", **about)
+    scribe.tl.assign(adata)
+    sizes = adata.obs["scribe_component"].value_counts()
+    assert sizes.min() > 50
+    for component in ("B", 1):
+        scribe.tl.de(adata, "condition", sample_key="donor", component=component, **about)
+        table = scribe.get.de(adata)
+        assert set(table["level"]) == {"sample"}
+        assert (np.sign(table["lfc_mean"][: 2 * N_UP]) == np.sign(truth.uns["effect"][: 2 * N_UP])).all()
+    with CELLS:
+        scribe.tl.de(adata, "condition", component="T/cell", key_added="cells", **about)
+    assert np.corrcoef(scribe.get.de(adata, key_added="cells")["lfc_mean"], table["lfc_mean"])[0, 1] > 0.95
+    with CELLS:
+        scribe.tl.de(adata, "scribe_component", group="B", reference="T/cell", key_added="components")
+    found = scribe.get.de(adata, key_added="components")["lfc_mean"].to_numpy()
+    assert found[marker].min() > 1.5
+    assert np.abs(np.delete(found, np.r_[marker])).max() < 1.0
+    with pytest.raises(KeyError, match="There is no component 'Z'"):
+        scribe.tl.de(adata, "condition", sample_key="donor", component="Z", **about)
 
 
 def test_masks_sets_and_thresholds(known) -> None:
@@ -222,6 +255,8 @@ def test_a_new_fit_removes_what_was_computed_from_the_old_one(known) -> None:
 
 
 def test_what_is_asked_must_be_there(known) -> None:
+    with pytest.raises(ValueError, match="component='B' chooses a component, but the fit is no mixture"), CELLS:
+        scribe.tl.de(known, "type", component="B")
     adata = known.copy()
     with pytest.raises(KeyError, match=r"groupby='conditions' is not a column .* Did you mean 'condition'"):
         scribe.tl.de(adata, "conditions")

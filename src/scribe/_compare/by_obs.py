@@ -61,23 +61,27 @@ def leaves_by_obs(
     *,
     key: str,
     names: tuple[str, str | None],
+    component: str | int | None,
     seed: int,
 ) -> Leaves:
     """Levels of the fit ``key`` by group and, where samples are told apart, by sample; ``names`` are their columns.
 
-    Where the fit does not know them, one is made that does, of the same family: see `_fit_leaves`.
+    Of a mixture groups are its components, or its datasets within one ``component``. Where the fit does not know them,
+    one is made that does, of the same family: see `_fit_leaves`.
     """
-    found = _of_components(adata, results, groups, key=key, groupby=names[0]) if samples is None else None
-    found = found or _of_datasets(results, groups, samples)
-    return found or _fit_leaves(results, groups, samples, names=names, seed=seed)
+    found = None
+    if samples is None and component is None:
+        found = _of_components(adata, results, groups, key=key, groupby=names[0])
+    found = found or _of_datasets(adata, results, groups, samples, key=key, component=component)
+    return found or _fit_leaves(results, groups, samples, names=names, component=component, seed=seed)
 
 
 def _of_components(
     adata: AnnData, results: Results, groups: pd.Categorical, *, key: str, groupby: str
 ) -> Leaves | None:
-    """Components of a mixture, where groups are these or the annotation of these."""
+    """Components of a mixture, where groups are these or the annotation of these; those of all datasets together."""
     levels = results.spec.levels.get("component")
-    if levels is None or results.posterior.design.dataset is not None:
+    if levels is None:
         return None
     labels = list(levels.labels)
     annotation = json.loads(require(adata, key)["config"])["options"].get("annotation_key")
@@ -85,15 +89,35 @@ def _of_components(
         return None
     if not set(groups.categories) <= set(labels):
         return None
-    n_cells = np.bincount(groups.codes[groups.codes >= 0], minlength=len(groups.categories))
-    numbers = tuple((labels.index(label), 0) for label in groups.categories)
-    return Leaves(results, numbers, np.arange(len(numbers)), None, n_cells)
+    if "component" not in results.spec.natural_axes["log_mean"]:
+        msg = (
+            f"Expression is the same in all components of the fit {key!r}, so that {groupby!r} has nothing to compare: "
+            "fit with the mean among mixture_params."
+        )
+        raise ValueError(msg)
+    dataset = results.posterior.design.datasets(results.n_cells)
+    n_cells = np.zeros((len(groups.categories), int(dataset.max()) + 1), int)
+    known = groups.codes >= 0
+    np.add.at(n_cells, (groups.codes[known], dataset[known]), 1)
+    present = n_cells > 0
+    present[~present.any(axis=1), 0] = True  # a component may be the most probable one of no cell
+    group, at = np.nonzero(present)
+    numbers = tuple((labels.index(groups.categories[g]), int(d)) for g, d in zip(group, at, strict=True))
+    return Leaves(results, numbers, group, None, n_cells[group, at])
 
 
-def _of_datasets(results: Results, groups: pd.Categorical, samples: pd.Categorical | None) -> Leaves | None:
+def _of_datasets(
+    adata: AnnData,
+    results: Results,
+    groups: pd.Categorical,
+    samples: pd.Categorical | None,
+    *,
+    key: str,
+    component: str | int | None,
+) -> Leaves | None:
     """Datasets whose cells are all of one group and, if asked, of one sample, with means of their own."""
     design, axes = results.posterior.design, results.spec.natural_axes["log_mean"]
-    if design.dataset is None or "dataset" not in axes or "component" in axes:
+    if design.dataset is None or "dataset" not in axes or ("component" in axes and component is None):
         return None
     n = len(results.spec.levels["dataset"].labels)
     of_group = _of_level(design.dataset, np.asarray(groups.codes), n)
@@ -102,10 +126,16 @@ def _of_datasets(results: Results, groups: pd.Categorical, samples: pd.Categoric
     # members of a population are drawn towards each other, which would hide what varies between samples
     if of_group is None or (samples is not None and (of_sample is None or populations)):
         return None
-    known = np.flatnonzero(of_group >= 0)
+    number, inside = 0, np.ones(len(design.dataset), bool)
+    if component is not None:
+        number = results.get_component(component).posterior.chosen["component"]
+        assigned = adata.obs.get(Slots(key).component)
+        # before tl.assign the sizes of datasets stand for those of the component in them
+        inside = inside if assigned is None else np.asarray(assigned) == results.spec.levels["component"].labels[number]
+    n_cells = np.bincount(design.dataset[inside], minlength=n)
+    known = np.flatnonzero((of_group >= 0) & (n_cells > 0))
     sample = None if samples is None or of_sample is None else np.asarray(samples.categories)[of_sample[known]]
-    n_cells = np.bincount(design.dataset, minlength=n)[known]
-    return Leaves(results, tuple((0, int(d)) for d in known), of_group[known], sample, n_cells)
+    return Leaves(results, tuple((number, int(d)) for d in known), of_group[known], sample, n_cells[known])
 
 
 def _of_level(dataset: IntArray, codes: IntArray, n: int) -> IntArray | None:
@@ -124,16 +154,12 @@ def _fit_leaves(
     samples: pd.Categorical | None,
     *,
     names: tuple[str, str | None],
+    component: str | int | None,
     seed: int,
 ) -> Leaves:
     """Fit the family again with a mean for every gene and group, or group and sample, on the cells that have one."""
-    if "component" in results.spec.levels:
-        msg = (
-            f"The fit is a mixture and does not tell the groups of {names[0]!r} apart: compare its components "
-            f"(groupby=key + '_component'), or fit with dataset_key={[n for n in names if n]!r} and "
-            "dataset_params='mean'."
-        )
-        raise ValueError(msg)
+    if component is not None or "component" in results.spec.levels:
+        raise ValueError(_not_told_apart(results, names, component))
     columns = {names[0]: groups} | ({} if samples is None or names[1] is None else {names[1]: samples})
     known = np.flatnonzero(np.all([column.codes >= 0 for column in columns.values()], axis=0))
     frame = pd.DataFrame({name: np.asarray(column)[known].astype(str) for name, column in columns.items()})
@@ -155,6 +181,23 @@ def _fit_leaves(
     sample = None if samples is None else leaves[names[1]].to_numpy(str)
     levels = tuple((0, d) for d in range(len(labels)))
     return Leaves(fitted, levels, np.asarray(of_group), sample, np.bincount(dataset, minlength=len(labels)))
+
+
+def _not_told_apart(results: Results, names: tuple[str, str | None], component: str | int | None) -> str:
+    """Why a mixture cannot answer, and what can; components are told apart in mixtures alone."""
+    columns = [name for name in names if name]
+    if "component" not in results.spec.levels:
+        return f"component={component!r} chooses a component, but the fit is no mixture: leave it out."
+    if component is None and "dataset" in results.spec.levels:
+        labels = ", ".join(results.spec.levels["component"].labels)
+        return (
+            f"The fit is a mixture of components with datasets. To compare the datasets of {columns!r} say in which "
+            f"component, component=, one of {labels}; to compare components pass groupby=key + '_component'."
+        )
+    return (
+        f"The fit is a mixture and does not tell the groups of {columns!r} apart: compare its components "
+        f"(groupby=key + '_component'), or fit with dataset_key={columns!r} and dataset_params='mean'."
+    )
 
 
 def _spec_of_leaves(spec: ModelSpec, labels: tuple[str, ...], factors: Mapping[str, tuple[str, ...]]) -> ModelSpec:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import warnings
+from collections.abc import Callable
 from typing import Any, Literal, Unpack
 
 import numpy as np
 
 from scribe._compare.differential import DifferentialExpression
-from scribe._compare.groups import FittedNormal, given_group, keys_of, moments_of
+from scribe._compare.groups import fitted_normal, given_group, keys_of, moments_of
 from scribe._compare.options import CompareOptions, ContrastOptions, Pairing, completed
 from scribe._compare.pairs import Pairs, Weighting, effects_of, paired_levels
 from scribe._compare.relative import Method
@@ -18,7 +19,7 @@ from scribe._posterior.expression import ESTIMANDS, Population
 from scribe._posterior.results import Results
 from scribe._rng import as_key
 from scribe._stats.contrasts import Given, Group, Mean, TwoGroups
-from scribe._stats.laws import Drawn
+from scribe._stats.laws import Drawn, LinearLaw, LowRankNormal
 from scribe._types import AnyArray
 
 __all__ = ["compare", "compare_datasets", "compare_groups"]
@@ -102,22 +103,25 @@ def compare(
     >>> table = de.to_dataframe(target_pefp=0.05)
     """
     said = completed(CompareOptions, options, verb="compare")
+    if method is not None:
+        require_known("method", method, _METHODS)
     fits = isinstance(model_A, Results), isinstance(model_B, Results)
-    if method is None:
-        normal = not any(fits) and not any(isinstance(model, np.ndarray) for model in (model_A, model_B))
-        method = "parametric" if normal else "empirical"
-    require_known("method", method, _METHODS)
     if all(fits):
         model_B, names = _same_genes(model_A, model_B, gene_names)
     else:
         names = None if gene_names is None else np.asarray(gene_names, object)
-    groups, moments = _groups(model_A, model_B, method, said)
+    groups, moments = _groups(model_A, model_B, said)
+    laws = any(isinstance(group, Given) and isinstance(group.law, LowRankNormal) for group in groups)
+    method = ("parametric" if laws else "empirical") if method is None else method
+    if laws and method == "empirical":
+        msg = "method='empirical' compares draws, and a logistic-normal law has none: 'parametric' or 'shrinkage'."
+        raise ValueError(msg)
     if groups[0].n_genes != groups[1].n_genes:
         msg = f"A has {groups[0].n_genes:,} genes and B {groups[1].n_genes:,}: compare models of the same genes."
         raise ValueError(msg)
     grid = {"sds": said["sigma_grid"], "max_iterations": said["shrinkage_max_iter"], "tolerance": said["shrinkage_tol"]}
     return DifferentialExpression(
-        TwoGroups(*groups),
+        TwoGroups(groups[0], groups[1], _normal(said["rank"]) if laws or method == "parametric" else None),
         gene_names=names,
         label_A=label_A,
         label_B=label_B,
@@ -130,34 +134,54 @@ def compare(
     )
 
 
-def _groups(model_A: Any, model_B: Any, method: str, said: dict[str, Any]) -> tuple[list[Group], Any]:
+def _normal(rank: int | None) -> Callable[[Drawn], LinearLaw]:
+    return functools.partial(fitted_normal, rank=rank)
+
+
+def _groups(model_A: Any, model_B: Any, said: dict[str, Any]) -> tuple[list[Group], Any]:
     """Both groups, and what makes their moments where they are of fits."""
     models = {"A": model_A, "B": model_B}
     fits = [model for model in models.values() if isinstance(model, Results)]
     same = len(fits) == 2 and fits[0].params is fits[1].params
     seed = fits[0].seed if said["rng"] is None and fits else said["rng"]
     keys = keys_of(as_key(seed), paired=same if said["paired"] is None else bool(said["paired"]))
-    n_draws = _n_draws(said, fits)
-    groups: list[Group] = []
+    made: dict[str, Group] = {}
     for (side, model), key in zip(models.items(), keys, strict=True):
         if not isinstance(model, Results):
             about = {name: said[f"{name}_{side}"] for name in ("component", "p_samples")}
-            groups.append(given_group(model, **about, estimand=said["estimand"], key=key[1]))
+            made[side] = given_group(model, **about, estimand=said["estimand"], key=key[1])
+    n_draws = _n_draws_of(made, said, fits)
+    for (side, model), key in zip(models.items(), keys, strict=True):
+        if not isinstance(model, Results):
             continue
         mixed = said["mixture_weighted"]
         where = [said[f"{name}_{side}"] for name in ("component", "dataset")]
         weights = said[f"mixture_weights_{side}"] if mixed else None
         population = model.population(*where, mixed=mixed, weights=weights, side=f"_{side}")
-        drawn = Mean((population,), key[0], n_draws, said["estimand"], key[1])
-        groups.append(FittedNormal(drawn, said["rank"]) if method == "parametric" else drawn)
-    if len(fits) < 2:
-        return groups, None
-    return groups, functools.partial(moments_of, *groups)
+        made[side] = Mean((population,), key[0], n_draws, said["estimand"], key[1])
+    groups = [made[side] for side in models]
+    return groups, functools.partial(moments_of, *groups) if len(fits) == 2 else None
+
+
+def _n_draws_of(given: dict[str, Group], said: dict[str, Any], fits: list[Results]) -> int:
+    """Draws of the groups that are of fits: as many as those that are given have, of which there is one number."""
+    laws = {side: group.law for side, group in given.items() if isinstance(group, Given)}
+    lengths = {side: len(law.draws) for side, law in laws.items() if isinstance(law, Drawn)}
+    if not lengths:
+        return _n_draws(said, fits)
+    n_draws = min(lengths.values())
+    few = [fit.posterior.n_draws for fit in fits if fit.posterior.n_draws is not None]
+    if len(set(lengths.values())) > 1 or min([n_draws, *few]) < n_draws:
+        found = ", ".join([*(f"{side} has {n:,} draws" for side, n in lengths.items()), *(f"a fit {n:,}" for n in few)])
+        msg = f"Draws are compared one by one, but {found}: pass as many of both."
+        raise ValueError(msg)
+    return n_draws
 
 
 def _n_draws(said: dict[str, Any], fits: list[Results]) -> int:
-    n = said["n_samples"] * (said["n_samples_dirichlet"] if said["estimand"] == "cell" else 1)
-    return min([n, *(fit.posterior.n_draws for fit in fits if fit.posterior.n_draws is not None)])
+    """Draws of the parameters, at most those there are, times the cells to be drawn of each."""
+    n = min([said["n_samples"], *(fit.posterior.n_draws for fit in fits if fit.posterior.n_draws is not None)])
+    return int(n * (said["n_samples_dirichlet"] if said["estimand"] == "cell" else 1))
 
 
 def _same_genes(first: Results, second: Results, gene_names: Any) -> tuple[Results, AnyArray | None]:
@@ -298,11 +322,11 @@ def compare_groups(
         weights = pairs.weights(results, pair_weighting)
         for levels, (own, cells) in zip((pairs.of_A, pairs.of_B), keys_of(key, paired=True), strict=True):
             populations = tuple(Population(results.posterior, (level,)) for level in levels)
-            drawn = Mean(populations, own, n_draws, said["estimand"], cells, weights)
-            groups.append(FittedNormal(drawn, said["rank"]) if method == "parametric" else drawn)
+            groups.append(Mean(populations, own, n_draws, said["estimand"], cells, weights))
     about = {name: said[name] for name in ("estimand", "reference", "gene_mask")}
+    evidence = TwoGroups(groups[0], groups[1], _normal(said["rank"]) if method == "parametric" else None)
     return DifferentialExpression(
-        TwoGroups(*groups), gene_names=results.gene_names, label_A=level_A, label_B=level_B, method=method, **about
+        evidence, gene_names=results.gene_names, label_A=level_A, label_B=level_B, method=method, **about
     )
 
 

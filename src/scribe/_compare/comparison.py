@@ -123,7 +123,8 @@ class ModelComparison:
         One row per model: ``rank`` from 0; ``elpd``, the expected log predictive density in nats, larger is better;
         ``p``, the effective number of parameters, NaN where observations were held out; ``elpd_diff``, by how much the
         best model's elpd is larger, and ``dse``, the standard error of that; ``weight`` in the stacked prediction of
-        all models; ``se`` of ``elpd``; ``warning``, whether some k are above 0.7.
+        all models (`stacking_weights`) and ``pseudo_bma`` (`pseudo_bma_weights`); ``se`` of ``elpd``; ``warning``,
+        whether some k are above 0.7.
         """
         found, elpd = self._of(criterion), self.elpd(criterion)
         total = elpd.sum(axis=0)
@@ -134,6 +135,7 @@ class ModelComparison:
             "p": [np.nan if one.penalty is None else one.penalty.sum() for one in found],
             "elpd_diff": -difference.elpd_diff + 0.0,
             "weight": stacking(elpd),
+            "pseudo_bma": pseudo_bma(elpd, seed=self.seed),
             "se": np.sqrt(len(elpd) * elpd.var(axis=0)),
             "dse": difference.dse,
             "warning": [one.k_hat is not None and bool(np.any(one.k_hat > GOOD)) for one in found],
@@ -192,7 +194,7 @@ class ModelComparison:
     def summary(self) -> str:
         """Say which model predicts best, by how much, and whether that can be relied on; with the table of `rank`."""
         table = self.rank()
-        shown = table.drop(columns=["rank", "warning"]).dropna(axis=1, how="all")
+        shown = table.drop(columns=["rank", "warning", "pseudo_bma"]).dropna(axis=1, how="all")
         what = _MEANING[self.criterion].format(self.observations)
         lines = [f"{len(self.names)} models compared by {what}, {self.n_observations:,} {self.observations}s", ""]
         formats = {name: "{:,.1f}".format for name in shown} | {"weight": "{:.2f}".format}

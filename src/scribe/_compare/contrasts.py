@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Sequence
 
 import numpy as np
 
 from scribe._compare.by_obs import Leaves
-from scribe._compare.groups import FittedNormal, keys_of
+from scribe._compare.groups import fitted_normal, keys_of
 from scribe._compare.relative import Method
 from scribe._model.checks import nearest
 from scribe._posterior.expression import Estimand, Population
@@ -53,6 +54,7 @@ def between_cells(
     group: int,
     others: tuple[int, ...],
     *,
+    labels: Sequence[str],
     key: Key,
     n_draws: int,
     estimand: Estimand,
@@ -62,9 +64,12 @@ def between_cells(
     """Two groups of cells, those of several levels averaged by their numbers of cells."""
     groups: list[Group] = []
     for numbers, (own, cells) in zip(((group,), others), keys_of(key, paired=True), strict=True):
-        drawn = Mean((_population(leaves, numbers),), own, n_draws, estimand, cells)
-        groups.append(FittedNormal(drawn, rank) if method == "parametric" else drawn)
-    return TwoGroups(*groups)
+        if not np.isin(leaves.group, numbers).any():
+            msg = f"{', '.join(labels[number] for number in numbers)}: there is no cell to compare."
+            raise ValueError(msg)
+        groups.append(Mean((_population(leaves, numbers),), own, n_draws, estimand, cells))
+    normal = functools.partial(fitted_normal, rank=rank) if method == "parametric" else None
+    return TwoGroups(groups[0], groups[1], normal)
 
 
 def _population(leaves: Leaves, groups: tuple[int, ...]) -> Population:
@@ -97,7 +102,7 @@ def between_samples(
     _check_replicates(of_group, compared, labels, paired=paired)
     design, contrast = _design(of_group, np.asarray(leaves.sample)[mine] if paired else None, group, others)
     levels = tuple(leaves.levels[i] for i in mine)
-    return Samples(leaves.results.posterior, levels, of_group == group, design, contrast, key, n_draws)
+    return Samples(leaves.results.posterior, levels, of_group == group, design, contrast, key, n_draws, paired)
 
 
 def _check_replicates(of_group: AnyArray, compared: tuple[int, ...], labels: Sequence[str], *, paired: bool) -> None:

@@ -73,7 +73,8 @@ class DifferentialExpression(RelativeExpression):
         :math:`P(|\Delta_g| > \tau)`, ``lfsr_tau``
         :math:`1 - \max\{P(\Delta_g > \tau), P(\Delta_g < -\tau)\}`, ``prob_de``
         :math:`\max\{P(\Delta_g > \tau), P(\Delta_g < -\tau)\}`; ``tau_values``, ``gene_names``; with shrinkage
-        ``null_proportion``. No rate is below one over the number of draws, which is what draws can tell.
+        ``null_proportion``. No rate is zero: of draws none is below one over their number, of normal laws
+        (``"shrinkage"``, ``"parametric"``) rates are their tails, which moments of as many draws cannot vouch for.
         """
         law, taus = self.law, np.atleast_1d(np.asarray(tau, np.float64))
         above, below = (np.stack([side(sign * t) for t in taus]) for side, sign in ((law.above, 1), (law.below, -1)))
@@ -201,15 +202,17 @@ class DifferentialExpression(RelativeExpression):
 
         Returns
         -------
-        One row per gene. ``clr_delta_mean``, ``clr_delta_sd``, ``clr_prob_positive``, ``clr_lfsr``,
-        ``clr_prob_effect``, ``clr_lfsr_tau``, ``clr_prob_de``, ``clr_is_de``: see `gene_level`; NaN where ``kept`` is
-        False. ``expression_A``, ``expression_B``: expected share times 10,000. ``bio_lfc_*`` and ``bio_lvr_*``
-        (``mean``, ``sd``, ``lfsr``, ``prob_effect``): log ratio of means and of variances; ``bio_kl_*`` (``mean``,
-        ``sd``, ``prob_effect``): Jeffreys divergence of the gamma laws of rates, in nats; ``bio_hellinger_mean``:
-        their Hellinger distance; ``bio_mu_A_mean``, ``bio_var_A_mean`` and the same of B.
+        One row per gene. ``A`` and ``B``: the groups, **positive is higher in A**; ``relative_to``: the genes that
+        serve as reference; ``level``: ``"cell"`` or ``"sample"``. ``clr_delta_mean``, ``clr_delta_sd``,
+        ``clr_prob_positive``, ``clr_lfsr``, ``clr_prob_effect``, ``clr_lfsr_tau``, ``clr_prob_de``, ``clr_is_de``: see
+        `gene_level`; NaN where ``kept`` is False. ``expression_A``, ``expression_B``: expected share times 10,000.
+        ``bio_lfc_*`` and ``bio_lvr_*`` (``mean``, ``sd``, ``lfsr``, ``prob_effect``): log ratio of means and of
+        variances; ``bio_kl_*`` (``mean``, ``sd``, ``prob_effect``): Jeffreys divergence of the gamma laws of rates, in
+        nats; ``bio_hellinger_mean``: their Hellinger distance; ``bio_mu_A_mean``, ``bio_var_A_mean`` and the same of B.
         """
         names = np.arange(self.n_genes).astype(str) if self.gene_names is None else self.gene_names
         columns: dict[str, Any] = {"gene": np.asarray(names, str), "kept": self._kept}
+        columns |= {"A": self.label_A, "B": self.label_B, "relative_to": self.relative_to, "level": self.level}
         if metrics in ("clr", "all"):
             found = self.gene_level(tau)
             if target_pefp is not None:
@@ -228,7 +231,7 @@ class DifferentialExpression(RelativeExpression):
         Parameters
         ----------
         sort_by
-            Column of `to_dataframe` to sort by, ascending.
+            Column of `to_dataframe` to sort by, ascending; ``"lfsr"`` is short for ``"clr_lfsr"``.
         top_n
             Number of genes.
 
@@ -237,6 +240,10 @@ class DifferentialExpression(RelativeExpression):
         Rows of `to_dataframe`.
         """
         table = self.to_dataframe()
+        sort_by = sort_by if sort_by in table else f"clr_{sort_by}"
+        if sort_by not in table:
+            msg = f"There is no column {sort_by.removeprefix('clr_')!r} to sort by. There are: {', '.join(table)}."
+            raise KeyError(msg)
         order = table[[sort_by]].assign(size=-table["clr_delta_mean"].abs()).sort_values([sort_by, "size"]).index
         return table.loc[order[:top_n]].reset_index(drop=True)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -15,29 +14,16 @@ from scribe._compare.biology import Moments
 from scribe._posterior.expression import Estimand
 from scribe._posterior.logistic_normal import LogisticNormal, fit_logistic_normal
 from scribe._stats.contrasts import Given, Group, Mean
-from scribe._stats.laws import Drawn, LinearLaw, LowRankNormal
+from scribe._stats.laws import Drawn, LowRankNormal
 from scribe._types import AnyArray, FloatArray, Key
 from scribe.families.nb import sample_log_gamma
 
-__all__ = ["FittedNormal", "given_group", "keys_of", "moments_of"]
+__all__ = ["fitted_normal", "given_group", "keys_of", "moments_of"]
 
 
-@dataclass(frozen=True)
-class FittedNormal(Group):
-    """A group whose draws are replaced by the logistic-normal law with their moments."""
-
-    drawn: Mean
-    rank: int | None = None
-
-    @property
-    def n_genes(self) -> int:
-        """That of the draws."""
-        return self.drawn.n_genes
-
-    def parts(self, kept: AnyArray | None = None) -> LinearLaw:
-        """Normal law, with the other genes pooled before."""
-        law = self.drawn.parts(kept)
-        return normal_law(fit_logistic_normal(law.draws, rank=self.rank)) if isinstance(law, Drawn) else law
+def fitted_normal(law: Drawn, *, rank: int | None) -> LowRankNormal:
+    """Logistic-normal law with the moments of draws."""
+    return normal_law(fit_logistic_normal(law.draws, rank=rank))
 
 
 def normal_law(given: LogisticNormal | Mapping[str, Any] | dist.LowRankMultivariateNormal) -> LowRankNormal:
@@ -76,7 +62,7 @@ def of_draws(r: AnyArray, p: AnyArray | None, component: int | None, *, estimand
 def moments_of(group_A: Group, group_B: Group) -> Moments:
     """Draws of logarithms of means and variances of two groups, of one population each."""
     draws: list[FloatArray] = []
-    for group in (group.drawn if isinstance(group, FittedNormal) else group for group in (group_A, group_B)):
+    for group in (group_A, group_B):
         if not isinstance(group, Mean):
             msg = f"Moments are those of fits, not of {type(group).__name__}."
             raise TypeError(msg)

@@ -21,6 +21,8 @@ from scribe._types import AnyArray, FloatArray
 __all__ = ["Method", "RelativeExpression", "covering"]
 
 Method = Literal["empirical", "shrinkage", "parametric"]
+_FEW = 3
+"""So many genes are named."""
 
 
 @dataclass(eq=False)
@@ -52,6 +54,15 @@ class RelativeExpression:
     def expression(self) -> tuple[FloatArray, FloatArray]:
         """Expression in A and in B, (genes,) each: the expected share of a gene times 10,000."""
         return self.evidence.expression()
+
+    @property
+    def relative_to(self) -> str:
+        """What differences are relative to, in words: a reference by its name, or genes."""
+        if isinstance(self.reference, str):
+            return self.reference
+        genes = np.flatnonzero(self._kept)[self._reference_genes()]
+        names = genes.astype(str) if self.gene_names is None else self.gene_names[genes].astype(str)
+        return ", ".join(names) if len(names) <= _FEW else f"{len(names):,} genes"
 
     @property
     def n_genes(self) -> int:
@@ -192,6 +203,12 @@ class RelativeExpression:
         named = index_of(self.reference, self.n_genes, self.gene_names, what="gene")
         inside = np.zeros(self.n_genes, bool)
         inside[named] = True
+        if not np.all(self._kept[inside]):
+            msg = (
+                f"{int(np.sum(inside & ~self._kept)):,} of {int(inside.sum()):,} reference genes are not kept by "
+                "gene_mask, so that they have no log-ratio of their own: keep them, or choose others."
+            )
+            raise ValueError(msg)
         return inside[self._kept]
 
 

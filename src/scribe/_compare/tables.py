@@ -46,6 +46,7 @@ def gene_table(found: DifferentialExpression, *, min_lfc: float, target_pefp: fl
     status = np.where(~seen, "no counts", np.where(kept, "ok", "pooled"))
     out["status"] = pd.Categorical(status, categories=["ok", "no counts", "pooled"])
     out["level"] = found.level
+    out["replicates"], out["relative_to"] = found.evidence.replicates, found.relative_to
     return out
 
 

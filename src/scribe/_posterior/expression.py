@@ -59,15 +59,18 @@ def draws_at_levels(
 ) -> Iterator[LevelDraws]:
     """Logarithms of quantities of every gene at some levels, in blocks of draws.
 
-    Equal keys give equal draws of the parameters; ``key_cells`` is that of cells. ``"mean"`` is the mean over cells
-    before capture, ``"variance"`` that of the molecules, and ``"cell"`` the rate of one cell, which differs from cell
-    to cell however well the mean is known.
+    Equal keys give equal draws of the parameters; ``key_cells`` is that of cells. Draws of chains, which may be fewer,
+    are taken again with other cells. ``"mean"`` is the mean over cells before capture, ``"variance"`` that of the
+    molecules, and ``"cell"`` the rate of one cell, which differs from cell to cell however well the mean is known.
     """
     one, spec = posterior.subset(cells=np.asarray([0])), posterior.spec
     widest = posterior.n_genes * max(int(np.prod([spec.lengths.get(axis, 1) for axis in LEVEL_AXES])), len(levels))
     component, dataset = jnp.asarray(np.asarray(levels, np.int32).T)
     key_cells = jax.random.fold_in(key, 1) if key_cells is None else key_cells
-    blocks = one.draw_blocks(key, n_draws, block=int(np.clip(_ELEMENTS // widest, 1, 50)))
+    most = n_draws if posterior.n_draws is None else min(n_draws, posterior.n_draws)
+    passes = (min(most, n_draws - first) for first in range(0, n_draws, most))
+    size = int(np.clip(_ELEMENTS // widest, 1, 50))
+    blocks = (block for n in passes for block in one.draw_blocks(key, n, block=size))
     for number, values in enumerate(blocks):
         here = jax.random.fold_in(key_cells, number)
         found, log_weights = _at_levels(spec, quantities, (component, dataset), values, here, n_genes=posterior.n_genes)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -42,6 +43,11 @@ class Evidence(ABC):
     @abstractmethod
     def n_genes(self) -> int:
         """Number of all genes."""
+
+    @property
+    def replicates(self) -> str:
+        """Which samples stand for A and B, in words; empty where cells are all there is."""
+        return ""
 
     @abstractmethod
     def compare(self, kept: AnyArray, reference: Reference) -> Comparison:
@@ -121,10 +127,15 @@ class Mean(Group):
 
 @dataclass(frozen=True)
 class TwoGroups(Evidence):
-    """Two groups of cells, taken as they are: what varies between samples of them is part of neither."""
+    """Two groups of cells, taken as they are: what varies between samples of them is part of neither.
+
+    ``normal`` makes the normal law that stands for draws: for those of the difference, in which what both groups share
+    cancels, or for those of one group where the other has a law alone. Without it draws stay as they are.
+    """
 
     group_A: Group
     group_B: Group
+    normal: Callable[[Drawn], LinearLaw] | None = None
 
     @property
     def n_genes(self) -> int:
@@ -138,8 +149,16 @@ class TwoGroups(Evidence):
         centred = [group.relative(np.full(n_parts, 1.0 / n_parts)) for group in groups]
         means, sds = np.stack([law.mean for law in centred]), np.stack([law.sd for law in centred])
         weights = reference_weights(reference, means, sds, n_genes=n_genes)
-        difference = groups[0] - groups[1]
+        difference = self._difference(*groups)
         return Comparison(difference.relative(weights).take(slice(n_genes)), weights, difference)
+
+    def _difference(self, law_A: LinearLaw, law_B: LinearLaw) -> LinearLaw:
+        if self.normal is None:
+            return law_A - law_B
+        if isinstance(law_A, Drawn) and isinstance(law_B, Drawn):
+            return self.normal(law_A - law_B)
+        first, second = (self.normal(law) if isinstance(law, Drawn) else law for law in (law_A, law_B))
+        return first - second
 
     def expression(self) -> tuple[FloatArray, FloatArray]:
         """From the means of log expression."""
@@ -171,11 +190,18 @@ class Samples(Evidence):
     contrast: FloatArray
     key: Key
     n_draws: int
+    paired: bool = False
 
     @property
     def n_genes(self) -> int:
         """That of the posterior."""
         return self.posterior.n_genes
+
+    @property
+    def replicates(self) -> str:
+        """Numbers of samples, or of pairs."""
+        n_A, n_B = int(self.of_A.sum()), int((~self.of_A).sum())
+        return f"{n_A} pairs" if self.paired else f"{n_A} vs {n_B}"
 
     def _moments(self, kept: AnyArray, weights: FloatArray | None) -> tuple[FloatArray, FloatArray]:
         """Means and variances of the log-ratios of all samples, (samples, parts) each; None centres them."""

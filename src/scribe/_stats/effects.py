@@ -18,7 +18,7 @@ __all__ = ["find_threshold", "lfsr", "pefp", "s_values"]
 
 def lfsr(law: Law, tau: float = 0.0) -> FloatArray:
     """Local false sign rates, (genes,): no smaller than what the law can tell from zero."""
-    return np.maximum(1.0 - np.maximum(law.above(tau), law.below(-tau)), law.resolution)
+    return np.maximum(np.minimum(law.not_above(tau), law.not_below(-tau)), law.resolution)
 
 
 def pefp(rates: FloatArray, called: AnyArray) -> float:

@@ -33,8 +33,8 @@ class Law(ABC):
 
     @property
     def resolution(self) -> float:
-        """Least probability above zero that it can tell."""
-        return 0.0
+        """Least probability that it can tell from zero."""
+        return float(np.finfo(np.float64).tiny)
 
     @abstractmethod
     def above(self, threshold: float) -> FloatArray:
@@ -43,6 +43,14 @@ class Law(ABC):
     @abstractmethod
     def below(self, threshold: float) -> FloatArray:
         """Probability of a value below a threshold."""
+
+    def not_above(self, threshold: float) -> FloatArray:
+        """Probability of a value up to a threshold."""
+        return 1.0 - self.above(threshold)
+
+    def not_below(self, threshold: float) -> FloatArray:
+        """Probability of a value from a threshold on."""
+        return 1.0 - self.below(threshold)
 
     @abstractmethod
     def quantile(self, q: float) -> FloatArray:
@@ -156,6 +164,14 @@ class LowRankNormal(LinearLaw):
         """Lower tails."""
         return ndtr(_distance(threshold, self.mean, self.sd))
 
+    def not_above(self, threshold: float) -> FloatArray:
+        """Lower tails, to full relative accuracy."""
+        return self.below(threshold)
+
+    def not_below(self, threshold: float) -> FloatArray:
+        """Upper tails, to full relative accuracy."""
+        return self.above(threshold)
+
     def quantile(self, q: float) -> FloatArray:
         """Quantiles."""
         return self.mean + self.sd * ndtri(q)
@@ -211,6 +227,14 @@ class NormalMixture(Law):
     def below(self, threshold: float | FloatArray) -> FloatArray:
         """Lower tails."""
         return np.sum(self.weights * ndtr(_distance(threshold, self.locs, self.sds)), axis=1)
+
+    def not_above(self, threshold: float) -> FloatArray:
+        """Lower tails with the points at the threshold, to full relative accuracy."""
+        return np.sum(self.weights * ndtr(-_distance(self.locs, threshold, self.sds)), axis=1)
+
+    def not_below(self, threshold: float) -> FloatArray:
+        """Upper tails with the points at the threshold, to full relative accuracy."""
+        return np.sum(self.weights * ndtr(-_distance(threshold, self.locs, self.sds)), axis=1)
 
     def quantile(self, q: float) -> FloatArray:
         """Quantiles, by bisection between those of the parts."""

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import pandas as pd
 from anndata import AnnData
 
 from scribe._adata.slots import read_derived
+from scribe._compare.differential import DifferentialExpression
+from scribe._compare.tables import gene_table
 from scribe.pl._canvas import ACCENT, DATA, MODEL, SOFT, chosen_among
 from scribe.pl._signature import Axes
 
 __all__ = ["by_group", "comparison", "name_genes", "points", "title"]
 
 
-def comparison(adata: AnnData, key: str, key_added: str | None) -> pd.DataFrame:
+def comparison(adata: AnnData | DifferentialExpression, key: str, key_added: str | None) -> pd.DataFrame:
     """Genes with a result in every comparison that was made: the columns of `scribe.get.de` that plots draw."""
-    record = read_derived(adata, key=key, name="de", verb="de", place=key_added)
+    if isinstance(adata, DifferentialExpression):
+        params = {"min_lfc": 0.0, "target_pefp": 0.05}
+        record: Mapping[str, Any] = {
+            "table": gene_table(adata, **params, seen=np.ones(adata.n_genes, bool)),
+            "params": params,
+        }
+    else:
+        record = read_derived(adata, key=key, name="de", verb="de", place=key_added)
     columns = ["group", "reference", "names", "lfc_mean", "lfc_sd", "lfsr", "pefp", "is_de", "mean_group"]
     table = record["table"][[*columns, "mean_reference"]]
     table = table[table["lfsr"].notna()].reset_index(drop=True)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
+from scribe._compare.differential import DifferentialExpression
 from scribe._types import AnyArray
 from scribe.pl._canvas import ACCENT, DATA, MODEL, SOFT, drawn, log_scale
 from scribe.pl._de import by_group, comparison, title
@@ -17,7 +18,9 @@ from scribe.pl._signature import Axes, Panels, plot
 __all__ = ["de_evidence", "frame"]
 
 
-def frame(adata: AnnData, key: str = "scribe", *, key_added: str | None = None) -> pd.DataFrame:
+def frame(
+    adata: AnnData | DifferentialExpression, key: str = "scribe", *, key_added: str | None = None
+) -> pd.DataFrame:
     """One row per comparison and gene, by rising ``lfsr``; ``n_called``: genes with an lfsr up to this one."""
     table = comparison(adata, key, key_added)
     attrs = table.attrs
@@ -30,7 +33,7 @@ def frame(adata: AnnData, key: str = "scribe", *, key_added: str | None = None) 
 
 @plot("group compared")
 def de_evidence(
-    adata: AnnData,
+    adata: AnnData | DifferentialExpression,
     groups: Sequence[str] | str | None = None,
     *,
     key: str = "scribe",
@@ -44,7 +47,7 @@ def de_evidence(
     Parameters
     ----------
     adata
-        Annotated data with a comparison, of :func:`scribe.tl.de`.
+        Annotated data with a comparison, of :func:`scribe.tl.de`; or one by itself, of :func:`scribe.compare`.
     """
     tables = by_group(frame(adata, key, key_added=key_added), groups, key)
     return drawn(draw, tables, size=(4.4, 3.4), **figure)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
+from scribe._compare.differential import DifferentialExpression
 from scribe._stats.effects import s_values
 from scribe._types import AnyArray
 from scribe.pl._canvas import ACCENT, MODEL, drawn, log_scale
@@ -20,7 +21,9 @@ __all__ = ["de_mask_threshold", "frame"]
 _STEPS = 60
 
 
-def frame(adata: AnnData, key: str = "scribe", *, key_added: str | None = None) -> pd.DataFrame:
+def frame(
+    adata: AnnData | DifferentialExpression, key: str = "scribe", *, key_added: str | None = None
+) -> pd.DataFrame:
     """One row per comparison and ``threshold``: genes ``kept``, and those of them that would be ``called``."""
     table, parts = comparison(adata, key, key_added), []
     for group, rows in table.groupby("group", sort=False):
@@ -37,7 +40,7 @@ def frame(adata: AnnData, key: str = "scribe", *, key_added: str | None = None) 
 
 @plot("group compared")
 def de_mask_threshold(
-    adata: AnnData,
+    adata: AnnData | DifferentialExpression,
     groups: Sequence[str] | str | None = None,
     *,
     key: str = "scribe",
@@ -51,7 +54,7 @@ def de_mask_threshold(
     Parameters
     ----------
     adata
-        Annotated data with a comparison, of :func:`scribe.tl.de`.
+        Annotated data with a comparison, of :func:`scribe.tl.de`; or one by itself, of :func:`scribe.compare`.
     """
     tables = by_group(frame(adata, key, key_added=key_added), groups, key)
     return drawn(draw, tables, size=(4.4, 3.4), **figure)

@@ -8,6 +8,7 @@ from typing import Unpack
 import pandas as pd
 from anndata import AnnData
 
+from scribe._compare.differential import DifferentialExpression
 from scribe._types import AnyArray
 from scribe.pl._canvas import SOFT, drawn, log_scale
 from scribe.pl._de import by_group, comparison, name_genes, points, title
@@ -16,14 +17,16 @@ from scribe.pl._signature import Axes, Panels, plot
 __all__ = ["de_mean_expression", "frame"]
 
 
-def frame(adata: AnnData, key: str = "scribe", *, key_added: str | None = None) -> pd.DataFrame:
+def frame(
+    adata: AnnData | DifferentialExpression, key: str = "scribe", *, key_added: str | None = None
+) -> pd.DataFrame:
     """One row per comparison and gene with a result."""
     return comparison(adata, key, key_added)
 
 
 @plot("group compared")
 def de_mean_expression(
-    adata: AnnData,
+    adata: AnnData | DifferentialExpression,
     groups: Sequence[str] | str | None = None,
     *,
     key: str = "scribe",
@@ -39,7 +42,7 @@ def de_mean_expression(
     Parameters
     ----------
     adata
-        Annotated data with a comparison, of :func:`scribe.tl.de`.
+        Annotated data with a comparison, of :func:`scribe.tl.de`; or one by itself, of :func:`scribe.compare`.
     """
     tables = by_group(frame(adata, key, key_added=key_added), groups, key, n_names=n_names)
     return drawn(draw, tables, size=(4.2, 4.0), **figure)

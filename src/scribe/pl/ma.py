@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
+from scribe._compare.differential import DifferentialExpression
 from scribe._types import AnyArray
 from scribe.pl._canvas import SOFT, drawn, log_scale
 from scribe.pl._de import by_group, comparison, name_genes, points, title
@@ -17,7 +18,9 @@ from scribe.pl._signature import Axes, Panels, plot
 __all__ = ["frame", "ma"]
 
 
-def frame(adata: AnnData, key: str = "scribe", *, key_added: str | None = None) -> pd.DataFrame:
+def frame(
+    adata: AnnData | DifferentialExpression, key: str = "scribe", *, key_added: str | None = None
+) -> pd.DataFrame:
     """One row per comparison and gene with a result; ``mean`` is the geometric mean of the two groups."""
     table = comparison(adata, key, key_added)
     return table.assign(mean=np.sqrt(table["mean_group"] * table["mean_reference"]))
@@ -25,7 +28,7 @@ def frame(adata: AnnData, key: str = "scribe", *, key_added: str | None = None) 
 
 @plot("group compared")
 def ma(
-    adata: AnnData,
+    adata: AnnData | DifferentialExpression,
     groups: Sequence[str] | str | None = None,
     *,
     key: str = "scribe",
@@ -41,7 +44,7 @@ def ma(
     Parameters
     ----------
     adata
-        Annotated data with a comparison, of :func:`scribe.tl.de`.
+        Annotated data with a comparison, of :func:`scribe.tl.de`; or one by itself, of :func:`scribe.compare`.
     """
     tables = by_group(frame(adata, key, key_added=key_added), groups, key, n_names=n_names)
     return drawn(draw, tables, size=(4.6, 3.6), **figure)

@@ -16,7 +16,7 @@ __all__ = ["frame", "model_comparison"]
 
 _NATS = 4.0
 _BY = {
-    "psis_loo": "leave-one-cell-out",
+    "psis_loo": "leave-one-{}-out",
     "waic": "WAIC",
     "thinned": "held-out molecules",
     "held_out": "held-out cells",
@@ -27,7 +27,7 @@ def frame(adata: AnnData, key: str = "scribe_compare") -> pd.DataFrame:
     """One row per model, the best first: ``elpd_diff`` below the best in nats, its error ``dse``, ``weight``."""
     record = read_comparison(adata, key)
     table: pd.DataFrame = record["table"][["model", "elpd", "elpd_diff", "dse", "weight"]].reset_index(drop=True)
-    table.attrs["criterion"] = _BY[str(record["criterion"])]
+    table.attrs["criterion"] = _BY[str(record["criterion"])].format(record["observations"])
     return table.astype({"model": str})
 
 
@@ -35,8 +35,9 @@ def frame(adata: AnnData, key: str = "scribe_compare") -> pd.DataFrame:
 def model_comparison(adata: AnnData, *, key: str = "scribe_compare", **figure: Unpack[OnePanel]) -> Axes:
     """How much worse every model predicts than the best one, in nats, with two standard errors to either side.
 
-    Models whose interval reaches the grey zone, up to 4 nats, cannot be told from the best. The axis is linear up to
-    10 nats and logarithmic beyond: differences of thousands of nats are common where a model is wrong for many genes.
+    Models in the grey zone, up to 4 nats, or whose interval reaches the best one at zero cannot be told from it. The
+    axis is linear up to 10 nats and logarithmic beyond: differences of thousands of nats are common where a model is
+    wrong for many genes.
 
     Parameters
     ----------
@@ -55,7 +56,7 @@ def draw(rows: pd.DataFrame, ax: Axes) -> None:
 
     place = -np.arange(len(rows))
     ax.axvspan(-_NATS, _NATS, color=SOFT, alpha=0.18, linewidth=0)
-    close = (rows["elpd_diff"] - 2 * rows["dse"] <= _NATS).to_numpy()
+    close = (rows["elpd_diff"] <= np.maximum(2 * rows["dse"], _NATS)).to_numpy()
     for mine, colour in ((close, MODEL), (~close, ACCENT)):
         at = rows[mine]
         ax.errorbar(at["elpd_diff"], place[mine], xerr=2 * at["dse"], fmt="o", color=colour, markersize=5, capsize=2)

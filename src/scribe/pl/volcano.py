@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
+from scribe._compare.differential import DifferentialExpression
 from scribe._types import AnyArray
 from scribe.pl._canvas import SOFT, drawn
 from scribe.pl._de import by_group, comparison, name_genes, points, title
@@ -17,14 +18,16 @@ from scribe.pl._signature import Axes, Panels, plot
 __all__ = ["frame", "volcano"]
 
 
-def frame(adata: AnnData, key: str = "scribe", *, key_added: str | None = None) -> pd.DataFrame:
+def frame(
+    adata: AnnData | DifferentialExpression, key: str = "scribe", *, key_added: str | None = None
+) -> pd.DataFrame:
     """One row per comparison and gene with a result."""
     return comparison(adata, key, key_added)
 
 
 @plot("group compared")
 def volcano(
-    adata: AnnData,
+    adata: AnnData | DifferentialExpression,
     groups: Sequence[str] | str | None = None,
     *,
     key: str = "scribe",
@@ -36,12 +39,12 @@ def volcano(
 
     Coloured are the genes that are called: among them no larger share of signs is expected to be wrong than was asked
     for. With draws as they are, ``method="empirical"``, no rate is below one over their number, and the surest genes
-    lie in one line.
+    lie in one line; rates of normal laws are drawn down to 1e-12.
 
     Parameters
     ----------
     adata
-        Annotated data with a comparison, of :func:`scribe.tl.de`.
+        Annotated data with a comparison, of :func:`scribe.tl.de`; or one by itself, of :func:`scribe.compare`.
     """
     tables = by_group(frame(adata, key, key_added=key_added), groups, key, n_names=n_names)
     return drawn(draw, tables, size=(4.4, 3.8), **figure)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, TypedDict, Unpack
 
 import numpy as np
 import pandas as pd
@@ -19,18 +19,25 @@ from scribe._types import Rng
 __all__ = ["compare_models"]
 
 
+class Observed(TypedDict, total=False):
+    """What is left out, and how models are fitted to the rest."""
+
+    observations: Literal["cell", "gene"]
+    fraction: float
+    engine: Engine | None
+
+
 def compare_models(
     adata: AnnData,
     keys: Sequence[str],
     *,
     criterion: Criterion | None = None,
     n_samples: int | None = None,
-    fraction: float = 0.1,
-    engine: Engine | None = None,
     genes: bool = True,
     rng: Rng = None,
     key_added: str = "scribe_compare",
     copy: bool = False,
+    **options: Unpack[Observed],
 ) -> AnnData | None:
     r"""Compare models of the same counts by how well they predict what they have not seen.
 
@@ -52,11 +59,6 @@ def compare_models(
         ``"thinned"``.
     n_samples
         Draws of the parameters; None takes 1,000 for criteria from draws and 200 for the others.
-    fraction
-        Share of the molecules or cells that are held out.
-    engine
-        How models are fitted again where they are; None repeats that of the fit with its number of steps or draws, and
-        the batch size of ``scribe.settings``.
     genes
         Whether to say of every gene which model predicts it better, too.
     rng
@@ -65,6 +67,15 @@ def compare_models(
         Name of the comparison.
     copy
         Return a copy of ``adata`` with the results instead of writing into it.
+    **options
+        What else to say, by name; see below.
+    observations
+        ``"cell"``, or with criteria from draws ``"gene"``: leave out one gene of all cells, given their capture.
+    fraction
+        Share of the molecules or cells that are held out, 0.1 unless given.
+    engine
+        How models are fitted again where they are; None repeats that of the fit with its number of steps or draws, and
+        the batch size of ``scribe.settings``.
 
     Returns
     -------
@@ -74,11 +85,14 @@ def compare_models(
         ``table``, from best to worst: ``model``, ``elpd`` in nats, larger is better; ``p``, the effective number of
         parameters (criteria from draws); ``elpd_diff``, by how much the best model is better, and ``dse``, the standard
         error of that: below two of them or 4 nats models are not told apart; ``weight`` in the stacked prediction of
-        all; ``se`` of ``elpd``; ``warning``, whether some k are above 0.7. ``differences``: all pairs. ``diagnostics``
-        (PSIS-LOO): cells by the Pareto shape k, ``good`` below 0.5, ``ok`` below 0.7, ``bad`` below 1, ``very bad``,
-        and the ``largest``. ``criterion``, ``n_samples``, ``seed``, ``summary`` (text), ``derived_from``, ``slots``.
+        all; ``pseudo_bma``, the other kind of weights; ``se`` of ``elpd``; ``warning``, whether some k are above 0.7.
+        ``differences``: all pairs. ``diagnostics`` (PSIS-LOO): cells by the Pareto shape k, ``good`` below 0.5, ``ok``
+        below 0.7, ``bad`` below 1, ``very bad``, and the ``largest``. ``criterion``, ``observations``, ``n_samples``,
+        ``seed``, ``summary`` (text), ``derived_from``, ``slots``.
     ``adata.obsm[key_added + '_elpd']`` : :class:`pandas.DataFrame` (cells, models)
-        Elpd of every cell; NaN for cells that were not held out.
+        Elpd of every cell; NaN for cells that were not held out. Of genes, with ``observations="gene"``, in ``.varm``.
+    ``adata.obsm[key_added + '_k_hat']`` : :class:`pandas.DataFrame` (cells, models)
+        With PSIS-LOO, the Pareto shape k of every cell, or in ``.varm`` of every gene.
     ``adata.varm[key_added + '_genes']`` : :class:`pandas.DataFrame` (genes)
         For every model ``elpd_<model>``, the sum over cells in nats, by WAIC of single counts; for all but the best
         model ``elpd_diff_<model>``, by how much the best model predicts the gene better, and ``elpd_diff_se_<model>``,
@@ -112,11 +126,12 @@ def compare_models(
     check_target(adata, copy=copy)
     refuse_taken(adata, "uns", key_added, key=keys, place=key_added)
     fits = [read_fit(adata, key=key) for key in keys]
-    options: dict[str, Any] = {"criterion": criterion, "n_samples": n_samples, "fraction": fraction, "engine": engine}
-    comparison = compared(fits, fits[0].counts(), model_names=keys, rng=rng, **options)
-    slots = _by_cell(adata, comparison, key_added)
+    about: dict[str, Any] = {"criterion": criterion, "n_samples": n_samples, "rng": rng, **options}
+    comparison = compared(fits, fits[0].counts(), model_names=keys, **about)
+    slots = _by_observation(adata, comparison, key_added)
     if genes:
-        slots |= _by_gene(adata, comparison, key_added)
+        for place, columns in _by_gene(adata, comparison, key_added).items():
+            slots[place] = slots.get(place, {}) | columns
     target = adata.copy() if copy else adata
     write_derived(target, slots, key=keys, name=key_added, record=_record(comparison))
     return target if copy else None
@@ -128,6 +143,7 @@ def _record(comparison: ModelComparison) -> Mapping[str, Any]:
         "table": _flat(table if table["p"].notna().any() else table.drop(columns="p")),
         "differences": comparison.differences(),
         "criterion": comparison.criterion,
+        "observations": comparison.observations,
         "n_samples": comparison.n_samples,
         "seed": comparison.seed,
         "summary": comparison.summary(),
@@ -141,10 +157,18 @@ def _flat(table: pd.DataFrame) -> pd.DataFrame:
     return rows.set_axis(rows.index.astype(str), axis=0)
 
 
-def _by_cell(adata: AnnData, comparison: ModelComparison, key: str) -> dict[str, dict[str, Any]]:
-    elpd = np.full((adata.n_obs, len(comparison.names)), np.nan)
-    elpd[comparison.cells] = comparison.elpd()
-    return {"obsm": {f"{key}_elpd": pd.DataFrame(elpd, index=adata.obs_names, columns=list(comparison.names))}}
+def _by_observation(adata: AnnData, comparison: ModelComparison, key: str) -> dict[str, dict[str, Any]]:
+    of_cells = comparison.observations == "cell"
+    names = adata.obs_names if of_cells else adata.var_names
+    values = {"elpd": comparison.elpd()}
+    if comparison.criterion == "psis_loo":
+        values["k_hat"] = np.stack([np.asarray(comparison.psis_loo(model).k_hat) for model in comparison.names], axis=1)
+    columns = {}
+    for name, known in values.items():
+        wide = np.full((len(names), len(comparison.names)), np.nan)
+        wide[comparison.cells if of_cells else slice(None)] = known
+        columns[f"{key}_{name}"] = pd.DataFrame(wide, index=names, columns=list(comparison.names))
+    return {"obsm" if of_cells else "varm": columns}
 
 
 def _by_gene(adata: AnnData, comparison: ModelComparison, key: str) -> dict[str, dict[str, Any]]:

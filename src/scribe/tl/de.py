@@ -36,6 +36,7 @@ _METHODS = ("empirical", "shrinkage", "parametric")
 class DEOptions(DrawOptions, total=False):
     """What a comparison of groups takes beside."""
 
+    component: str | int | None
     reference_genes: Selector
     min_lfc: float
     target_pefp: float
@@ -62,7 +63,8 @@ def de(
 
     The groups may be datasets or components of the fit, which then tells their means apart already. Other columns of
     ``adata.obs`` make a fit of their own, of the same family with a mean for every gene and group and the same
-    dispersion in all, which is not kept: to compare often, fit with ``dataset_key=groupby, dataset_params="mean"``.
+    dispersion in all, which is not kept: to compare often, fit with ``dataset_key=groupby, dataset_params="mean",
+    parameterization="mean_disp"``.
 
     **Replicates.** Cells of one donor share what is special to the donor, so that a difference between two conditions
     may be one between the donors that happened to be in them. With ``sample_key`` samples are the unit: every gene
@@ -85,7 +87,7 @@ def de(
         Column of ``adata.obs`` with the samples: donors, animals, batches.
     method
         ``"shrinkage"``: towards a population of effects that is learned from all genes, so that where nothing differs
-        nothing is called; ``"empirical"``: draws as they are, each gene by itself: of a thousand genes without any
+        next to nothing is called; ``"empirical"``: draws as they are, each gene by itself: of a thousand genes without any
         difference a tenth have an ``lfsr`` below 5 %; ``"parametric"``: normal log-ratios. With ``sample_key`` one of
         the first two.
     key
@@ -96,6 +98,9 @@ def de(
         Return a copy of ``adata`` with the results instead of writing into it.
     **options
         What else to say, by name; see below.
+    component
+        Component of a mixture with datasets in which to compare these, by label or number: a condition within a cell
+        type.
     estimand
         ``"mean"``: do the means differ? ``"cell"``: does a random cell of one group exceed one of the other?
     min_lfc
@@ -125,7 +130,8 @@ def de(
         two; ``lfsr``: local false sign rate, ``1 - prob_de``; ``pefp``: expected share of wrong signs among all genes
         with an lfsr up to this one; ``is_de``: whether that is at most ``target_pefp``; ``mean_group``,
         ``mean_reference``: expected molecules among 10,000; ``status``: ``"ok"``, ``"no counts"`` in either group or
-        ``"pooled"`` by ``gene_mask``, both with NaN; ``level``: ``"cell"`` or ``"sample"``.
+        ``"pooled"`` by ``gene_mask``, both with NaN; ``level``: ``"cell"`` or ``"sample"``; ``replicates``: numbers of
+        samples, ``"4 vs 4"`` or ``"4 pairs"``; ``relative_to``: what differences are relative to.
     ``adata.uns[key_added]['gene_sets']`` : :class:`pandas.DataFrame`
         With ``gene_sets``: ``group``, ``reference`` and the columns of
         :meth:`scribe.DifferentialExpression.test_multiple_gene_sets`.
@@ -163,7 +169,8 @@ def de(
     --------
     >>> import scribe
     >>> adata = scribe.datasets.pbmc68k_counts()
-    >>> scribe.tl.fit(adata, dataset_key="bulk_labels", dataset_params="mean", n_steps=200, early_stopping=False)
+    >>> means = {"dataset_key": "bulk_labels", "dataset_params": "mean", "parameterization": "mean_disp"}
+    >>> scribe.tl.fit(adata, **means, n_steps=200, early_stopping=False)
     >>> scribe.tl.de(adata, "bulk_labels", group="CD19+ B", reference="Dendritic")
     >>> table = scribe.get.de(adata)
     """
@@ -179,7 +186,9 @@ def de(
     if sample_key is None:
         _warn_of_cells(groupby)
     samples = None if sample_key is None else groups_of(adata, sample_key)
-    leaves = leaves_by_obs(adata, results, groups, samples, key=key, names=(groupby, sample_key), seed=seed)
+    leaves = leaves_by_obs(
+        adata, results, groups, samples, key=key, names=(groupby, sample_key), component=said["component"], seed=seed
+    )
     layer = json.loads(require(adata, key)["config"])["layer"]
     totals = totals_by_group(adata, np.asarray(groups.codes), len(labels), layer=layer)
     sets = read_gmt(said["gene_sets"]) if isinstance(said["gene_sets"], (str, Path)) else said["gene_sets"]
@@ -238,14 +247,14 @@ def _compare(
     said: Mapping[str, Any],
     seed: int,
 ) -> DifferentialExpression:
-    n_draws = said["n_samples"] * said["n_samples_dirichlet"]
     most = leaves.results.posterior.n_draws
-    about: dict[str, Any] = {"key": as_key(seed), "n_draws": n_draws if most is None else min(n_draws, most)}
+    n_draws = said["n_samples"] if most is None else min(said["n_samples"], most)
+    about: dict[str, Any] = {"labels": labels, "key": as_key(seed), "n_draws": n_draws * said["n_samples_dirichlet"]}
     if leaves.sample is None:
         how = {"estimand": said["estimand"], "method": method, "rank": said["rank"]}
         evidence = between_cells(leaves, number, others, **about, **how)
     else:
-        evidence = between_samples(leaves, number, others, labels=labels, **about)
+        evidence = between_samples(leaves, number, others, **about)
     return DifferentialExpression(
         evidence,
         gene_names=leaves.results.gene_names,

@@ -87,9 +87,9 @@ def de(
         Column of ``adata.obs`` with the samples: donors, animals, batches.
     method
         ``"shrinkage"``: towards a population of effects that is learned from all genes, so that where nothing differs
-        next to nothing is called; ``"empirical"``: draws as they are, each gene by itself: of a thousand genes without any
-        difference a tenth have an ``lfsr`` below 5 %; ``"parametric"``: normal log-ratios. With ``sample_key`` one of
-        the first two.
+        next to nothing is called; ``"empirical"``: draws as they are, each gene by itself: of a thousand genes without
+        any difference a tenth have an ``lfsr`` below 5 %; ``"parametric"``: normal log-ratios. With ``sample_key`` one
+        of the first two.
     key
         Name of the fit.
     key_added

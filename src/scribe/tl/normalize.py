@@ -87,9 +87,9 @@ def normalize(
     .. math:: x_{cg} = S\,\frac{E[m_{cg} \mid u_c]}{\sum_h E[m_{ch} \mid u_c]},\qquad
         \mathrm{clr}(\rho)_g = \log\rho_g - \frac1G\sum_h\log\rho_h
 
-    with the target sum S and the molecules :math:`m` of :func:`scribe.tl.denoise`. Capture cancels in both. Whole laws of
-    compositions are results': ``scribe.get.results(adata)`` has ``get_compositional_samples`` (draws), ``normalize_counts``
-    (with the Dirichlet law closest to them) and ``fit_logistic_normal``.
+    with the target sum S and the molecules :math:`m` of :func:`scribe.tl.denoise`. Capture cancels in both. For
+    whole laws of compositions ask ``scribe.get.results(adata)``: ``get_compositional_samples`` (draws),
+    ``normalize_counts`` (with the Dirichlet law closest to them) and ``fit_logistic_normal``.
 
     Examples
     --------

@@ -455,3 +455,17 @@ def test_tables_say_what_was_compared_with_what() -> None:
     assert list(np.flatnonzero(de.gene_mask)) == [0, 1, 2]
     with pytest.raises(ValueError, match="1 of 2 reference genes are not kept by gene_mask"):
         de.to_dataframe()
+
+
+@pytest.mark.parametrize("component", ["T", 1])
+def test_datasets_and_pairs_within_a_component(component) -> None:
+    results = made(components=("B", "T"), datasets=DATASETS, factors=FACTORS)
+    about = {"n_samples": 60, "rng": 1, "reference": "clr", "method": "empirical"}
+    de = scribe.compare_datasets(results, "a | x", "a | y", component=component, **about)
+    whole = scribe.compare_datasets(results.get_component("T"), "a | x", "a | y", **about)
+    np.testing.assert_allclose(de.law.draws, whole.law.draws, atol=1e-6)
+    levels = {"level_A": "x", "level_B": "y", "pairing_factor": "donor"}
+    with pytest.warns(UserWarning, match="c"):
+        pairs = scribe.compare_groups(results, "condition", component=component, **levels, **about)
+    other = scribe.compare_datasets(results, "b | x", "b | y", component="T", **about)
+    np.testing.assert_allclose(pairs.law.draws, 0.5 * (de.law.draws + other.law.draws), atol=1e-5)

@@ -45,7 +45,7 @@ def test_every_engine_is_tested():
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", [pytest.param(m, marks=pytest.mark.slow) if m == "nbdm" else m for m in MODELS])
 def test_contract(engine, model, counts):
     spec = resolve_spec(**MODELS[model])
     fit = ENGINES[engine].fit(spec, counts, MeanField(init_scale=0.5), seed=3)

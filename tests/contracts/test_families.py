@@ -247,6 +247,8 @@ SLOW = {
     "two_state-with_capture-zero_inflated-gene",
     "nb-zero_inflated-with_capture-shared",
     "nb-with_capture-zero_inflated-shared",
+    "nb-zero_inflated-shared",
+    "nb-zero_inflated-with_capture-gene",
     "nb-with_capture-beta_mixed-zero_inflated-gene",
 }
 """Rows that compile long, of modifiers and bases that other rows have."""

@@ -235,6 +235,7 @@ def test_scanpy_reads_the_result(known, through_file) -> None:
     pd.testing.assert_frame_equal(
         scribe.get.de(adata), scribe.get.de(known), check_dtype=False, check_categorical=False
     )
+    assert "treated vs. control" in sc.pl.rank_genes_groups(adata, key="scribe_de", show=False)[0].get_title()
     only = scribe.get.de(adata, only_de=True)
     assert only["lfc_mean"].abs().is_monotonic_decreasing
     assert only["is_de"].all()

@@ -282,8 +282,8 @@ def compare_groups(
     pairing_factor
         Column whose levels pair datasets; None: the other one, where there are two.
     pair_weighting
-        Weights of the pairs: ``"uniform"``, or by their numbers of cells: the smaller of the two (``"min_cells"``),
-        the ``"harmonic"`` mean, or ``"total_cells"``.
+        Weights of the pairs: ``"uniform"``, or by their numbers of cells, those of all components: the smaller of the
+        two (``"min_cells"``), the ``"harmonic"`` mean, or ``"total_cells"``.
     incomplete_pairs
         ``"drop"`` those that have one of the levels alone, or raise an ``"error"``.
     method

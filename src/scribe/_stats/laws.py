@@ -240,7 +240,7 @@ class NormalMixture(Law):
         """Quantiles, by bisection between those of the parts."""
         ends = self.locs + self.sds * ndtri(q)
         low, high = ends.min(axis=1), ends.max(axis=1)
-        for _ in range(60):
+        for _ in range(40):
             middle = 0.5 * (low + high)
             under = self.below(middle[:, None]) < q
             low, high = np.where(under, middle, low), np.where(under, high, middle)

@@ -34,7 +34,7 @@ from scribe._types import FloatArray
 __all__ = ["Shrunk", "grid_of_effects", "population", "sample_effects", "shrink"]
 
 _NEGLIGIBLE = 1e-4
-"""Largest weight of a part of a mixture in any gene that may be left out."""
+"""Weight of parts of a mixture that may be left out, all together, in any gene."""
 
 
 def population(
@@ -102,7 +102,16 @@ def shrink(
     joint += np.log(np.maximum(weights, 1e-300))[:, None]
     share, n = scale / total, len(locs)
     flat = (softmax(joint.reshape(n, -1), axis=1), (share * locs).reshape(n, -1), np.sqrt(share * error).reshape(n, -1))
-    return Shrunk(NormalMixture(*flat), grid, weights)
+    return Shrunk(_without_idle_parts(*flat), grid, weights)
+
+
+def _without_idle_parts(weights: FloatArray, locs: FloatArray, sds: FloatArray) -> NormalMixture:
+    """Mixture of the parts that any gene makes use of: quantiles cost as much as there are parts."""
+    largest = weights.max(axis=0)
+    order = np.argsort(largest)
+    used = np.ones(len(order), bool)
+    used[order[np.cumsum(largest[order]) < _NEGLIGIBLE]] = False
+    return NormalMixture(weights[:, used] / weights[:, used].sum(axis=1, keepdims=True), locs[:, used], sds[:, used])
 
 
 _SPREADS = np.append(0.0, np.geomspace(0.02, 4.0, 31))
@@ -122,11 +131,7 @@ def sample_effects(
     parts = [_given_spread(means, variances, design, contrast, spread) for spread in _SPREADS]
     log_likelihood, locs, sds = (np.stack(part, axis=1) for part in zip(*parts, strict=True))
     weights = population(log_likelihood, prior=prior)
-    posterior = softmax(log_likelihood + np.log(weights), axis=1)
-    used = posterior.max(axis=0) > _NEGLIGIBLE
-    return NormalMixture(
-        posterior[:, used] / posterior[:, used].sum(axis=1, keepdims=True), locs[:, used], sds[:, used]
-    )
+    return _without_idle_parts(softmax(log_likelihood + np.log(weights), axis=1), locs, sds)
 
 
 def _given_spread(

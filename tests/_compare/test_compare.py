@@ -12,6 +12,7 @@ import scribe
 from scribe._counts.design import Design
 from scribe._model.resolve import resolve_spec
 from scribe._posterior.posterior import Posterior
+from scribe._stats.effects import s_values
 from scribe._stats.laws import LowRankNormal
 from scribe.engines import Verdict
 from scribe.guides import MeanField
@@ -287,6 +288,13 @@ def test_biological_level_against_the_formulas() -> None:
     np.testing.assert_allclose(found["lfc_prob_effect"], law.sf(0.2) + law.cdf(-0.2), atol=0.1)
     assert set(de.to_dataframe(metrics="all")) >= {"bio_lvr_mean", "bio_kl_mean", "bio_hellinger_mean", "clr_lfsr"}
     assert "clr_lfsr" not in de.to_dataframe(metrics="bio")
+    called = de.to_dataframe(metrics="bio", target_pefp=0.05, tau_lfc=0.2)
+    np.testing.assert_array_equal(called["bio_lfc_is_de"], s_values(found["lfc_lfsr"]) <= 0.05)
+    np.testing.assert_array_equal(called["bio_kl_is_de"], s_values(1 - called["bio_kl_prob_effect"].to_numpy()) <= 0.05)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("scribe._compare.biology._GENES_AT_ONCE", 4)
+        for name, value in de.biological_level(tau_lfc=0.2).items():
+            np.testing.assert_allclose(value, found[name], rtol=1e-6, err_msg=name)
     with pytest.raises(ValueError, match="knows no means and variances"):
         scribe.compare(np.ones((3, 2)), np.ones((3, 2))).biological_level()
 

@@ -14,6 +14,7 @@ from scribe._types import AnyArray, FloatArray
 
 __all__ = ["Moments", "biological_level", "table_of"]
 
+_GENES_AT_ONCE = 1000
 _FEWEST = 1e-12
 """Least variance of a rate: that of a Poisson gene is zero, which no gamma law has."""
 
@@ -29,6 +30,16 @@ class Moments(NamedTuple):
 
 def biological_level(moments: Moments, *, tau_lfc: float, tau_var: float, tau_kl: float) -> dict[str, FloatArray]:
     """Summaries, (genes,) each, of log ratios of means and variances and of the divergence of laws."""
+    n_genes = moments.log_mean_A.shape[1]
+    blocks = [slice(first, first + _GENES_AT_ONCE) for first in range(0, n_genes, _GENES_AT_ONCE)]
+    parts = [
+        _of_genes(Moments(*(x[:, block] for x in moments)), tau_lfc=tau_lfc, tau_var=tau_var, tau_kl=tau_kl)
+        for block in blocks
+    ]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _of_genes(moments: Moments, *, tau_lfc: float, tau_var: float, tau_kl: float) -> dict[str, FloatArray]:
     out = _summary("lfc", Drawn(moments.log_mean_A - moments.log_mean_B), tau_lfc)
     out |= _summary("lvr", Drawn(moments.log_variance_A - moments.log_variance_B), tau_var)
     laws = (

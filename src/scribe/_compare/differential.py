@@ -194,7 +194,8 @@ class DifferentialExpression(RelativeExpression):
         tau
             As in `gene_level`; of several, the columns that depend on it end in ``_tau<value>``.
         target_pefp
-            Adds ``clr_is_de``: the genes that may be called with so small an expected share of wrong signs.
+            Adds ``clr_is_de`` and ``bio_lfc_is_de``, ``bio_lvr_is_de``, ``bio_kl_is_de``: the genes that may be called
+            with so small an expected share of wrong calls.
         metrics
             ``"clr"``: differences of log-ratios; ``"bio"``: of absolute means and variances; or ``"all"``.
         **biological
@@ -222,7 +223,12 @@ class DifferentialExpression(RelativeExpression):
             columns |= {f"clr_{name}": value for name, value in table_of(found, self._kept).items()}
         columns["expression_A"], columns["expression_B"] = self.expression
         if metrics in ("bio", "all"):
-            columns |= {f"bio_{name}": value for name, value in self.biological_level(**biological).items()}
+            absolute = self.biological_level(**biological)
+            if target_pefp is not None:
+                wrong = {name: absolute[f"{name}_lfsr"] for name in ("lfc", "lvr")}
+                wrong["kl"] = 1.0 - absolute["kl_prob_effect"]
+                absolute |= {f"{name}_is_de": s_values(rates) <= target_pefp for name, rates in wrong.items()}
+            columns |= {f"bio_{name}": value for name, value in absolute.items()}
         return pd.DataFrame(columns)
 
     def summary(self, *, sort_by: str = "clr_lfsr", top_n: int = 20) -> pd.DataFrame:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from scribe._stats.information import differences, log_mean_exp, pseudo_bma, psis_loo, stacking, waic
+from scribe._stats.information import differences, in_blocks, log_mean_exp, pseudo_bma, psis_loo, stacking, waic
 
 RNG = np.random.default_rng(0)
 LOG_LIKELIHOOD = -3.0 + RNG.normal(0, 0.5, (800, 40)) * RNG.uniform(0.1, 2.0, 40)
@@ -107,3 +107,12 @@ def test_pseudo_bma_is_the_mean_over_weighted_observations():
     s = (np.arange(100_000) + 0.5) / 100_000
     expected = np.mean(special.expit(2 * (3 * s - 1)))
     assert abs(pseudo_bma(skewed, n_replicates=20_000)[1] - expected) < 0.01
+
+
+@pytest.mark.parametrize("criterion", [psis_loo, waic])
+def test_blocks_of_observations_change_nothing(criterion):
+    log_likelihood = np.random.default_rng(0).normal(size=(200, 11))
+    for found, expected in zip(in_blocks(criterion, log_likelihood, size=4), criterion(log_likelihood), strict=True):
+        assert (found is None) == (expected is None)
+        if found is not None:
+            np.testing.assert_allclose(found, expected, rtol=1e-12)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
@@ -19,7 +20,7 @@ from scribe._posterior.parameters import by_gene
 from scribe._posterior.results import Results
 from scribe._progress import progress
 from scribe._rng import as_seed
-from scribe._stats.information import Pointwise, psis_loo, waic
+from scribe._stats.information import Pointwise, in_blocks, psis_loo, waic
 from scribe._types import FloatArray, IntArray, Rng
 
 __all__ = ["compare_models", "default_criterion"]
@@ -173,8 +174,8 @@ def _from_draws(
         for one in fits:
             draws = _log_likelihoods(one, counts, observations=observations, n_samples=n_samples, seed=seed)
             matrix = np.stack(list(ticking(draws, bar.update)))
-            loo.append(psis_loo(matrix, r_eff=_relative_efficiency(one)))
-            information.append(waic(matrix))
+            loo.append(in_blocks(functools.partial(psis_loo, r_eff=_relative_efficiency(one)), matrix))
+            information.append(in_blocks(waic, matrix))
     return {"psis_loo": tuple(loo), "waic": tuple(information)}
 
 

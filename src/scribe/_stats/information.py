@@ -7,6 +7,7 @@ observations), or the expected log predictive density (elpd) of every observatio
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +16,18 @@ from scipy.special import logsumexp, softmax
 
 from scribe._types import AnyArray, FloatArray
 
-__all__ = ["GOOD", "K_HAT", "Pointwise", "differences", "log_mean_exp", "pseudo_bma", "psis_loo", "stacking", "waic"]
+__all__ = [
+    "GOOD",
+    "K_HAT",
+    "Pointwise",
+    "differences",
+    "in_blocks",
+    "log_mean_exp",
+    "pseudo_bma",
+    "psis_loo",
+    "stacking",
+    "waic",
+]
 
 K_HAT = {"good": 0.5, "ok": 0.7, "bad": 1.0, "very bad": np.inf}
 """Upper limits of the categories of the Pareto shape k."""
@@ -26,6 +38,9 @@ GOOD = K_HAT["ok"]
 _REPLICATES = 1000
 _NOTHING = 1e-9
 """Weight that keeps the logarithm of the mixture finite; it counts as none."""
+
+_AT_ONCE = 4096
+"""Observations."""
 
 _FLAT = 1e-9
 """Log-likelihoods that vary by less, in nats, are the same in all draws."""
@@ -42,6 +57,14 @@ class Pointwise(NamedTuple):
     elpd: FloatArray
     penalty: FloatArray | None = None
     k_hat: FloatArray | None = None
+
+
+def in_blocks(
+    criterion: Callable[[AnyArray], Pointwise], log_likelihood: AnyArray, *, size: int = _AT_ONCE
+) -> Pointwise:
+    """Pointwise criterion of (draws, observations), some observations at a time, as it makes several copies of them."""
+    parts = [criterion(log_likelihood[:, i : i + size]) for i in range(0, log_likelihood.shape[1], size)]
+    return Pointwise._make(None if values[0] is None else np.concatenate(values) for values in zip(*parts, strict=True))
 
 
 class Difference(NamedTuple):

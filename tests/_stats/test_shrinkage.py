@@ -131,3 +131,13 @@ def test_pairs_cancel_what_is_special_to_a_donor() -> None:
     assert np.median(law.sd) < 0.12
     unpaired = sample_effects(means, np.full(means.shape, 1e-3), designs(n_donors), np.array([1.0, -1.0]))
     assert np.median(unpaired.sd) > 1.0
+
+
+def test_effects_that_are_taken_for_none_keep_their_order_and_mass() -> None:
+    """Estimates that vary less than their errors: no effect anywhere, but the larger stay the larger."""
+    estimates = np.random.default_rng(0).normal(0, 0.3, 300)
+    found = shrink(single(estimates, np.ones(300)))
+    assert found.null_proportion > 0.99
+    assert np.all(found.law.sd > 0)
+    np.testing.assert_array_equal(np.argsort(found.law.mean), np.argsort(estimates))
+    np.testing.assert_allclose(found.law.weights.sum(axis=1), 1.0)

@@ -111,6 +111,8 @@ def _without_idle_parts(weights: FloatArray, locs: FloatArray, sds: FloatArray) 
     order = np.argsort(largest)
     used = np.ones(len(order), bool)
     used[order[np.cumsum(largest[order]) < _NEGLIGIBLE]] = False
+    # that of a gene which says most of an effect stays, however sure it is that there is none: genes keep their order
+    used[np.argmax(np.where(sds > 0, weights, -1.0), axis=1)] = True
     return NormalMixture(weights[:, used] / weights[:, used].sum(axis=1, keepdims=True), locs[:, used], sds[:, used])
 
 

@@ -24,6 +24,7 @@ import anndata
 import numpy as np
 
 import scribe
+from scribe._stats.information import told_apart
 
 MODELS: dict[str, dict[str, Any]] = {
     "NB": {"model": "nbvcp", "parameterization": "mean_disp"},
@@ -122,17 +123,13 @@ def summarise(path: Path) -> None:
     for truth, by_run in runs.items():
         ranked = [sorted(rows, key=lambda row: -float(row["elpd"])) for rows in by_run.values()]
         won = [rows for rows in ranked if rows[0]["model"] == truth]
-        near = [rows for rows in ranked for row in rows if row["model"] == truth and _close(row)]
+        mine = [row for rows in ranked for row in rows if row["model"] == truth]
+        near = [row for row in mine if not told_apart(float(row["elpd_diff"]), float(row["dse"]))]
         runners_up = [next(row["model"] for row in rows if row["model"] != truth) for rows in ranked]
         second = max(set(runners_up), key=runners_up.count)
         lead = np.median([float(rows[1]["elpd_diff"]) for rows in won]) if won else np.nan
         n = len(ranked)
         print(f"| {truth} | {n} | {len(won) / n:.0%} | {len(near) / n:.0%} | {second} | {lead:,.1f} |")
-
-
-def _close(row: dict[str, str]) -> bool:
-    """Whether a model is the best or cannot be told from it."""
-    return float(row["elpd_diff"]) <= max(2 * float(row["dse"]), 4.0)
 
 
 def main() -> None:

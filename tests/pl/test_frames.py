@@ -484,7 +484,6 @@ def test_the_surest_differences_are_those_beyond_what_all_genes_share():
     assert surest(rows, 1)["gene"].tolist() == ["d"]
 
 
-@pytest.mark.loose_promotion
 def test_comparisons_by_themselves_are_drawn_as_those_in_an_adata():
     rng = np.random.default_rng(0)
     r = rng.lognormal(np.linspace(-2, 2, 12), 0.1, (200, 12))

@@ -256,8 +256,9 @@ def test_a_new_fit_removes_what_was_computed_from_the_old_one(known) -> None:
 
 
 def test_what_is_asked_must_be_there(known) -> None:
-    with pytest.raises(ValueError, match="component='B' chooses a component, but the fit is no mixture"), CELLS:
-        scribe.tl.de(known, "type", component="B")
+    for groupby in ("type", "condition"):
+        with pytest.raises(ValueError, match="component='B' chooses a component, but the fit is no mixture"), CELLS:
+            scribe.tl.de(known, groupby, component="B")
     adata = known.copy()
     with pytest.raises(KeyError, match=r"groupby='conditions' is not a column .* Did you mean 'condition'"):
         scribe.tl.de(adata, "conditions")

@@ -69,6 +69,9 @@ def leaves_by_obs(
     Of a mixture groups are its components, or its datasets within one ``component``. Where the fit does not know them,
     one is made that does, of the same family: see `_fit_leaves`.
     """
+    if component is not None and "component" not in results.spec.levels:
+        msg = f"component={component!r} chooses a component, but the fit is no mixture: leave it out."
+        raise ValueError(msg)
     found = None
     if samples is None and component is None:
         found = _of_components(adata, results, groups, key=key, groupby=names[0])
@@ -158,7 +161,7 @@ def _fit_leaves(
     seed: int,
 ) -> Leaves:
     """Fit the family again with a mean for every gene and group, or group and sample, on the cells that have one."""
-    if component is not None or "component" in results.spec.levels:
+    if "component" in results.spec.levels:
         raise ValueError(_not_told_apart(results, names, component))
     columns = {names[0]: groups} | ({} if samples is None or names[1] is None else {names[1]: samples})
     known = np.flatnonzero(np.all([column.codes >= 0 for column in columns.values()], axis=0))
@@ -184,10 +187,8 @@ def _fit_leaves(
 
 
 def _not_told_apart(results: Results, names: tuple[str, str | None], component: str | int | None) -> str:
-    """Why a mixture cannot answer, and what can; components are told apart in mixtures alone."""
+    """Why a mixture cannot answer, and what can."""
     columns = [name for name in names if name]
-    if "component" not in results.spec.levels:
-        return f"component={component!r} chooses a component, but the fit is no mixture: leave it out."
     if component is None and "dataset" in results.spec.levels:
         labels = ", ".join(results.spec.levels["component"].labels)
         return (

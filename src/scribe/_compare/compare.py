@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable
 from typing import Any, Literal, Unpack
 
 import numpy as np
 
 from scribe._compare.differential import DifferentialExpression
-from scribe._compare.groups import fitted_normal, given_group, keys_of, moments_of
+from scribe._compare.groups import fitted_normal, given_group, keys_of, moments_of, n_draws
 from scribe._compare.options import CompareOptions, ContrastOptions, Pairing, completed
 from scribe._compare.pairs import Pairs, Weighting, effects_of, paired_levels
 from scribe._compare.relative import Method
@@ -19,7 +18,7 @@ from scribe._posterior.expression import ESTIMANDS, Population
 from scribe._posterior.results import Results
 from scribe._rng import as_key
 from scribe._stats.contrasts import Given, Group, Mean, TwoGroups
-from scribe._stats.laws import Drawn, LinearLaw, LowRankNormal
+from scribe._stats.laws import Drawn, LowRankNormal
 from scribe._types import AnyArray
 
 __all__ = ["compare", "compare_datasets", "compare_groups"]
@@ -121,7 +120,7 @@ def compare(
         raise ValueError(msg)
     grid = {"sds": said["sigma_grid"], "max_iterations": said["shrinkage_max_iter"], "tolerance": said["shrinkage_tol"]}
     return DifferentialExpression(
-        TwoGroups(groups[0], groups[1], _normal(said["rank"]) if laws or method == "parametric" else None),
+        TwoGroups(groups[0], groups[1], fitted_normal(said["rank"]) if laws or method == "parametric" else None),
         gene_names=names,
         label_A=label_A,
         label_B=label_B,
@@ -132,10 +131,6 @@ def compare(
         moments=moments,
         shrinkage_options=grid,
     )
-
-
-def _normal(rank: int | None) -> Callable[[Drawn], LinearLaw]:
-    return functools.partial(fitted_normal, rank=rank)
 
 
 def _groups(model_A: Any, model_B: Any, said: dict[str, Any]) -> tuple[list[Group], Any]:
@@ -150,7 +145,7 @@ def _groups(model_A: Any, model_B: Any, said: dict[str, Any]) -> tuple[list[Grou
         if not isinstance(model, Results):
             about = {name: said[f"{name}_{side}"] for name in ("component", "p_samples")}
             made[side] = given_group(model, **about, estimand=said["estimand"], key=key[1])
-    n_draws = _n_draws_of(made, said, fits)
+    n = _n_draws_of(made, said, fits)
     for (side, model), key in zip(models.items(), keys, strict=True):
         if not isinstance(model, Results):
             continue
@@ -158,7 +153,7 @@ def _groups(model_A: Any, model_B: Any, said: dict[str, Any]) -> tuple[list[Grou
         where = [said[f"{name}_{side}"] for name in ("component", "dataset")]
         weights = said[f"mixture_weights_{side}"] if mixed else None
         population = model.population(*where, mixed=mixed, weights=weights, side=f"_{side}")
-        made[side] = Mean((population,), key[0], n_draws, said["estimand"], key[1])
+        made[side] = Mean((population,), key[0], n, said["estimand"], key[1])
     groups = [made[side] for side in models]
     return groups, functools.partial(moments_of, *groups) if len(fits) == 2 else None
 
@@ -168,20 +163,14 @@ def _n_draws_of(given: dict[str, Group], said: dict[str, Any], fits: list[Result
     laws = {side: group.law for side, group in given.items() if isinstance(group, Given)}
     lengths = {side: len(law.draws) for side, law in laws.items() if isinstance(law, Drawn)}
     if not lengths:
-        return _n_draws(said, fits)
-    n_draws = min(lengths.values())
+        return n_draws(said, *fits)
+    n = min(lengths.values())
     few = [fit.posterior.n_draws for fit in fits if fit.posterior.n_draws is not None]
-    if len(set(lengths.values())) > 1 or min([n_draws, *few]) < n_draws:
+    if len(set(lengths.values())) > 1 or min([n, *few]) < n:
         found = ", ".join([*(f"{side} has {n:,} draws" for side, n in lengths.items()), *(f"a fit {n:,}" for n in few)])
         msg = f"Draws are compared one by one, but {found}: pass as many of both."
         raise ValueError(msg)
-    return n_draws
-
-
-def _n_draws(said: dict[str, Any], fits: list[Results]) -> int:
-    """Draws of the parameters, at most those there are, times the cells to be drawn of each."""
-    n = min([said["n_samples"], *(fit.posterior.n_draws for fit in fits if fit.posterior.n_draws is not None)])
-    return int(n * (said["n_samples_dirichlet"] if said["estimand"] == "cell" else 1))
+    return n
 
 
 def _same_genes(first: Results, second: Results, gene_names: Any) -> tuple[Results, AnyArray | None]:
@@ -309,12 +298,10 @@ def compare_groups(
     _refuse_same(results, "dataset", 'dataset_params="mean" or an expression_dataset_prior')
     known = results if component is None else results.get_component(component)
     key = as_key(results.seed if said["rng"] is None else said["rng"])
-    n_draws = _n_draws(said, [results])
+    n = n_draws(said, results)
     groups: list[Group] = []
     if said["estimand"] == "effect":
-        groups += [
-            Given(Drawn(draws)) for draws in effects_of(known, factor, (level_A, level_B), n_draws=n_draws, key=key)
-        ]
+        groups += [Given(Drawn(draws)) for draws in effects_of(known, factor, (level_A, level_B), n_draws=n, key=key)]
     else:
         said["estimand"] = "cell" if said["estimand"] == "cell" else "mean"
         pairs = paired_levels(known, factor, (level_A, level_B), pairing_factor)
@@ -322,9 +309,9 @@ def compare_groups(
         weights = pairs.weights(results, pair_weighting)
         for levels, (own, cells) in zip((pairs.of_A, pairs.of_B), keys_of(key, paired=True), strict=True):
             populations = tuple(Population(results.posterior, (level,)) for level in levels)
-            groups.append(Mean(populations, own, n_draws, said["estimand"], cells, weights))
+            groups.append(Mean(populations, own, n, said["estimand"], cells, weights))
     about = {name: said[name] for name in ("estimand", "reference", "gene_mask")}
-    evidence = TwoGroups(groups[0], groups[1], _normal(said["rank"]) if method == "parametric" else None)
+    evidence = TwoGroups(groups[0], groups[1], fitted_normal(said["rank"]) if method == "parametric" else None)
     return DifferentialExpression(
         evidence, gene_names=results.gene_names, label_A=level_A, label_B=level_B, method=method, **about
     )

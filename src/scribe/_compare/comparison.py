@@ -15,7 +15,7 @@ from scribe._model.checks import nearest, require_known
 from scribe._posterior.pointwise import ByElement, by_element
 from scribe._posterior.results import Results
 from scribe._progress import progress
-from scribe._stats.information import GOOD, K_HAT, Pointwise, differences, pseudo_bma, stacking
+from scribe._stats.information import GOOD, K_HAT, Pointwise, differences, pseudo_bma, stacking, told_apart
 from scribe._types import AnyArray, FloatArray, IntArray
 
 __all__ = ["CRITERIA", "FROM_DRAWS", "Criterion", "ModelComparison", "ticking"]
@@ -31,9 +31,6 @@ _MEANING = {
 }
 FROM_DRAWS = ("psis_loo", "waic")
 """Criteria that draws from the posterior suffice for."""
-
-_NATS = 4.0
-"""Differences up to this size are small whatever their standard error (Sivula et al. 2020, arXiv:2008.10296)."""
 
 
 @dataclass(frozen=True)
@@ -123,8 +120,7 @@ class ModelComparison:
         One row per model: ``rank`` from 0; ``elpd``, the expected log predictive density in nats, larger is better;
         ``p``, the effective number of parameters, NaN where observations were held out; ``elpd_diff``, by how much the
         best model's elpd is larger, and ``dse``, the standard error of that; ``weight`` in the stacked prediction of
-        all models (`stacking_weights`) and ``pseudo_bma`` (`pseudo_bma_weights`); ``se`` of ``elpd``; ``warning``,
-        whether some k are above 0.7.
+        all models; ``se`` of ``elpd``; ``warning``, whether some k are above 0.7.
         """
         found, elpd = self._of(criterion), self.elpd(criterion)
         total = elpd.sum(axis=0)
@@ -135,7 +131,6 @@ class ModelComparison:
             "p": [np.nan if one.penalty is None else one.penalty.sum() for one in found],
             "elpd_diff": -difference.elpd_diff + 0.0,
             "weight": stacking(elpd),
-            "pseudo_bma": pseudo_bma(elpd, seed=self.seed),
             "se": np.sqrt(len(elpd) * elpd.var(axis=0)),
             "dse": difference.dse,
             "warning": [one.k_hat is not None and bool(np.any(one.k_hat > GOOD)) for one in found],
@@ -161,7 +156,7 @@ class ModelComparison:
         for b in range(len(self.names)):
             found = differences(elpd, b)
             for a, difference, dse in zip(range(b), *found, strict=False):
-                better = self.names[a if difference > 0 else b] if abs(difference) > max(2 * dse, _NATS) else ""
+                better = self.names[a if difference > 0 else b] if told_apart(difference, dse) else ""
                 rows.append((self.names[a], self.names[b], difference, dse, better))
         return pd.DataFrame(rows, columns=["model_A", "model_B", "elpd_diff", "dse", "favors"])
 
@@ -194,7 +189,7 @@ class ModelComparison:
     def summary(self) -> str:
         """Say which model predicts best, by how much, and whether that can be relied on; with the table of `rank`."""
         table = self.rank()
-        shown = table.drop(columns=["rank", "warning", "pseudo_bma"]).dropna(axis=1, how="all")
+        shown = table.drop(columns=["rank", "warning"]).dropna(axis=1, how="all")
         what = _MEANING[self.criterion].format(self.observations)
         lines = [f"{len(self.names)} models compared by {what}, {self.n_observations:,} {self.observations}s", ""]
         formats = {name: "{:,.1f}".format for name in shown} | {"weight": "{:.2f}".format}
@@ -275,7 +270,7 @@ def _sum_over_cells(first: ByElement, second: ByElement, counts: Counts) -> dict
 
 def _verdict(table: pd.DataFrame) -> str:
     best, rest = table.index[0], table.iloc[1:]
-    close = [str(name) for name, row in rest.iterrows() if row["elpd_diff"] <= max(2 * row["dse"], _NATS)]
+    close = list(map(str, rest.index[~told_apart(rest["elpd_diff"], rest["dse"])]))
     if not close:
         return f"{best} predicts best: the others are worse by more than two standard errors."
     return f"{best} predicts best, but cannot be told from {', '.join(close)}: within two standard errors or 4 nats."

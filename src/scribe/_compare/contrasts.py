@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import warnings
 from collections.abc import Sequence
 
@@ -68,8 +67,7 @@ def between_cells(
             msg = f"{', '.join(labels[number] for number in numbers)}: there is no cell to compare."
             raise ValueError(msg)
         groups.append(Mean((_population(leaves, numbers),), own, n_draws, estimand, cells))
-    normal = functools.partial(fitted_normal, rank=rank) if method == "parametric" else None
-    return TwoGroups(groups[0], groups[1], normal)
+    return TwoGroups(groups[0], groups[1], fitted_normal(rank) if method == "parametric" else None)
 
 
 def _population(leaves: Leaves, groups: tuple[int, ...]) -> Population:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -13,17 +14,28 @@ import numpyro.distributions as dist
 from scribe._compare.biology import Moments
 from scribe._posterior.expression import Estimand
 from scribe._posterior.logistic_normal import LogisticNormal, fit_logistic_normal
+from scribe._posterior.results import Results
 from scribe._stats.contrasts import Given, Group, Mean
-from scribe._stats.laws import Drawn, LowRankNormal
+from scribe._stats.laws import Drawn, LinearLaw, LowRankNormal
 from scribe._types import AnyArray, FloatArray, Key
 from scribe.families.nb import sample_log_gamma
 
-__all__ = ["fitted_normal", "given_group", "keys_of", "moments_of"]
+__all__ = ["fitted_normal", "given_group", "keys_of", "moments_of", "n_draws"]
 
 
-def fitted_normal(law: Drawn, *, rank: int | None) -> LowRankNormal:
-    """Logistic-normal law with the moments of draws."""
+def fitted_normal(rank: int | None) -> Callable[[Drawn], LinearLaw]:
+    """What makes the logistic-normal law with the moments of draws."""
+    return functools.partial(_fitted_normal, rank=rank)
+
+
+def _fitted_normal(law: Drawn, *, rank: int | None) -> LowRankNormal:
     return normal_law(fit_logistic_normal(law.draws, rank=rank))
+
+
+def n_draws(said: Mapping[str, Any], *fits: Results) -> int:
+    """Draws of the parameters, at most those that all fits have, times the cells to be drawn of each."""
+    most = [fit.posterior.n_draws for fit in fits if fit.posterior.n_draws is not None]
+    return int(min([said["n_samples"], *most]) * said["n_samples_dirichlet"])
 
 
 def normal_law(given: LogisticNormal | Mapping[str, Any] | dist.LowRankMultivariateNormal) -> LowRankNormal:

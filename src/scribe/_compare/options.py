@@ -11,7 +11,7 @@ from scribe._posterior.expression import ESTIMANDS, Estimand
 from scribe._posterior.indexing import Selector
 from scribe._types import AnyArray, Rng
 
-__all__ = ["CompareOptions", "ContrastOptions", "DrawOptions", "Pairing", "completed"]
+__all__ = ["DEFAULTS", "CompareOptions", "ContrastOptions", "DrawOptions", "Pairing", "completed"]
 
 _FEWEST_DRAWS = 2
 
@@ -57,7 +57,7 @@ class CompareOptions(ContrastOptions, total=False):
     shrinkage_tol: float
 
 
-_DEFAULTS: Mapping[str, Any] = {
+DEFAULTS: Mapping[str, Any] = {
     "estimand": "mean",
     "reference": "expressed",
     "n_samples": 1000,
@@ -83,7 +83,7 @@ def completed(
         hint = nearest(unknown[0], known) or f" Keywords are {', '.join(known)}."
         msg = f"{verb}() got an unknown keyword {unknown[0]!r}.{hint}"
         raise TypeError(msg)
-    said: dict[str, Any] = {name: _DEFAULTS.get(name) for name in known} | dict(given)
+    said: dict[str, Any] = {name: DEFAULTS.get(name) for name in known} | dict(given)
     require_known("estimand", said["estimand"], estimands)
     require_whole("n_samples", said["n_samples"], _FEWEST_DRAWS)
     require_whole("n_samples_dirichlet", said["n_samples_dirichlet"], 1)

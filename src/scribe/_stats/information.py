@@ -19,6 +19,7 @@ from scribe._types import AnyArray, FloatArray
 __all__ = [
     "GOOD",
     "K_HAT",
+    "NATS",
     "Pointwise",
     "differences",
     "in_blocks",
@@ -26,6 +27,7 @@ __all__ = [
     "pseudo_bma",
     "psis_loo",
     "stacking",
+    "told_apart",
     "waic",
 ]
 
@@ -34,6 +36,9 @@ K_HAT = {"good": 0.5, "ok": 0.7, "bad": 1.0, "very bad": np.inf}
 
 GOOD = K_HAT["ok"]
 """Largest k at which the estimate of an observation can be relied on."""
+
+NATS = 4.0
+"""Differences up to this size are small whatever their standard error (Sivula et al. 2020, arXiv:2008.10296)."""
 
 _REPLICATES = 1000
 _NOTHING = 1e-9
@@ -121,6 +126,11 @@ def differences(elpd: FloatArray, reference: int) -> Difference:
     """
     difference = elpd - elpd[:, [reference]]
     return Difference(difference.sum(axis=0), np.sqrt(len(elpd) * difference.var(axis=0)))
+
+
+def told_apart(difference: AnyArray, dse: AnyArray) -> AnyArray:
+    """Whether models predict differently beyond doubt: by more than 4 nats and by more than two standard errors."""
+    return np.abs(np.asarray(difference)) > np.maximum(2 * np.asarray(dse), NATS)
 
 
 def stacking(elpd: FloatArray) -> FloatArray:

@@ -11,6 +11,7 @@ from anndata import AnnData
 
 from scribe._adata.slots import read_derived
 from scribe._compare.differential import DifferentialExpression
+from scribe._compare.options import DEFAULTS
 from scribe._compare.tables import gene_table
 from scribe.pl._canvas import ACCENT, DATA, MODEL, SOFT, chosen_among
 from scribe.pl._signature import Axes
@@ -21,7 +22,7 @@ __all__ = ["by_group", "comparison", "name_genes", "points", "title"]
 def comparison(adata: AnnData | DifferentialExpression, key: str, key_added: str | None) -> pd.DataFrame:
     """Genes with a result in every comparison that was made: the columns of `scribe.get.de` that plots draw."""
     if isinstance(adata, DifferentialExpression):
-        params = {"min_lfc": 0.0, "target_pefp": 0.05}
+        params = {name: DEFAULTS[name] for name in ("min_lfc", "target_pefp")}
         record: Mapping[str, Any] = {
             "table": gene_table(adata, **params, seen=np.ones(adata.n_genes, bool)),
             "params": params,

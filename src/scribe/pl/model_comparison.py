@@ -9,12 +9,12 @@ import pandas as pd
 from anndata import AnnData
 
 from scribe._adata.slots import read_comparison
+from scribe._stats.information import NATS, told_apart
 from scribe.pl._canvas import ACCENT, DATA, MODEL, SOFT, drawn, plain
 from scribe.pl._signature import Axes, OnePanel, plot
 
 __all__ = ["frame", "model_comparison"]
 
-_NATS = 4.0
 _BY = {
     "psis_loo": "leave-one-{}-out",
     "waic": "WAIC",
@@ -55,8 +55,8 @@ def draw(rows: pd.DataFrame, ax: Axes) -> None:
     from matplotlib.ticker import FuncFormatter
 
     place = -np.arange(len(rows))
-    ax.axvspan(-_NATS, _NATS, color=SOFT, alpha=0.18, linewidth=0)
-    close = (rows["elpd_diff"] <= np.maximum(2 * rows["dse"], _NATS)).to_numpy()
+    ax.axvspan(-NATS, NATS, color=SOFT, alpha=0.18, linewidth=0)
+    close = ~told_apart(rows["elpd_diff"], rows["dse"])
     for mine, colour in ((close, MODEL), (~close, ACCENT)):
         at = rows[mine]
         ax.errorbar(at["elpd_diff"], place[mine], xerr=2 * at["dse"], fmt="o", color=colour, markersize=5, capsize=2)
@@ -65,7 +65,7 @@ def draw(rows: pd.DataFrame, ax: Axes) -> None:
     high = max(float((rows["elpd_diff"] + 2 * rows["dse"]).max()), 12.0)
     # every other power of ten where there are many
     ax.set_xticks([0.0, *np.logspace(1, 9, 9)[:: 1 if high < 2e4 else 2]])
-    ax.set_xlim(-_NATS, (3 if high > 100 else 1.2) * high)
+    ax.set_xlim(-NATS, (3 if high > 100 else 1.2) * high)
     ax.text(0, 0.02, "not told\napart", transform=ax.get_xaxis_transform(), ha="center", fontsize="x-small", color=SOFT)
     ax.set_ylim(place[-1] - 0.6, 0.6)
     ax.set_yticks(place, rows["model"])

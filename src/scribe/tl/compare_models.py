@@ -138,7 +138,7 @@ def compare_models(
 
 
 def _record(comparison: ModelComparison) -> Mapping[str, Any]:
-    table = comparison.rank()
+    table = comparison.rank().join(comparison.pseudo_bma_weights())
     record = {
         "table": _flat(table if table["p"].notna().any() else table.drop(columns="p")),
         "differences": comparison.differences(),

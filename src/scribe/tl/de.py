@@ -20,6 +20,7 @@ from scribe._compare.by_obs import Leaves, leaves_by_obs
 from scribe._compare.contrasts import REST, between_cells, between_samples, pairs_of_groups
 from scribe._compare.differential import DifferentialExpression
 from scribe._compare.gene_sets import read_gmt
+from scribe._compare.groups import n_draws
 from scribe._compare.options import DrawOptions, completed
 from scribe._compare.relative import Method
 from scribe._compare.tables import as_ranked, gene_table
@@ -247,9 +248,7 @@ def _compare(
     said: Mapping[str, Any],
     seed: int,
 ) -> DifferentialExpression:
-    most = leaves.results.posterior.n_draws
-    n_draws = said["n_samples"] if most is None else min(said["n_samples"], most)
-    about: dict[str, Any] = {"labels": labels, "key": as_key(seed), "n_draws": n_draws * said["n_samples_dirichlet"]}
+    about: dict[str, Any] = {"labels": labels, "key": as_key(seed), "n_draws": n_draws(said, leaves.results)}
     if leaves.sample is None:
         how = {"estimand": said["estimand"], "method": method, "rank": said["rank"]}
         evidence = between_cells(leaves, number, others, **about, **how)

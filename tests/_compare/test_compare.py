@@ -205,6 +205,32 @@ def test_parametric_is_the_normal_law_of_the_draws() -> None:
     np.testing.assert_allclose(tables[0]["balance_sd"], tables[1]["balance_sd"], rtol=0.06)
 
 
+def test_normality_of_draws_against_the_moments_of_logarithms_of_gamma_variables() -> None:
+    shapes, n = np.array([2.0, 5.0, 10.0]), 20_000
+    draws = np.random.default_rng(1).gamma(shapes, size=(n, 3))
+    both = [np.concatenate([x, np.ones((n, 1))], axis=1) for x in (draws, np.ones_like(draws))]
+    de = scribe.compare(*both, gene_names=list("abcd"), reference=["d"], gene_mask=["a", "c", "d"], label_A="x")
+    found = de.normality().set_index("gene")
+    assert list(found.index) == ["a", "c", "d"]
+    variance, third, fourth = (special.polygamma(k, shapes[[0, 2]]) for k in (1, 2, 3))
+    np.testing.assert_allclose(found["skewness"][:2], third / variance**1.5, atol=0.06)
+    np.testing.assert_allclose(found["excess_kurtosis"][:2], fourth / variance**2, atol=0.2)
+    statistic = n / 6 * (found["skewness"] ** 2 + found["excess_kurtosis"] ** 2 / 4)
+    np.testing.assert_allclose(found["jarque_bera"][:2], statistic[:2], rtol=1e-5)
+    assert found["p_value"]["c"] < 1e-6
+    results = made()
+    by_method = [
+        scribe.compare_datasets(results, "a", "b", method=method, reference="clr").normality()
+        for method in ("empirical", "parametric")
+    ]
+    pd.testing.assert_frame_equal(*by_method)
+    assert by_method[0]["p_value"].min() > 1e-3
+    law = {"loc": np.zeros(2), "cov_factor": np.ones((2, 1)), "cov_diag": np.ones(2)}
+    for other in (law, np.ones((10, 3))):
+        with pytest.raises(ValueError, match=r"known by a law \(LowRankNormal\), not by draws"):
+            scribe.compare(law, other).normality()
+
+
 def test_logistic_normal_laws_are_parametric_by_default() -> None:
     law = {"loc": np.array([1.0, -1.0]), "cov_factor": np.array([[0.5], [0.2]]), "cov_diag": np.array([0.1, 0.2])}
     other = {**law, "loc": np.array([0.5, 0.0])}

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from scribe._compare import gene_sets
 from scribe._compare.biology import biological_level, table_of
@@ -211,8 +212,7 @@ class DifferentialExpression(RelativeExpression):
         variances; ``bio_kl_*`` (``mean``, ``sd``, ``prob_effect``): Jeffreys divergence of the gamma laws of rates, in
         nats; ``bio_hellinger_mean``: their Hellinger distance; ``bio_mu_A_mean``, ``bio_var_A_mean`` and the same of B.
         """
-        names = np.arange(self.n_genes).astype(str) if self.gene_names is None else self.gene_names
-        columns: dict[str, Any] = {"gene": np.asarray(names, str), "kept": self._kept}
+        columns: dict[str, Any] = {"gene": self._names(), "kept": self._kept}
         columns |= {"A": self.label_A, "B": self.label_B, "relative_to": self.relative_to, "level": self.level}
         if metrics in ("clr", "all"):
             found = self.gene_level(tau)
@@ -252,6 +252,26 @@ class DifferentialExpression(RelativeExpression):
             raise KeyError(msg)
         order = table[[sort_by]].assign(size=-table["clr_delta_mean"].abs()).sort_values([sort_by, "size"]).index
         return table.loc[order[:top_n]].reset_index(drop=True)
+
+    def normality(self) -> pd.DataFrame:
+        """Whether draws of the differences are normal, as ``method="parametric"`` takes them to be.
+
+        Returns
+        -------
+        One row per gene that is kept: ``gene``; ``skewness`` and ``excess_kurtosis`` of the draws of its difference,
+        both 0 of a normal law; ``jarque_bera``, the statistic of the test of Jarque and Bera (1980) that draws are
+        normal, and its ``p_value``, which finds ever smaller departures as draws grow in number.
+
+        Raises
+        ------
+        ValueError
+            If the comparison is one of laws or of samples, which have no draws.
+        """
+        drawn = self.evidence.draws(self._kept, self._reference()).astype(np.float64)
+        tested = stats.jarque_bera(drawn, axis=0)
+        columns = {"skewness": stats.skew(drawn, axis=0), "excess_kurtosis": stats.kurtosis(drawn, axis=0)}
+        columns |= {"jarque_bera": tested.statistic, "p_value": tested.pvalue}
+        return pd.DataFrame({"gene": self._names()[self._kept], **columns})
 
     def test_contrast(self, weights: FloatArray, *, tau: float = 0.0) -> dict[str, float]:
         """Weighted sum of the differences of genes.

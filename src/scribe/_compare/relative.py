@@ -14,7 +14,7 @@ from scribe._posterior.expression import Estimand
 from scribe._posterior.indexing import Selector, index_of
 from scribe._stats.contrasts import Comparison, Evidence
 from scribe._stats.laws import Law, NormalMixture
-from scribe._stats.logratios import REFERENCES
+from scribe._stats.logratios import REFERENCES, Reference
 from scribe._stats.shrinkage import Shrunk, shrink
 from scribe._types import AnyArray, FloatArray
 
@@ -61,7 +61,7 @@ class RelativeExpression:
         if isinstance(self.reference, str):
             return self.reference
         genes = np.flatnonzero(self._kept)[self._reference_genes()]
-        names = genes.astype(str) if self.gene_names is None else self.gene_names[genes].astype(str)
+        names = self._names()[genes]
         return ", ".join(names) if len(names) <= _FEW else f"{len(names):,} genes"
 
     @property
@@ -77,9 +77,7 @@ class RelativeExpression:
     @functools.cached_property
     def comparison(self) -> Comparison:
         """Differences of the genes that are kept, before shrinkage."""
-        named = isinstance(self.reference, str) and self.reference in REFERENCES
-        reference = self.reference if named else self._reference_genes()
-        return self.evidence.compare(self._kept, reference)
+        return self.evidence.compare(self._kept, self._reference())
 
     @functools.cached_property
     def shrunk(self) -> Shrunk | None:
@@ -198,6 +196,14 @@ class RelativeExpression:
             msg = f"Log-ratios need two genes or more, but {int(out.sum())} of {self.n_genes:,} are kept."
             raise ValueError(msg)
         return out
+
+    def _names(self) -> AnyArray:
+        """Names of all genes, their numbers where they have none."""
+        return np.asarray(np.arange(self.n_genes) if self.gene_names is None else self.gene_names, str)
+
+    def _reference(self) -> Reference:
+        named = isinstance(self.reference, str) and self.reference in REFERENCES
+        return self.reference if named else self._reference_genes()
 
     def _reference_genes(self) -> AnyArray:
         named = index_of(self.reference, self.n_genes, self.gene_names, what="gene")

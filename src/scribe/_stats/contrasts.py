@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -56,6 +56,14 @@ class Evidence(ABC):
     @abstractmethod
     def expression(self) -> tuple[FloatArray, FloatArray]:
         """Expression of A and of B, (genes,) each: the expected share of a gene times 10,000."""
+
+    def draws(self, kept: AnyArray, reference: Reference) -> FloatArray:
+        """Draws of the differences, (draws, genes that are kept), where there are any."""
+        law = self.compare(kept, reference).law
+        if isinstance(law, Drawn):
+            return law.draws
+        msg = f"The differences are known by a law ({type(law).__name__}), not by draws: compare fits or draws of them."
+        raise ValueError(msg)
 
 
 class Group(ABC):
@@ -151,6 +159,13 @@ class TwoGroups(Evidence):
         weights = reference_weights(reference, means, sds, n_genes=n_genes)
         difference = self._difference(*groups)
         return Comparison(difference.relative(weights).take(slice(n_genes)), weights, difference)
+
+    def draws(self, kept: AnyArray, reference: Reference) -> FloatArray:
+        """Those that a normal law stands for, too."""
+        laws = (group.law for group in (self.group_A, self.group_B) if isinstance(group, Given))
+        if self.normal is None or not all(isinstance(law, Drawn) for law in laws):
+            return super().draws(kept, reference)
+        return replace(self, normal=None).draws(kept, reference)
 
     def _difference(self, law_A: LinearLaw, law_B: LinearLaw) -> LinearLaw:
         if self.normal is None:

@@ -24,6 +24,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "src" / "scribe"
 
 LAYERS = (
     ("_types", "_docs", "_settings"),
+    ("_device",),
     ("_rng",),
     ("_progress",),
     ("_dist",),

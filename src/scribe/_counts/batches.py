@@ -10,6 +10,7 @@ import numpy as np
 from scribe._counts.container import Counts
 from scribe._counts.data import CHUNK, Cells, CountData, NonZeros, Ragged, cells_on_device, ragged_cells
 from scribe._counts.design import Design
+from scribe._device import on_device
 from scribe._types import AnyArray, Array
 
 __all__ = ["CellBatch", "CellBatches"]
@@ -74,7 +75,8 @@ class CellBatches:
             return CellBatch(cells, None, scale)
         parts = [self._non_zeros(self._rows, cells_of_batch) for cells_of_batch in chosen]
         gene, cell, value, pair = (np.stack(arrays) for arrays in zip(*parts, strict=True))
-        non_zeros = NonZeros(jnp.asarray(gene), jnp.asarray(cell), jnp.asarray(value, dtype), jnp.asarray(pair))
+        owners = on_device(gene, np.int32), on_device(cell, np.int32)
+        non_zeros = NonZeros(*owners, on_device(value), on_device(pair, np.int32))
         return CellBatch(cells, non_zeros, scale)
 
     def _non_zeros(self, rows: Ragged, chosen: AnyArray) -> tuple[AnyArray, ...]:

@@ -10,6 +10,7 @@ import numpy as np
 from scribe._counts.container import Counts
 from scribe._counts.design import Design
 from scribe._counts.summaries import sort_keys
+from scribe._device import on_device
 from scribe._types import AnyArray, Array, FloatArray, IntArray
 
 __all__ = [
@@ -155,12 +156,9 @@ def ragged_cells(counts: Counts) -> Ragged:
 def pairs_on_device(counts: Counts) -> Pairs:
     """Put the histogram of pairs of gene and count on the device, padded with pairs that occur in no cell."""
     pairs = counts.pairs()
-    dtype = jnp.zeros(()).dtype
     length = padded_length(len(pairs.n) + 1, least=_FEWEST_PAIRS)
     gene = _pad(pairs.gene, length, counts.n_genes - 1)
-    return Pairs(
-        jnp.asarray(gene), jnp.asarray(_pad(pairs.count, length), dtype), jnp.asarray(_pad(pairs.n, length), dtype)
-    )
+    return Pairs(on_device(gene, np.int32), on_device(_pad(pairs.count, length)), on_device(_pad(pairs.n, length)))
 
 
 def full_data(
@@ -202,21 +200,18 @@ def full_data(
 
 def cells_on_device(totals: FloatArray, weight: FloatArray, rows: IntArray, design: Design) -> Cells:
     """Put cells with their covariates on the device, in JAX's current floating type."""
-    dtype = jnp.zeros(()).dtype
     return Cells(
-        jnp.asarray(totals, dtype),
-        jnp.asarray(weight, dtype),
-        jnp.asarray(rows, jnp.int32),
-        None if design.dataset is None else jnp.asarray(design.dataset, jnp.int32),
-        None if design.logits is None else jnp.asarray(design.logits, dtype),
+        on_device(totals),
+        on_device(weight),
+        on_device(rows, np.int32),
+        None if design.dataset is None else on_device(design.dataset, np.int32),
+        None if design.logits is None else on_device(design.logits),
     )
 
 
 def means_of(counts: Counts) -> Means:
     """Mean counts over all cells, on the device."""
-    dtype = jnp.zeros(()).dtype
-    genes = (counts.gene_totals + 0.5) / counts.n_cells
-    return Means(jnp.asarray(genes, dtype), jnp.asarray(counts.totals.mean(), dtype))
+    return Means(on_device((counts.gene_totals + 0.5) / counts.n_cells), on_device(counts.totals.mean()))
 
 
 def _non_zeros(counts: Counts, *, by_cell: bool) -> NonZeros:
@@ -226,7 +221,7 @@ def _non_zeros(counts: Counts, *, by_cell: bool) -> NonZeros:
         column = counts.to_csr().tocsc()
         cut, n_owners = ragged(column.indptr, column.indices, column.data), counts.n_genes
     length = padded_length(len(cut.owner))
-    owner = jnp.asarray(_pad(cut.owner[:, None], length, n_owners - 1))
-    ids, values = jnp.asarray(_pad(cut.ids, length)), jnp.asarray(_pad(cut.values, length), jnp.zeros(()).dtype)
-    pair = None if cut.pair is None else jnp.asarray(_pad(cut.pair, length, len(counts.pairs().n)))
+    owner = on_device(_pad(cut.owner[:, None], length, n_owners - 1), np.int32)
+    ids, values = on_device(_pad(cut.ids, length), np.int32), on_device(_pad(cut.values, length))
+    pair = None if cut.pair is None else on_device(_pad(cut.pair, length, len(counts.pairs().n)), np.int32)
     return NonZeros(ids, owner, values, pair) if by_cell else NonZeros(owner, ids, values)

@@ -24,6 +24,7 @@ from scipy.special import gammaln
 
 from scribe._counts.container import Counts
 from scribe._counts.design import Design
+from scribe._device import on_device
 from scribe._model.clusters import components_at_start
 from scribe._model.spec import LEVELS_AND_GENES, MIXING, SCALING, ModelSpec
 from scribe._types import AnyArray, Array, FloatArray, IntArray
@@ -74,9 +75,8 @@ def start(
     component = _components(spec, counts, known, seed=seed, restart=restart)
     natural = _natural(spec, counts, capture, component=component, dataset=dataset)
     natural["log_mixing"] = _log_mixing(spec, component, dataset)
-    dtype = jnp.zeros(()).dtype
-    on_device = {name: jnp.asarray(np.asarray(value, dtype)) for name, value in natural.items()}
-    values, moves = jax.device_get(_values_and_moves(spec, on_device, jnp.asarray(np.log(capture).astype(dtype))))
+    moments = {name: on_device(value) for name, value in natural.items()}
+    values, moves = jax.device_get(_values_and_moves(spec, moments, on_device(np.log(capture))))
     return Start(values, {name: move for name, move in moves.items() if np.any(np.abs(move) > _ROUNDING)})
 
 

@@ -15,6 +15,7 @@ import numpyro.distributions as dist
 from scribe._counts.container import Counts
 from scribe._counts.data import CountData
 from scribe._counts.design import Design
+from scribe._device import on_device
 from scribe._dist.pushed import PushedKernels, PushedNormal, kernel_density
 from scribe._model.build import data_for
 from scribe._model.spec import LEVEL_AXES, ModelSpec, Site
@@ -80,8 +81,7 @@ class Posterior:
 
     def device_params(self) -> dict[str, Array]:
         """Arrays of the guide in JAX's current floating type."""
-        dtype = jnp.zeros(()).dtype
-        return {name: jnp.asarray(np.asarray(value, dtype)) for name, value in self.params.items()}
+        return {name: on_device(value) for name, value in self.params.items()}
 
     def centre(self) -> dict[str, Array]:
         """Location of every site on the real line: the most probable value there."""
@@ -114,7 +114,8 @@ class Posterior:
 
     def parameters(self, values: Mapping[str, Array]) -> Parameters:
         """Natural parameters and what is known of cells from one value of every site on the real line."""
-        dataset, logits = (None if x is None else jnp.asarray(x) for x in (self.design.dataset, self.design.logits))
+        known = self.design.dataset, self.design.logits
+        dataset, logits = (None if x is None else on_device(x, x.dtype) for x in known)
         return _parameters(self.spec, tuple(self.chosen.items()), self.n_cells, dict(values), dataset, logits)
 
     def data(self, counts: Counts) -> CountData:

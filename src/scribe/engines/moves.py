@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from scribe._device import on_device
 from scribe._types import AnyArray, Array, Params
 
 __all__ = ["Frame", "along", "frame_of", "moves_of"]
@@ -33,7 +34,7 @@ def moves_of(moves: Mapping[str, AnyArray], points: Params) -> Params:
     none = np.zeros(n_moves)
     shapes = {name: (*x.shape[1:], n_moves) for name, x in points.items()}
     every = {name: np.broadcast_to(moves.get(name, none), shape) for name, shape in shapes.items()}
-    return {name: jnp.asarray(x, jnp.zeros(()).dtype) for name, x in every.items()}
+    return {name: on_device(x) for name, x in every.items()}
 
 
 class Frame(NamedTuple):

@@ -17,6 +17,7 @@ from scribe._counts.batches import CellBatches
 from scribe._counts.container import Counts
 from scribe._counts.data import CountData, padded_length
 from scribe._counts.design import Design
+from scribe._device import on_device
 from scribe._model.build import build, columns_for, data_for
 from scribe._model.initial import start as start_of
 from scribe._model.spec import ModelSpec
@@ -160,7 +161,7 @@ class Problem:
     def per_cell(self, params: Params) -> Params:
         """Arrays with which a fit ends: those of cells with one row per cell, and what the guide adds for its draws."""
         rows = params if self.groups is None else self._take(self.groups, params)
-        totals = jnp.asarray(self.counts.totals, jnp.zeros(()).dtype)
+        totals = on_device(self.counts.totals)
         return self.guide.settle(rows, latents=self.spec.latents, totals=totals)
 
     def from_cells(self, params: Params) -> Params:
@@ -170,7 +171,7 @@ class Problem:
 
     def _take(self, rows: IntArray, params: Params) -> Params:
         # by numpy, which has nothing to compile
-        return {n: jnp.asarray(np.asarray(v)[rows]) if self.is_cell(n) else v for n, v in params.items()}
+        return {n: on_device(np.asarray(v)[rows], v.dtype) if self.is_cell(n) else v for n, v in params.items()}
 
 
 def _example(data: CountData, batches: CellBatches | None, number: int) -> CountData:
@@ -313,7 +314,7 @@ def make_problem(
     groups = counts.groups().index if group or guide.by_total else None
     data = data_for(spec, counts, design, totals_suffice=spec.totals_suffice or batched, group=group)
     if groups is not None and not group:
-        data = data._replace(cells=data.cells._replace(rows=jnp.asarray(groups, np.int32)))
+        data = data._replace(cells=data.cells._replace(rows=on_device(groups, np.int32)))
     batches = None
     if batch_size is not None and batched:
         columns = columns_for(spec, counts, design)
@@ -342,7 +343,7 @@ def _moved(moves: Mapping[str, AnyArray], params: Params) -> Params:
     by_array = {latent + LOC: move for latent, move in moves.items()}
     lacking = [move.reshape(-1, move.shape[-1]).any(0) for name, move in by_array.items() if name not in params]
     whole = ~np.any(lacking, axis=0) if lacking else slice(None)
-    return {name: jnp.asarray(move[..., whole]) for name, move in by_array.items() if name in params}
+    return {name: on_device(move[..., whole]) for name, move in by_array.items() if name in params}
 
 
 def _first_of_groups(groups: IntArray, n_rows: int) -> IntArray:

@@ -13,6 +13,7 @@ import numpyro
 import numpyro.distributions as dist
 
 from scribe._counts.data import CountData
+from scribe._device import on_device
 from scribe._model.build import plates
 from scribe._types import AnyArray, Array, Key, Params
 from scribe.guides._base import LOC, LOG_SCALE, Guide, GuideFunction, Latents, param
@@ -78,8 +79,8 @@ class MeanField(Normals):
         params: Params = {}
         for latent in latents:
             loc = np.broadcast_to(start[latent.name], tuple(lengths[axis] for axis in latent.axes))
-            params[latent.name + LOC] = jnp.asarray(loc)
-            params[latent.name + LOG_SCALE] = jnp.asarray(np.full_like(loc, math.log(self.init_scale)))
+            params[latent.name + LOC] = on_device(loc, loc.dtype)
+            params[latent.name + LOG_SCALE] = on_device(np.full_like(loc, math.log(self.init_scale)), loc.dtype)
         return params
 
     def build(self, latents: Latents) -> GuideFunction:

@@ -76,7 +76,7 @@ def test_errors(model: str, options: dict[str, Any], message: str) -> None:
 
 
 @pytest.mark.loose_promotion
-@pytest.mark.parametrize("batch_size", [None, 50])
+@pytest.mark.parametrize("batch_size", [None, pytest.param(50, marks=pytest.mark.slow)])
 def test_the_anchor_decides_the_scale_that_capture_leaves_open(small_counts: Any, batch_size: int | None) -> None:
     """With capture known to a factor of e^3 the fit itself ends elsewhere; with the anchor mu is where it says."""
     molecules = 2000.0

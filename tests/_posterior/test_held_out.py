@@ -64,6 +64,7 @@ def test_against_the_closed_form(results, monkeypatch):
     np.testing.assert_allclose(parts, [mean, below, at], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.loose_promotion
 def test_intervals_cover_as_they_should():
     """Molecules held out of a fit fall into its intervals as often as these say, for rare genes and for others."""

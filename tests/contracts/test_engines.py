@@ -80,6 +80,7 @@ def test_contract_of_samplers(model, counts):
     assert fit.seed == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("model", "batch_size"), [("nbvcp", 20)])
 def test_a_minibatch_fit_reaches_the_bound_of_a_full_one(model, batch_size):
     """Both are evaluated on all cells; 600 cells of which a step meets 20 are where noise hides slow progress."""

@@ -244,6 +244,7 @@ def denoised(family: Family, u: jax.Array, natural: Natural, x: jax.Array) -> tu
 
 
 SLOW = {
+    "two_state-gene",
     "two_state-with_capture-zero_inflated-gene",
     "nb-zero_inflated-with_capture-shared",
     "nb-with_capture-zero_inflated-shared",

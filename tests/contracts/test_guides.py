@@ -298,8 +298,8 @@ FAMILIES: dict[str, dict[str, object]] = {
 
 
 def products():
-    """Every guide with every family; without a mark a few of which neither is fitted elsewhere in these tests."""
-    quick = {("dense", "factors"), ("joint", "datasets")}
+    """Every guide with every family; without a mark one of which neither is fitted elsewhere in these tests."""
+    quick = {("dense", "factors")}
     for guide, family in itertools.product(KEYWORDS, FAMILIES):
         if guide == "amortised" and not FAMILIES[family].get("model", "nbvcp").endswith("vcp"):
             continue

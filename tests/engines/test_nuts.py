@@ -44,7 +44,9 @@ def test_poisson_is_the_posterior_by_quadrature(poisson):
             assert abs(np.mean(levels < level) - level) < 5 * error
 
 
-@pytest.mark.parametrize("parameterization", ["canonical", "mean_odds", "mean_disp"])
+@pytest.mark.parametrize(
+    "parameterization", ["canonical", pytest.param("mean_odds", marks=pytest.mark.slow), "mean_disp"]
+)
 def test_negative_binomial_is_the_posterior_on_a_grid(parameterization):
     """One gene in 15 cells: two parameters under the default priors, correlated in all but the last coordinates."""
     counts = np.random.default_rng(1).negative_binomial(2.0, 0.3, (15, 1)).astype(float)

@@ -42,7 +42,7 @@ def same(a, b) -> bool:
     )
 
 
-@pytest.mark.parametrize(("model", "batch_size"), [("nbvcp", None), ("zinbvcp", 16)])
+@pytest.mark.parametrize(("model", "batch_size"), [("nbvcp", None), ("nbvcp", 16)])
 def test_same_seed_same_bits_and_another_seed_others(counts, model, batch_size):
     first, second = (fit(counts, model=model, batch_size=batch_size) for _ in range(2))
     assert same(first, second)
@@ -133,18 +133,15 @@ def test_continuing_does_not_start_the_schedule_anew(counts):
 
 def test_minibatch_loss_is_unbiased(counts):
     """With parameters held still, the mean over many minibatches is that of the full loss."""
-    for model in ("nbvcp", "zinbvcp"):
-        spec, losses = resolve_spec(model), []
-        for size in (None, 15):
-            problem = make_problem(spec, counts, MeanField(1e-4), batch_size=size)
-            here = [
-                problem.loss_and_gradient(problem.start, jax.random.key(i), problem.example(i))[0] for i in range(400)
-            ]
-            losses.append(np.asarray(here, np.float64))
-        full, batched = losses
-        error = np.std(batched) / np.sqrt(batched.size)
-        assert error < 4e-3 * full.mean(), "sharp enough to see a wrong scale"
-        assert abs(batched.mean() - full.mean()) < 4 * error
+    spec, losses = resolve_spec("zinbvcp"), []
+    for size in (None, 15):
+        problem = make_problem(spec, counts, MeanField(1e-4), batch_size=size)
+        here = [problem.loss_and_gradient(problem.start, jax.random.key(i), problem.example(i))[0] for i in range(400)]
+        losses.append(np.asarray(here, np.float64))
+    full, batched = losses
+    error = np.std(batched) / np.sqrt(batched.size)
+    assert error < 4e-3 * full.mean(), "sharp enough to see a wrong scale"
+    assert abs(batched.mean() - full.mean()) < 4 * error
 
 
 def test_of_several_runs_the_best_is_kept_and_all_are_reported(counts, tmp_path):

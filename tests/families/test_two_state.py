@@ -89,6 +89,7 @@ def fitted():
     return adata
 
 
+@pytest.mark.slow
 def test_recovers_the_parameters(fitted):
     results = scribe.get.results(fitted)
     found = results.get_map()
@@ -100,17 +101,17 @@ def test_recovers_the_parameters(fitted):
     assert delta[8:].max() < 0.15
 
 
-def test_without_capture_nothing_is_unseen(fitted):
-    adata = fitted[:40].copy()
+def test_without_capture_nothing_is_unseen(made_fit):
+    adata = made_fit("twostate")
     with pytest.warns(UserWarning, match="neither capture nor zero inflation"):
         scribe.tl.denoise(adata, n_samples=3)
     np.testing.assert_allclose(adata.layers["scribe_denoised"], adata.X.toarray(), rtol=1e-6)
 
 
 def test_simulated_counts_follow_the_moments():
-    adata = scribe.datasets.simulate(3000, 3, "twostate", params={"mu": 12.0, "k_off": 0.7, "burst_size": 15.0}, rng=2)
+    adata = scribe.datasets.simulate(1000, 4, "twostate", params={"mu": 12.0, "k_off": 0.7, "burst_size": 15.0}, rng=2)
     share = stats.beta(0.8, 0.7)
     rate = 12.0 * 1.5 / 0.8
     counts = adata.X.toarray()
-    np.testing.assert_allclose(counts.mean(axis=0), 12.0, rtol=0.06)
-    np.testing.assert_allclose(counts.var(axis=0), 12.0 + rate**2 * share.var(), rtol=0.06)
+    np.testing.assert_allclose(counts.mean(axis=0), 12.0, rtol=0.1)
+    np.testing.assert_allclose(counts.var(axis=0), 12.0 + rate**2 * share.var(), rtol=0.1)

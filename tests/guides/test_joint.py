@@ -183,7 +183,7 @@ def gain(guide):
     return np.mean(fitted(MeanField())[2].losses[-500:] - fitted(guide)[2].losses[-500:])
 
 
-@pytest.mark.parametrize("guide", [LINEAR, DENSE], ids=["linear", "joint"])
+@pytest.mark.parametrize("guide", [pytest.param(LINEAR, marks=pytest.mark.slow), DENSE], ids=["linear", "joint"])
 def test_bound_is_higher_than_with_independence(guide):
     assert gain(guide) > 1.0
 

@@ -105,7 +105,9 @@ def test_results_of_one_dataset(adata, independent, population) -> None:
     [
         {"model": "nbvcp", "parameterization": "mean_disp"},
         {"model": "zinb", "dataset_params": "all"},
-        {"model": "nbdm", "unconstrained": True, "prob_dataset_prior": "neg"},
+        pytest.param(
+            {"model": "nbdm", "unconstrained": True, "prob_dataset_prior": "neg"}, marks=pytest.mark.slow, id="neg"
+        ),
     ],
 )
 def test_genes_without_counts_are_finite_in_every_model(adata, options) -> None:

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.loose_promotion
 
 N_CELLS, N_GENES, N_UP = 320, 60, 6
 MEANS = {"dataset_params": "mean", "parameterization": "mean_disp"}
-QUICK = {"n_steps": 500, "early_stopping": False}
+QUICK = {"n_steps": 300, "early_stopping": False}
 CELLS = pytest.warns(UserWarning, match=r"without sample_key: errors are those of these cells")
 
 

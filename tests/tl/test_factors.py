@@ -86,7 +86,10 @@ def test_every_effect_has_its_column(fitted, through_file) -> None:
     "options",
     [
         {"model": "poisson", "guide_rank": 2},
-        {"model": "poissonvcp", "amortize_capture": True, "capture_hidden_dims": [3], "joint_params": ["mu"]},
+        pytest.param(
+            {"model": "poissonvcp", "amortize_capture": True, "capture_hidden_dims": [3], "joint_params": ["mu"]},
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["low_rank", "amortised"],
 )

@@ -245,17 +245,17 @@ def nulls(controls: ad.AnnData, splits: int) -> None:
     means = np.asarray(controls.X.mean(axis=0)).ravel()
     tercile = np.digitize(means, np.quantile(means, [1 / 3, 2 / 3]))
     uniform: list[list[np.ndarray]] = [[], [], []]
+    called = {method: np.zeros(3, int) for method in ("empirical", "shrinkage")}
     rows = []
     for split in range(splits):
         halves = np.random.default_rng(split).permutation(controls.n_obs) % 2
         controls.obs["half"] = pd.Categorical(np.where(halves == 0, "a", "b"))
         fitted(controls, "half")
-        by_method = {
-            m: compared(controls, "half", "a", "b", method=m, n_samples=2000) for m in ("empirical", "shrinkage")
-        }
+        by_method = {m: compared(controls, "half", "a", "b", method=m, n_samples=2000) for m in called}
         row: dict[str, object] = {"split": split}
         for method, found in by_method.items():
             row[f"called at PEFP 5 %, {method}"] = int(found["is_de"].sum())
+            called[method] += np.bincount(tercile[found["is_de"].to_numpy()], minlength=3)
         for method in ("wilcoxon", "t-test"):
             adjusted = ranked(controls, "half", "a", "b", method)["pvals_adj"]
             row[f"scanpy {method}, FDR 5 %"] = int((adjusted < 0.05).sum())
@@ -275,6 +275,7 @@ def nulls(controls: ad.AnnData, splits: int) -> None:
         }
         row |= {"two-sided 5 %": float(np.mean(two_sided < 0.05)), "two-sided 1 %": float(np.mean(two_sided < 0.01))}
         row["KS distance to uniform"] = float(stats.kstest(values, "uniform").statistic)
+        row |= {f"called, {method}": f"{counts[k] / len(values):.2%}" for method, counts in called.items()}
         rows.append(row)
     table(rows)
 
@@ -287,7 +288,7 @@ def replicates(*, repeats: int, n_genes: int) -> None:
     rows = []
     for n_individuals, n_cells in itertools.product(INDIVIDUALS, CELLS):
         p_values: dict[str, list[np.ndarray]] = {}
-        effects, seconds = [], 0.0
+        effects, calls, seconds = [], [], 0.0
         for repeat in range(repeats):
             about = {"share": 0.1, "log_fold": (0.4, 1.0), "rng": 1000 * n_individuals + 10 * n_cells + repeat}
             adata = scribe.datasets.conditions(n_individuals, n_cells, n_genes, **about)
@@ -297,6 +298,8 @@ def replicates(*, repeats: int, n_genes: int) -> None:
             for name, options in (("scribe", {"sample_key": "donor"}), ("scribe, cells", {})):
                 found = compared(adata, "condition", "treated", "control", method="empirical", **options)
                 p_values.setdefault(name, []).append(2 * np.minimum(found["prob_up"], found["prob_down"]).to_numpy())
+            default = compared(adata, "condition", "treated", "control", sample_key="donor")
+            calls.append(default["is_de"].to_numpy())
             p_values.setdefault("Wilcoxon, cells", []).append(
                 ranked(adata, "condition", "treated", "control", "wilcoxon")["pvals"].to_numpy()
             )
@@ -317,6 +320,9 @@ def replicates(*, repeats: int, n_genes: int) -> None:
         for name in ("scribe", "pseudobulk PyDESeq2"):
             if name in p_values:
                 row[f"power, {name}"] = float(np.mean(np.concatenate(p_values[name])[effect != 0] < 0.05))
+        called = np.concatenate(calls)
+        row["called by default"] = int(called.sum())
+        row["of them without effect"] = f"{np.mean(effect[called] == 0):.1%}" if called.any() else ""
         row["s per fit"] = round(seconds / repeats)
         rows.append(row)
         table([row])

@@ -200,11 +200,18 @@ def null(counts: Counts, n_draws: int) -> Iterator[list[str]]:
         if method in (as_counted, gene_means):
             continue
         yield row(name, *(np.log1p(normalised(method(x), 1e4)) for x in both))
-    for name, options in SCRIBE.items():
-        fits = [scribe.fit(x, **options) for x in both]
+    every = {name: [scribe.fit(x, **options) for x in both] for name, options in SCRIBE.items()}
+    for name, fits in every.items():
         for method in ("mean", "sample"):
             made = (fit.denoise_counts(method=method, n_samples=n_draws) for fit in fits)
             yield row(f"scribe {name}: {method}", *made)
+    one, many = "nbvcp", f"mixture of {COMPONENTS}"
+    gains = [
+        scribe.compare_models([a, b], x, criterion="thinned", n_samples=n_draws).differences().iloc[0]
+        for a, b, x in zip(every[one], every[many], both, strict=True)
+    ]
+    behind = (f"{-gain['elpd_diff']:+,.0f} ± {gain['dse']:,.0f} nats" for gain in gains)
+    yield [f"held-out molecules, {many} less one component", *behind]
 
 
 def run(path: Path, *, genes: int, cells: int, draws: int, parts: list[str]) -> None:

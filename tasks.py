@@ -61,7 +61,8 @@ def install(*what: str) -> None:
     has_pip = subprocess.run([PYTHON, "-c", "import pip"], check=False, stderr=subprocess.DEVNULL).returncode == 0
     pip: list[str | Path] = [PYTHON, "-m", "pip"] if has_pip else [sys.executable, "-m", "pip", "--python", PYTHON]
     say("installing the package and what it needs; this takes a few minutes")
-    must(*pip, "install", "-qq", "--disable-pip-version-check", "--no-input", *what)
+    # modules are compiled as they are imported: most never are
+    must(*pip, "install", "-qq", "--disable-pip-version-check", "--no-input", "--no-compile", *what)
 
 
 def demo(options: argparse.Namespace) -> int:

@@ -20,15 +20,13 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-pytestmark = pytest.mark.optimized
-
 SHAPES = (0.05, 0.4, 3.0, 50.0, 1e3)
 RATES = (1e-3, 0.3, 12.0, 300.0, 1e4)
 SHARES = (0.0, 0.1, 0.6, 0.97, 1.1)
 """Counts relative to the rate."""
 
-ALLOWED = {np.float32: (4e-5, 2e-3), np.float64: (2e-8, 2e-7)}
-"""Errors of the value and of its slopes, relative to max(1, abs(reference))."""
+ALLOWED = {np.float32: (4e-5, 3e-3), np.float64: (2e-8, 2e-7)}
+"""Errors of the value and of its slopes, relative to max(1, abs(reference)); with optimisations 2e-3 in float32."""
 
 
 @functools.cache

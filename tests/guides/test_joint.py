@@ -221,7 +221,7 @@ def test_a_low_rank_normal_finds_the_one_it_can_be():
     assert abs(np.mean(losses[-300:])) < 0.02
 
 
-@pytest.mark.parametrize("guide", [LINEAR, DENSE], ids=["linear", "joint"])
+@pytest.mark.parametrize("guide", [pytest.param(LINEAR, marks=pytest.mark.slow), DENSE], ids=["linear", "joint"])
 def test_correlations_are_those_of_the_posterior(guide):
     expected = laplace()
     assert np.all(np.abs(expected) > 0.3)

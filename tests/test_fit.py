@@ -116,7 +116,10 @@ def test_settings_give_the_batch_size(counts, monkeypatch):
 COORDINATES = ["canonical", "mean_prob", "mean_odds", "mean_disp"]
 
 
-@pytest.mark.parametrize("parameterization", COORDINATES)
+@pytest.mark.parametrize(
+    "parameterization",
+    [pytest.param(name, marks=[] if name == "mean_disp" else pytest.mark.slow) for name in COORDINATES],
+)
 def test_the_truth_is_found(parameterization):
     """Anchored capture, 400 cells: means within intervals, in every coordinate system."""
     prior = {"capture_efficiency": (math.log(2000), 0.2)}

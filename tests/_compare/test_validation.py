@@ -54,17 +54,18 @@ def test_unseen_molecules_of_a_negative_binomial():
 MODELS = {
     "poisson": {"model": "poissonvcp"},
     "zero inflation": {"model": "zinbvcp"},
-    "overdispersion": {"overdispersion": "bnb"},
     "components": {"components": ("a", "b"), "mixture_params": "all"},
     "no capture": {"model": "zinb"},
 }
+LONG = {"overdispersion": {"overdispersion": "bnb"}, "two states": {"model": "twostatevcp"}}
+"""Models that compile for long."""
 
 
-@pytest.mark.parametrize("name", [*MODELS, pytest.param("two states", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", [*MODELS, *(pytest.param(name, marks=pytest.mark.slow) for name in LONG)])
 def test_probabilities_of_unseen_molecules_sum_to_one(name):
     """One gene, and for two counts seen a cell for every count that may have been held out."""
     n, seen = 300, np.repeat([0, 3], 300)
-    one = posterior((len(seen), 1), **MODELS.get(name, {"model": "twostatevcp"}))
+    one = posterior((len(seen), 1), **{**MODELS, **LONG}[name])
     train = Counts.from_matrix(seen[:, None])
     every = Counts.from_matrix((np.tile(np.arange(n), 2) + seen)[:, None])
     with jax.enable_x64():

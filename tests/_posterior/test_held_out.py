@@ -31,7 +31,7 @@ def closed_form(parameters, u: np.ndarray, component: np.ndarray | None = None):
     return mean, stats.nbinom(size, size / (size + mean))
 
 
-@pytest.fixture(params=["one", "two"])
+@pytest.fixture(params=[pytest.param("one", marks=pytest.mark.slow), "two"])
 def results(request, made_fit, small_mixture):
     """A model of one component, and one of two."""
     if request.param == "two":

@@ -69,8 +69,13 @@ SLOW = {("low_rank", "zinbvcp-disp"), ("mean_field", "anchored"), ("amortised", 
 """Pairs of a guide and a model that both stand in other pairs, too."""
 
 
-def marked(pairs):
-    return [pytest.param(pair, marks=[pytest.mark.slow] if pair in SLOW else [], id="-".join(pair)) for pair in pairs]
+COSTLY = {(guide, "zinbvcp-disp") for guide in ("flows", "structured", "linear")}
+"""Pairs whose gradient compiles for long, and that a fit takes in any case."""
+
+
+def marked(pairs, also=frozenset()):
+    slow = SLOW | also
+    return [pytest.param(pair, marks=[pytest.mark.slow] if pair in slow else [], id="-".join(pair)) for pair in pairs]
 
 
 N_CELLS, N_GENES = 14, 5
@@ -126,6 +131,7 @@ def test_every_latent_belongs_to_one_part(case):
     assert {n for n, site in trace.items() if site["type"] == "param"} == set(params)
 
 
+@pytest.mark.parametrize("case", marked(PAIRS, also=COSTLY), indirect=True)
 def test_bound_and_gradient_are_finite(case):
     guide, _, _, model, data, latents, _ = case
     params = moved(case)

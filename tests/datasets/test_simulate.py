@@ -229,6 +229,7 @@ def test_memory_follows_the_non_zeros(monkeypatch):
     assert peak < 6e6
 
 
+@pytest.mark.slow
 @pytest.mark.loose_promotion
 def test_a_fit_finds_the_truth_up_to_the_common_factor():
     adata = simulate(600, 80, params={"mu": np.geomspace(1, 300, 80)})

@@ -45,7 +45,8 @@ def test_poisson_is_the_posterior_by_quadrature(poisson):
 
 
 @pytest.mark.parametrize(
-    "parameterization", ["canonical", pytest.param("mean_odds", marks=pytest.mark.slow), "mean_disp"]
+    "parameterization",
+    ["canonical", *(pytest.param(name, marks=pytest.mark.slow) for name in ("mean_odds", "mean_disp"))],
 )
 def test_negative_binomial_is_the_posterior_on_a_grid(parameterization):
     """One gene in 15 cells: two parameters under the default priors, correlated in all but the last coordinates."""

@@ -66,6 +66,7 @@ def fitted(guide, batch_size=None):
     return engine.fit(spec, counts, guide, seed=0)
 
 
+@pytest.mark.slow
 def test_network_reaches_the_bound_of_the_table():
     """With shared odds the total is all that matters, so both can be what rows of single cells would be."""
     losses = {guide: np.mean(fitted(guide).losses[-300:]) for guide in (NETWORK, TABLE)}

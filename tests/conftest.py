@@ -31,6 +31,7 @@ os.environ["XLA_FLAGS"] = " ".join(
         # of optimised code, too, which is no slower for it
         "--xla_backend_optimization_level=1",
         *(["--xla_cpu_use_fusion_emitters=false"] if jax.__version_info__ < (0, 11) else []),
+        # what is not optimised compiles in two thirds of the time, and what is takes a little longer
         *(["--xla_cpu_opt_preset=FAST_COMPILE"] if jax.__version_info__ >= (0, 10) else []),
     ]
 )

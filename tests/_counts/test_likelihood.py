@@ -280,7 +280,7 @@ CASES: dict[str, Callable[[np.random.Generator], Case]] = {
 CORNER_ROWS = ["nbdm-shared", "nbdm-gene", "zinb-shared", "zinb-gene", "poisson-gene", "zip-gene", "twostate-gene"]
 """Capture is the offset here, so the modifier adds nothing (`test_complete_files` runs those, too)."""
 QUICK_CORNERS = [("nbdm-shared", np.float32), ("zinb-gene", np.float64), ("zip-gene", np.float32)]
-"""The others are as many again, and compile for a quarter of a minute each."""
+"""Either number type, and every kind of term; the others compile for a quarter of a minute each."""
 
 
 def at_of(row: Row, case: Case, rng: np.random.Generator) -> Parameters:

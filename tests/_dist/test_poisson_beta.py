@@ -16,6 +16,8 @@ from scribe._dist.poisson_beta import TiltedBeta, poisson_beta_log_pmf
 from scribe._dist.special import nb_log_pmf
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
@@ -25,8 +27,8 @@ RATES = (1e-3, 0.3, 12.0, 300.0, 1e4)
 SHARES = (0.0, 0.1, 0.6, 0.97, 1.1)
 """Counts relative to the rate."""
 
-ALLOWED = {np.float32: (4e-5, 3e-3), np.float64: (2e-8, 2e-7)}
-"""Errors of the value and of its slopes, relative to max(1, abs(reference)); with optimisations 2e-3 in float32."""
+ALLOWED = {np.float32: (4e-5, 2e-3), np.float64: (2e-8, 2e-7)}
+"""Errors of the value and of its slopes, relative to max(1, abs(reference))."""
 
 
 @functools.cache
@@ -75,6 +77,16 @@ def cases() -> tuple[tuple[Floats, ...], Floats]:
     return arguments, np.array(found).T
 
 
+@pytest.fixture
+def as_users_compile() -> Iterator[None]:
+    """With optimisations, without which slopes in single precision lose a little more."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
+@pytest.mark.usefixtures("as_users_compile")
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_value_and_slopes_against_mpmath(dtype: type) -> None:
     arguments, exact = cases()

@@ -95,7 +95,7 @@ def traces(monkeypatch):
     module._compile.cache_clear()
 
 
-@pytest.mark.parametrize(("model", "batch_size"), [("nbvcp", None), ("nbvcp", 32)])
+@pytest.mark.parametrize(("model", "batch_size"), [("nbvcp", None), ("zinbvcp", 32)])
 def test_traced_once_however_many_steps_seeds_and_rates(traces, model, batch_size):
     """A schedule of rates, chunks of every length, another seed and data of similar size: one compilation."""
     for seed, rate in ((0, None), (1, 1e-3)):

@@ -16,6 +16,7 @@ from scribe._compare.relative import RelativeExpression
 from scribe._posterior.indexing import Selector
 from scribe._stats.effects import find_threshold, lfsr, pefp, s_values
 from scribe._stats.gene_sets import Perturbation
+from scribe._stats.laws import Drawn
 from scribe._types import AnyArray, FloatArray, Rng
 
 __all__ = ["DifferentialExpression"]
@@ -267,7 +268,13 @@ class DifferentialExpression(RelativeExpression):
         ValueError
             If the comparison is one of laws or of samples, which have no draws.
         """
-        drawn = self.evidence.draws(self._kept, self._reference()).astype(np.float64)
+        plain = self.evidence.plain
+        found = self.comparison if plain is self.evidence else plain.compare(self._kept, self._reference())
+        if not isinstance(found.law, Drawn):
+            law = type(found.law).__name__
+            msg = f"The differences are known by a law ({law}), not by draws: compare fits or draws of them."
+            raise ValueError(msg)
+        drawn = found.law.draws.astype(np.float64)
         tested = stats.jarque_bera(drawn, axis=0)
         columns = {"skewness": stats.skew(drawn, axis=0), "excess_kurtosis": stats.kurtosis(drawn, axis=0)}
         columns |= {"jarque_bera": tested.statistic, "p_value": tested.pvalue}

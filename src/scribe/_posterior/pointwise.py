@@ -23,6 +23,7 @@ import numpy as np
 from scribe._counts.container import Counts
 from scribe._counts.interpolation import Interval, matmul, to_coefficients
 from scribe._counts.zeros import Zeros, zeros
+from scribe._device import on_device
 from scribe._posterior.assign import assign
 from scribe._posterior.parameters import Parameters
 from scribe._posterior.posterior import Posterior
@@ -141,8 +142,8 @@ def _entries(counts: Counts) -> _Entries:
     def pieces(x: AnyArray) -> AnyArray:
         return np.pad(x, (0, -len(x) % length)).reshape(-1, length)
 
-    value = jnp.asarray(pieces(counts.data), jnp.zeros(()).dtype)
-    return _Entries(value, jnp.asarray(pieces(counts.indices)), jnp.asarray(pieces(cell)))
+    gene, owner = (on_device(pieces(x), np.int32) for x in (counts.indices, cell))
+    return _Entries(on_device(pieces(counts.data)), gene, owner)
 
 
 def _values(family: Family, parameters: Parameters, entries: _Entries) -> tuple[Array, Array]:

@@ -57,13 +57,10 @@ class Evidence(ABC):
     def expression(self) -> tuple[FloatArray, FloatArray]:
         """Expression of A and of B, (genes,) each: the expected share of a gene times 10,000."""
 
-    def draws(self, kept: AnyArray, reference: Reference) -> FloatArray:
-        """Draws of the differences, (draws, genes that are kept), where there are any."""
-        law = self.compare(kept, reference).law
-        if isinstance(law, Drawn):
-            return law.draws
-        msg = f"The differences are known by a law ({type(law).__name__}), not by draws: compare fits or draws of them."
-        raise ValueError(msg)
+    @property
+    def plain(self) -> Evidence:
+        """The same without normal laws in the place of draws."""
+        return self
 
 
 class Group(ABC):
@@ -160,12 +157,12 @@ class TwoGroups(Evidence):
         difference = self._difference(*groups)
         return Comparison(difference.relative(weights).take(slice(n_genes)), weights, difference)
 
-    def draws(self, kept: AnyArray, reference: Reference) -> FloatArray:
-        """Those that a normal law stands for, too."""
+    @property
+    def plain(self) -> Evidence:
+        """Draws of both groups as they are, where both have some."""
         laws = (group.law for group in (self.group_A, self.group_B) if isinstance(group, Given))
-        if self.normal is None or not all(isinstance(law, Drawn) for law in laws):
-            return super().draws(kept, reference)
-        return replace(self, normal=None).draws(kept, reference)
+        drawn = self.normal is not None and all(isinstance(law, Drawn) for law in laws)
+        return replace(self, normal=None) if drawn else self
 
     def _difference(self, law_A: LinearLaw, law_B: LinearLaw) -> LinearLaw:
         if self.normal is None:

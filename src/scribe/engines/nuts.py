@@ -20,6 +20,7 @@ from numpyro.infer.util import log_density
 from scribe._counts.container import Counts
 from scribe._counts.data import CountData
 from scribe._counts.design import Design
+from scribe._device import on_device
 from scribe._model.build import build, data_for
 from scribe._model.checks import require_whole
 from scribe._model.initial import start
@@ -124,7 +125,7 @@ def _points(spec: ModelSpec, counts: Counts, near: _Values, *, seed: int) -> Par
         shape = tuple(lengths[axis] for axis in latent.axes)
         value = np.stack([np.broadcast_to(one[latent.name], shape) for one in starts])
         noise = _JITTER * rng.standard_normal(value.shape)
-        points[latent.name] = jnp.asarray(value + np.where(np.ptp(value, axis=0) > 0, 0.0, noise), jnp.zeros(()).dtype)
+        points[latent.name] = on_device(value + np.where(np.ptp(value, axis=0) > 0, 0.0, noise))
     return points
 
 

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from scribe._device import on_device
 from scribe._model.checks import require_known, require_whole
 from scribe._nn import MLP
 from scribe._types import AnyArray, Array, Params
@@ -152,7 +153,7 @@ class FlowLaw(Core):
             made = [[self._network(rng, n, context) for _ in range(copies)] for _ in range(self.flow.n_layers)]
             for name in made[0][0]:
                 stacked = np.stack([np.stack([one[name] for one in layer]) for layer in made])
-                arrays[f"{i}_{name}"] = jnp.asarray(stacked, jnp.zeros(()).dtype)
+                arrays[f"{i}_{name}"] = on_device(stacked)
         return arrays
 
     def _network(self, rng: np.random.Generator, n: int, n_context: int) -> dict[str, AnyArray]:

@@ -8,15 +8,8 @@ import sys
 
 import pytest
 
-LOADED = """
-import json, sys
-import scribe
-from jax._src import xla_bridge
-print(json.dumps({"modules": sorted(sys.modules), "backends": sorted(xla_bridge._backends)}))
-"""
-
 # The libraries come first, since importing some of them changes warning filters: what is left is our own doing.
-STATE = """
+CODE = """
 import json, logging, os, sys, warnings
 import anndata, flax.nnx, jax, mudata, numpy, numpyro, optax, pandas, scipy.sparse, tqdm
 
@@ -36,30 +29,29 @@ def state():
 before = state()
 import scribe
 after = state()
-print(json.dumps([name for name in before if before[name] != after[name]]))
+from jax._src import xla_bridge
+changed = [name for name in before if before[name] != after[name]]
+print(json.dumps({"modules": sorted(sys.modules), "backends": sorted(xla_bridge._backends), "changed": changed}))
 """
 
 
-def _fresh_python(code: str):
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=300)
+@pytest.fixture(scope="module")
+def imported():
+    """What an import leaves behind in a fresh process."""
+    done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     return json.loads(done.stdout)
 
 
-@pytest.fixture(scope="module")
-def loaded():
-    return _fresh_python(LOADED)
-
-
-def test_no_backend_starts(loaded):
-    assert loaded["backends"] == []
+def test_no_backend_starts(imported):
+    assert imported["backends"] == []
 
 
 @pytest.mark.parametrize("heavy", ["matplotlib", "scanpy", "seaborn", "sklearn", "numba"])
-def test_heavy_libraries_stay_out(loaded, heavy):
-    assert [name for name in loaded["modules"] if name.split(".")[0] == heavy] == []
+def test_heavy_libraries_stay_out(imported, heavy):
+    assert [name for name in imported["modules"] if name.split(".")[0] == heavy] == []
 
 
-def test_no_global_state_changes():
-    assert _fresh_python(STATE) == []
+def test_no_global_state_changes(imported):
+    assert imported["changed"] == []

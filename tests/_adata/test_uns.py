@@ -73,7 +73,7 @@ def same(found: Any, wrote: Any) -> bool:
 
 def test_random_records_come_back(through_file):
     rng = np.random.default_rng(0)
-    records = {f"record{i}": clean_uns(random_tree(rng, 3)) for i in range(60)}
+    records = {f"record{i}": clean_uns(random_tree(rng, 3)) for i in range(25)}
     back = through_file(ad.AnnData(np.zeros((1, 1), np.float32), uns=records))
     assert set(back.uns) == set(records)
     for name, record in records.items():

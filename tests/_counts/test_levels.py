@@ -75,8 +75,13 @@ def test_mixture_of_datasets_is_the_dense_sum(name, odds) -> None:
     def engine(natural, x):
         return log_likelihood_by_component(family, natural, x, data)
 
-    np.testing.assert_allclose(jax.jit(engine)(natural, x), dense(natural, x), rtol=1e-8)
-    expected = jax.value_and_grad(lambda *a: jnp.sum(logsumexp(dense(*a) + w, axis=1)), argnums=(0, 1))(natural, x)
+    def dense_mixture(natural, x):
+        matrix = dense(natural, x)
+        return jnp.sum(logsumexp(matrix + w, axis=1)), matrix
+
+    (value, matrix), slopes = jax.jit(jax.value_and_grad(dense_mixture, argnums=(0, 1), has_aux=True))(natural, x)
+    expected = value, slopes
+    np.testing.assert_allclose(jax.jit(engine)(natural, x), matrix, rtol=1e-8)
     found = jax.jit(jax.value_and_grad(lambda n, x: log_likelihood_of_mixture(family, n, x, w, data), argnums=(0, 1)))(
         natural, x
     )
@@ -95,16 +100,26 @@ def test_datasets_are_sums_over_their_cells(name, odds, by_cell) -> None:
         counts.spread(dataset, D), totals_suffice=False, by_cell=by_cell, design=Design(dataset.astype(np.int32))
     )
     x = jnp.asarray(offset)
-    at = at_cells(natural, None, jnp.asarray(dataset))
-    dense = np.asarray(family.log_pmf(jnp.asarray(counts.rows(slice(None)), float), at, x[:, None]))
-    np.testing.assert_allclose(log_likelihood(family, natural, x, data), dense.sum(), rtol=1e-8)
-    np.testing.assert_allclose(log_likelihood_by_cell(family, natural, x, data), dense.sum(1), rtol=1e-8)
-    found = log_likelihood_by_gene(family, natural, x, data, n_genes=G)
-    np.testing.assert_allclose(found, dense.sum(0), rtol=1e-8)
+
+    @jax.jit
+    def found_and_dense(natural, x, data, u):
+        at = at_cells(natural, None, jnp.asarray(dataset))
+        by_gene = log_likelihood_by_gene(family, natural, x, data, n_genes=G)
+        sums = log_likelihood(family, natural, x, data), log_likelihood_by_cell(family, natural, x, data), by_gene
+        return sums, family.log_pmf(u, at, x[:, None])
+
+    (total, by_cell_found, by_gene_found), dense = found_and_dense(
+        natural, x, data, counts.rows(slice(None)).astype(float)
+    )
+    dense = np.asarray(dense)
+    np.testing.assert_allclose(total, dense.sum(), rtol=1e-8)
+    np.testing.assert_allclose(by_cell_found, dense.sum(1), rtol=1e-8)
+    np.testing.assert_allclose(by_gene_found, dense.sum(0), rtol=1e-8)
     axes = {n: () if not v.ndim or v.shape[-1] == 1 else ("gene",) for n, v in natural.items()}
     if family.summarises(axes):
         totals = full_data(counts.spread(dataset, D), totals_suffice=True, design=Design(dataset.astype(np.int32)))
-        np.testing.assert_allclose(log_likelihood(family, natural, x, totals), dense.sum(), rtol=1e-8)
+        of_totals = jax.jit(functools.partial(log_likelihood, family))(natural, x, totals)
+        np.testing.assert_allclose(of_totals, dense.sum(), rtol=1e-8)
 
 
 def test_parameters_common_to_all_datasets_need_no_spreading() -> None:

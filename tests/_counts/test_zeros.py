@@ -23,7 +23,8 @@ def natural(family, shape, dtype, rng):
 
 def dense(family, parameters, offset):
     u = jnp.zeros((1, 1), offset.dtype)
-    return np.asarray(family.cell_term(u, {n: v[None] for n, v in parameters.items()}, offset[:, None]))
+    term = jax.jit(lambda p, x: family.cell_term(u, {n: v[None] for n, v in p.items()}, x[:, None]))
+    return np.asarray(term(parameters, offset))
 
 
 CASES = [*((base, modifier, np.float32) for base in families.ALL for modifier in (None, "zero_inflated"))]

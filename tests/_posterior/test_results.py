@@ -179,10 +179,8 @@ def test_predictive_replicates_add_the_spread_of_the_parameters(default):
     """Law of total variance over draws of the parameters, against fixed ones."""
     fixed = default.get_map_ppc_samples(300, rng=4).sum(axis=(1, 2))
     drawn = default.get_ppc_samples(300, rng=4).sum(axis=(1, 2))
-    totals = []
-    for values in default.posterior.draw_one_by_one(jax.random.key(8), 2000):
-        readable = default.posterior.readable(values)
-        totals.append(float(np.sum(np.outer(readable["p_capture"], readable["mu"]))))
+    readable = jax.vmap(default.posterior.readable)(default.posterior.draws(jax.random.key(8), 2000))
+    totals = np.asarray(readable["p_capture"]).sum(axis=1) * np.asarray(readable["mu"]).sum(axis=1)
     np.testing.assert_allclose(drawn.mean(), np.mean(totals), rtol=0.03)
     np.testing.assert_allclose(drawn.var(), fixed.var() + np.var(totals), rtol=0.35)
     assert drawn.var() > 1.5 * fixed.var()

@@ -100,12 +100,23 @@ def begin(case):
 def moved(case):
     """Arrays as they might be in the course of a fit: none at a special value, as zero."""
     rng = np.random.default_rng(0)
-    return {name: x + jnp.asarray(rng.normal(0, 0.2, x.shape), x.dtype) for name, x in begin(case).items()}
+    return {
+        name: jnp.asarray(x + rng.normal(0, 0.2, x.shape), x.dtype) for name, x in jax.device_get(begin(case)).items()
+    }
 
 
 def settled(case, params):
     guide, _, counts, _, _, latents, _ = case
     return guide.settle(params, latents=latents, totals=jnp.asarray(counts.totals, jnp.zeros(()).dtype))
+
+
+N_DRAWS = 4000
+
+
+@functools.cache
+def drawing(guide, latents):
+    """Draws of a guide by key and arrays, compiled once for all tests."""
+    return jax.jit(lambda key, params: guide.draw(key, params, latents=latents, n_draws=N_DRAWS))
 
 
 @pytest.fixture(params=marked(PAIRS))
@@ -122,10 +133,13 @@ def test_every_guide_is_tested():
 def test_every_latent_belongs_to_one_part(case):
     """The named arrays of the latents, and their distributions, are there exactly once."""
     guide, _, _, _, data, latents, _ = case
-    params = moved(case)
-    trace = handlers.trace(
-        handlers.substitute(handlers.seed(guide.build(latents), jax.random.key(0)), params)
-    ).get_trace(data)
+    params, trace = moved(case), {}
+
+    def run(params):
+        guided = handlers.substitute(handlers.seed(guide.build(latents), jax.random.key(0)), params)
+        trace.update(handlers.trace(guided).get_trace(data))
+
+    jax.eval_shape(run, params)
     drawn = [n for n, site in trace.items() if site["type"] == "sample" and not site["is_observed"]]
     assert sorted(drawn) == sorted(latent.name for latent in latents)
     assert {n for n, site in trace.items() if site["type"] == "param"} == set(params)
@@ -151,9 +165,8 @@ def test_draws_have_the_shape_of_the_sites_and_follow_the_guide(case):
     """``draw``, which needs no model, and the traced guide are one distribution: equal means and variances."""
     guide, _, _, _, data, latents, _ = case
     params = moved(case)
-    n = 4000
-    final = settled(case, params)
-    draws = jax.jit(lambda key: guide.draw(key, final, latents=latents, n_draws=n))(jax.random.key(1))
+    n = N_DRAWS
+    draws = drawing(guide, latents)(jax.random.key(1), settled(case, params))
     assert {name: value.shape for name, value in draws.items()} == {
         latent.name: (n, *(LENGTHS[axis] for axis in latent.axes)) for latent in latents
     }
@@ -173,8 +186,8 @@ def test_draws_have_the_shape_of_the_sites_and_follow_the_guide(case):
 def test_centre_and_marginal_are_those_of_the_draws(case):
     guide, _, _, _, _, latents, _ = case
     final = settled(case, moved(case))
-    n = 4000
-    draws = jax.jit(lambda key: guide.draw(key, final, latents=latents, n_draws=n))(jax.random.key(3))
+    n = N_DRAWS
+    draws = drawing(guide, latents)(jax.random.key(3), final)
     centre = guide.centre(final, latents=latents)
     for name, value in draws.items():
         x = np.asarray(value, np.float64)
@@ -195,8 +208,7 @@ def test_a_subset_of_genes_and_cells_is_drawn_from_their_arrays(case):
         for name in [name for name in final if name.startswith(latent.name)]:
             for place, axis in enumerate(latent.axes):
                 part[name] = jnp.take(part[name], keep[axis], axis=place)
-    n = 4000
-    draw = jax.jit(lambda key, params: guide.draw(key, params, latents=latents, n_draws=n))
+    n, draw = N_DRAWS, drawing(guide, latents)
     some, every = draw(jax.random.key(1), part), draw(jax.random.key(2), final)
     for latent in latents:
         a, b = np.asarray(some[latent.name], np.float64), np.asarray(every[latent.name], np.float64)
@@ -208,7 +220,7 @@ def test_a_subset_of_genes_and_cells_is_drawn_from_their_arrays(case):
 
 def test_starts_at_the_given_values(case):
     guide, _, _, _, _, latents, start = case
-    draws = guide.draw(jax.random.key(0), settled(case, begin(case)), latents=latents, n_draws=3000)
+    draws = drawing(guide, latents)(jax.random.key(0), settled(case, begin(case)))
     # a network comes near to the start of the cells alone: see the tests of Amortised
     predicted = {
         x.name for part in getattr(guide, "parts", ()) if isinstance(part, Amortised) for x in part.claims(latents)
@@ -217,7 +229,7 @@ def test_starts_at_the_given_values(case):
         if name in predicted:
             continue
         expected = np.broadcast_to(start[name], value.shape[1:])
-        error = np.asarray(value).std(0) / np.sqrt(3000)
+        error = np.asarray(value).std(0) / np.sqrt(N_DRAWS)
         assert np.all(np.abs(np.asarray(value).mean(0) - expected) < 5 * error + 1e-6)
 
 

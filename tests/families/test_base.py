@@ -35,10 +35,10 @@ def test_further_counts(layers):
         here, deeper = (jnp.full((1, 1, 1), np.log(x)) for x in (SEEN, DEEPER))
         at = jnp.asarray(u).reshape(1, -1, 1)
         enough = np.arange(150.0).reshape(-1, 1, 1)
-        pmf = np.exp(family.log_further(jnp.asarray(enough), at, natural, here, deeper))
-        mean = np.asarray(family.mean_further(at, natural, here, deeper))
+        pmf = np.exp(jax.jit(family.log_further)(jnp.asarray(enough), at, natural, here, deeper))
+        mean = np.asarray(jax.jit(family.mean_further)(at, natural, here, deeper))
         molecules = M.astype(float).reshape(-1, 1, 1)
-        full = np.exp(family.log_pmf(jnp.asarray(molecules), natural, jnp.zeros((1, 1, 1))))
+        full = np.exp(jax.jit(family.log_pmf)(jnp.asarray(molecules), natural, jnp.zeros((1, 1, 1))))
         gated = "zero_inflated" in layers
         gate = 1 / (1 + np.exp(-NATURAL["gate_logit"])) if gated else np.zeros(2)
         # what the gate silences is silent at every depth
@@ -62,16 +62,16 @@ def test_further_counts_of_a_negative_binomial_in_closed_form():
     """Those yet to be seen are negative binomial of size ``r + u``; single precision, many counts."""
     family, u = from_layers(("nb", "with_capture")), np.array([0.0, 3.0, 700.0], np.float32)
     mu, odds, x, deeper = 900.0, 0.05, np.log(0.6), np.log(0.6 / 0.9)
-    natural = {"log_mean": jnp.full(3, np.log(mu)), "log_odds": jnp.full(3, np.log(odds))}
-    natural = {name: value.astype(jnp.float32) for name, value in natural.items()}
+    wide = {
+        name: jnp.full((1, 3), np.log(value), jnp.float32) for name, value in (("log_mean", mu), ("log_odds", odds))
+    }
     t = np.arange(0, 260, 10, np.float32)[:, None]
     offsets = [jnp.full((1, 3), value, jnp.float32) for value in (x, deeper)]
     u_wide = jnp.asarray(u)[None]
-    wide = {name: value[None] for name, value in natural.items()}
-    found = family.log_further(jnp.asarray(t), u_wide, wide, *offsets)
+    found = jax.jit(family.log_further)(jnp.asarray(t), u_wide, wide, *offsets)
     size, gain = mu * odds + u, np.exp(deeper) - np.exp(x)
     mean = size * gain / (odds + np.exp(x))
     expected = stats.nbinom(size, size / (size + mean)).logpmf(t)
     likely = expected > -30
     np.testing.assert_allclose(np.asarray(found)[likely], expected[likely], atol=2e-3)
-    np.testing.assert_allclose(family.mean_further(u_wide, wide, *offsets)[0], mean, rtol=1e-3)
+    np.testing.assert_allclose(jax.jit(family.mean_further)(u_wide, wide, *offsets)[0], mean, rtol=1e-3)

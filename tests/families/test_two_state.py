@@ -17,9 +17,12 @@ from scribe.families.two_state import SHAPE_RANGE
 pytestmark = pytest.mark.loose_promotion
 
 
+log_pmf = jax.jit(two_state.log_pmf)
+
+
 def natural(mean, on, off):
     return {
-        name: jnp.asarray(np.log(np.asarray(value, float)))
+        name: np.log(np.asarray(value, float))
         for name, value in (("log_mean", mean), ("log_k_on", on), ("log_k_off", off))
     }
 
@@ -29,16 +32,15 @@ def test_clamps_keep_the_mean_and_act_as_at_the_ends():
     low, high = SHAPE_RANGE
     beyond = natural(np.full(4, 5.0), [1e-4, 1e6, 2.0, 2.0], [0.3, 0.3, 1e-5, 1e7])
     inside = natural(np.full(4, 5.0), [low, high, 2.0, 2.0], [0.3, 0.3, low, high])
-    u = jnp.arange(400.0)[:, None]
-    x = jnp.zeros((1, 1))
+    u, x = np.arange(400.0)[:, None], np.zeros((1, 1))
     with jax.enable_x64(True):
         wide = {name: value[None] for name, value in beyond.items()}
         at_end = {name: value[None] for name, value in inside.items()}
-        found = np.asarray(two_state.log_pmf(u, wide, x))
-        np.testing.assert_allclose(found, two_state.log_pmf(u, at_end, x), rtol=1e-6, atol=1e-6)
+        found = np.asarray(log_pmf(u, wide, x))
+        np.testing.assert_allclose(found, log_pmf(u, at_end, x), rtol=1e-6, atol=1e-6)
         np.testing.assert_allclose((np.arange(400)[:, None] * np.exp(found)).sum(axis=0), 5.0, rtol=1e-5)
         np.testing.assert_allclose(two_state.moments(wide, x).mean, 5.0, rtol=1e-6)
-        slopes = jax.grad(lambda n: two_state.log_pmf(u[:9], n, x).sum())(wide)
+        slopes = jax.jit(jax.grad(lambda n: two_state.log_pmf(u[:9], n, x).sum()))(wide)
     np.testing.assert_array_equal(slopes["log_k_on"][0, :2], 0.0)
     np.testing.assert_array_equal(slopes["log_k_off"][0, 2:], 0.0)
     assert np.all(np.asarray(slopes["log_mean"]) != 0)
@@ -48,10 +50,11 @@ def test_fast_switching_off_is_negative_binomial():
     """At the upper end of k_off, the size is k_on and the mean the same; the difference is of order 1/k_off."""
     mean, on = np.array([0.3, 4.0]), np.array([0.5, 2.0])
     mine = natural(mean, on, [1e3, 1e3])
-    limit = {"log_mean": mine["log_mean"], "log_odds": jnp.log(jnp.asarray(on / mean))}
-    u, x = jnp.arange(12.0)[:, None], jnp.full((1, 1), -0.7)
-    found = two_state.log_pmf(u, {k: v[None] for k, v in mine.items()}, x)
-    np.testing.assert_allclose(found, nb.log_pmf(u, {k: v[None] for k, v in limit.items()}, x), rtol=0.01)
+    limit = {"log_mean": mine["log_mean"], "log_odds": np.log(on / mean)}
+    u, x = np.arange(12.0)[:, None], np.full((1, 1), -0.7)
+    found = log_pmf(u, {k: v[None] for k, v in mine.items()}, x)
+    expected = jax.jit(nb.log_pmf)(u, {k: v[None] for k, v in limit.items()}, x)
+    np.testing.assert_allclose(found, expected, rtol=0.01)
 
 
 def test_start_has_the_moments_asked_for():
@@ -64,14 +67,21 @@ def test_start_has_the_moments_asked_for():
     assert np.exp(rare["log_k_on"]) > SHAPE_RANGE[0], "a start beyond the clamps has no slope to leave by"
 
 
+@jax.jit
+def of_unseen(n, x):
+    """Log-probabilities of up to 400 molecules of a gene of which none was seen, and their mode."""
+    law = two_state.denoise(jnp.zeros(400), n, x).log_prob(jnp.arange(400.0))
+    return law, two_state.denoise(jnp.zeros(1), n, x).mode()
+
+
 @pytest.mark.parametrize(("on", "off"), [(0.2, 0.3), (0.7, 0.12)], ids=["off", "on"])
 def test_mode_with_two_peaks(on, off):
     """A promoter mostly on or off: the posterior of the molecules has a peak at each end."""
-    n, x = natural([40.0], [on], [off]), jnp.full((1,), -5.0)
-    law = np.asarray(two_state.denoise(jnp.zeros(400), n, x).log_prob(jnp.arange(400.0)))
+    n, x = natural([40.0], [on], [off]), np.full(1, -5.0)
+    law, mode = map(np.asarray, of_unseen(n, x))
     padded = np.concatenate([[-np.inf], law, [-np.inf]])
     assert np.sum((law > padded[:-2]) & (law > padded[2:])) >= 2
-    assert float(two_state.denoise(jnp.zeros(1), n, x).mode()[0]) == law.argmax()
+    assert mode[0] == law.argmax()
     np.testing.assert_allclose(np.exp(law).sum(), 1.0, rtol=1e-4)
 
 

@@ -44,7 +44,32 @@ CASES = {kind: (Flow(kind, n_layers=3, network=SMALL), (A,)) for kind in KINDS} 
 def arrays(block, *, moved):
     params = block.init({x.name: np.zeros(()) for x in block.order}, lengths=LENGTHS, totals=np.ones(1))
     rng = np.random.default_rng(1)
-    return {name: x + moved * jnp.asarray(rng.normal(0, 0.5, x.shape), x.dtype) for name, x in params.items()}
+    return {
+        name: jnp.asarray(np.asarray(x) + moved * rng.normal(0, 0.5, x.shape), x.dtype) for name, x in params.items()
+    }
+
+
+def drawn(block, params, dtype):
+    """Noise, values and log-density of one draw."""
+
+    @jax.jit
+    def draw(params):
+        noise = standard_normals(jax.random.key(0), block.noise(params), dtype)
+        return noise, *block.push(params, noise)
+
+    return draw(params)
+
+
+def jacobian_of(block, params, noise, chosen):
+    """The noise in one row, and the Jacobian of chosen values by it."""
+
+    @jax.jit
+    def of(noise):
+        flat, restore = ravel_pytree(noise)
+        return flat, jax.jacfwd(lambda x: chosen(block.push(params, restore(x))[0]))(flat)
+
+    flat, jacobian = of(noise)
+    return np.asarray(flat), np.asarray(jacobian)
 
 
 @pytest.fixture(params=CASES.values(), ids=CASES)
@@ -56,10 +81,8 @@ def block(request):
 def test_density_is_that_of_the_noise_by_the_jacobian(block):
     with jax.enable_x64(True):
         params = arrays(block, moved=1.0)
-        noise = standard_normals(jax.random.key(0), block.noise(params), np.dtype(float))
-        flat, restore = ravel_pytree(noise)
-        values, found = jax.jit(block.push)(params, noise)
-        jacobian = jax.jit(jax.jacfwd(lambda x: ravel_pytree(block.push(params, restore(x))[0])[0]))(flat)
+        noise, values, found = drawn(block, params, np.dtype(float))
+        flat, jacobian = jacobian_of(block, params, noise, lambda values: ravel_pytree(values)[0])
         expected = stats.norm.logpdf(flat).sum() - np.linalg.slogdet(jacobian)[1]
         assert float(found) == pytest.approx(expected, rel=1e-9)
         assert np.abs(jacobian - np.diag(np.diag(jacobian))).max() > 1e-3 or values.keys() == {"a"}
@@ -67,21 +90,19 @@ def test_density_is_that_of_the_noise_by_the_jacobian(block):
 
 def test_starts_as_independent_normals(block):
     params = arrays(block, moved=0.0)
-    noise = standard_normals(jax.random.key(0), block.noise(params), jnp.zeros(()).dtype)
-    values, density = block.push(params, noise)
+    noise, values, density = drawn(block, params, jnp.zeros(()).dtype)
     x = np.concatenate([np.ravel(v) for v in noise])
-    drawn = np.concatenate([np.ravel(v) for v in values.values()])
-    np.testing.assert_allclose(np.sort(drawn), np.sort(x * 0.1), rtol=1e-4, atol=1e-6)
+    found = np.concatenate([np.ravel(v) for v in values.values()])
+    np.testing.assert_allclose(np.sort(found), np.sort(x * 0.1), rtol=1e-4, atol=1e-6)
     assert float(density) == pytest.approx(stats.norm.logpdf(x * 0.1, 0, 0.1).sum(), rel=1e-5)
 
 
 def test_all_elements_of_a_latent_depend_on_each_other(block):
     """In one direction at least: layers take turns."""
     params = arrays(block, moved=1.0)
-    flat, restore = ravel_pytree([jnp.ones(shape) for shape in block.noise(params)])
-    name = block.dense[0].name
-    jacobian = jax.jit(jax.jacfwd(lambda x: block.push(params, restore(x))[0][name].reshape(-1, 3)[0]))(flat)
-    own = np.asarray(jacobian)[:, np.abs(jacobian).max(0) > 0]
+    name, noise = block.dense[0].name, [np.ones(shape, np.float32) for shape in block.noise(params)]
+    _, jacobian = jacobian_of(block, params, noise, lambda values: values[name].reshape(-1, 3)[0])
+    own = jacobian[:, np.abs(jacobian).max(0) > 0]
     assert (own != 0).all() or own.shape[1] > 3
 
 
@@ -100,13 +121,15 @@ def test_spline_is_smooth_monotonic_and_the_identity_outside(bins):
     with jax.enable_x64(True):
         x = jnp.linspace(-4, 4, 4001)
         raw = jnp.broadcast_to(jnp.asarray(np.random.default_rng(0).normal(size=3 * bins - 1)), (4001, 3 * bins - 1))
-        y, log_slope = rational_quadratic(x, raw)
-        np.testing.assert_array_equal(y[np.abs(x) >= 3], x[np.abs(x) >= 3])
+        spline = jax.jit(rational_quadratic)
+        y, log_slope = map(np.asarray, spline(x, raw))
+        outside = np.abs(x) >= 3
+        np.testing.assert_array_equal(y[outside], np.asarray(x)[outside])
         assert np.all(np.diff(y) > 0)
-        slope = jax.vmap(jax.grad(lambda one: rational_quadratic(one[None], raw[:1])[0][0]))(x)
+        slope = jax.jit(jax.vmap(jax.grad(lambda one: rational_quadratic(one[None], raw[:1])[0][0])))(x)
         np.testing.assert_allclose(np.exp(log_slope), slope, rtol=1e-9)
         assert np.abs(np.diff(log_slope)).max() < 0.1
-        np.testing.assert_allclose(rational_quadratic(x, jnp.zeros_like(raw))[0], x, atol=1e-12)
+        np.testing.assert_allclose(spline(x, jnp.zeros_like(raw))[0], x, atol=1e-12)
 
 
 def test_loft_compresses_outliers_alone():

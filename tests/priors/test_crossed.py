@@ -95,7 +95,7 @@ def test_start(kind: str, axes: tuple[str, ...]) -> None:
     value = np.random.default_rng(0).normal(1.0, 0.7, shape(axes)).astype(np.float32)
     for given in (value, np.float32(0.3)):
         start = prior.start("t", axes, given)
-        theta = prior("t", axes, lambda one, _, s=start: jnp.broadcast_to(s[one.name], shape(one.axes)))
+        theta = prior("t", axes, lambda one, _, s=start: np.broadcast_to(s[one.name], shape(one.axes)))
         if kind == "interacting" or np.ndim(given) == 0:
             np.testing.assert_allclose(theta, np.broadcast_to(given, theta.shape), rtol=1e-4, atol=1e-5)
         else:

@@ -256,6 +256,7 @@ SLOW = {
     "nb-zero_inflated-shared",
     "nb-zero_inflated-with_capture-gene",
     "nb-with_capture-beta_mixed-zero_inflated-gene",
+    "nb-beta_mixed-with_capture-gene",
 }
 """Rows that compile long, of modifiers and bases that other rows have."""
 

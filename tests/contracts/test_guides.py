@@ -251,7 +251,12 @@ def test_settings_survive_json(case):
     assert from_json(json.loads(json.dumps(guide.to_json()))) == guide
 
 
-@pytest.mark.parametrize("pair", marked({guide: (guide, model) for guide, model in PAIRS[::-1]}.values()))
+FITS = {guide: (guide, model) for guide, model in PAIRS[::-1]}
+SIMILAR = {FITS[guide] for guide in ("mean_field-wide", "linear", "structured")}
+"""Fits of guides of which others have all parts."""
+
+
+@pytest.mark.parametrize("pair", marked(FITS.values(), also=SIMILAR))
 def test_fit_and_slots(pair, small_counts, tmp_path):
     """A few steps, written to a file and read again: the same guide, arrays and draws; and some more steps."""
     import anndata

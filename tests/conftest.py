@@ -74,7 +74,7 @@ def quick_compilation(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     jax.config.update("jax_disable_most_optimizations", False)
     # compiled functions hold memory, and maps of it, of which a process has a limited number
-    if not MEMORY_MAPS.exists() or MEMORY_MAPS.read_text().count("\n") > 20_000:
+    if not MEMORY_MAPS.exists() or MEMORY_MAPS.read_text().count("\n") > 40_000:
         jax.clear_caches()
 
 

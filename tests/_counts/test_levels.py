@@ -59,7 +59,13 @@ def double():
 CASES = [*(("nb", odds) for odds in SHAPES), ("zinb", "datasets"), ("poisson", "shared")]
 
 
-@pytest.mark.parametrize(("name", "odds"), CASES)
+BETWEEN = {("nb", "components"), ("nb", "datasets"), ("nb", "shared")}
+"""Odds that vary along some axes; others have all of them, or the last."""
+
+
+@pytest.mark.parametrize(
+    ("name", "odds"), [pytest.param(*c, marks=pytest.mark.slow) if c in BETWEEN else c for c in CASES]
+)
 def test_mixture_of_datasets_is_the_dense_sum(name, odds) -> None:
     counts, dataset, log_weights, offset = cells()
     family, natural = from_layers(FAMILIES[name]), parameters(FAMILIES[name], odds)

@@ -20,6 +20,7 @@ MAGIC is left out where it is not installed (pip install magic-impute); ``--gene
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -90,7 +91,7 @@ def others() -> dict[str, Method]:
     try:
         import magic as _  # noqa: F401
     except ImportError:
-        print("MAGIC is not installed and left out: pip install magic-impute\n")
+        print("MAGIC is not installed and left out: pip install magic-impute", file=sys.stderr)
     else:
         found["MAGIC, square roots"] = magic
     return found

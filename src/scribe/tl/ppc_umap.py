@@ -33,9 +33,9 @@ def ppc_umap(
 ) -> AnnData | None:
     r"""Map simulated cells among the observed ones, and count how well the two mix.
 
-    Do simulated cells fall where real ones are? Observed counts are normalised, logarithms taken, reduced to principal
-    axes of their most variable genes and mapped by UMAP [McInnes18]_. Cells simulated from the posterior are projected
-    onto the same axes and into the same map, which has a place among the observed ones for any cell. How well they mix
+    Do simulated cells fall where real ones are? Counts observed and simulated from the posterior are normalised,
+    logarithms taken and reduced to the principal axes that they have together, of the genes most variable among the
+    observed. UMAP [McInnes18]_ maps observed cells, and has a place among them for any simulated one. How well they mix
     is therefore counted on the axes: the share of simulated cells among the nearest neighbours of simulated ones. A
     model without cell types makes cells between the types, where there are none, and this share is near one; a model
     that makes real cells comes close to the ``expected`` share.
@@ -130,7 +130,7 @@ def _replicate(results: Results, n_cells: int, seed: int) -> sp.csr_matrix:
 
 
 def _axes(counts: sp.csr_matrix, replicate: sp.csr_matrix, *, n_comps: int) -> tuple[FloatArray, FloatArray]:
-    """Scores on the principal axes of the observed cells."""
+    """Scores on principal axes of all cells: on those of the observed ones, others would lie nearer to the centre."""
     import scanpy as sc
 
     both = [AnnData(matrix.astype(np.float32)) for matrix in (counts, replicate)]
@@ -144,11 +144,10 @@ def _axes(counts: sp.csr_matrix, replicate: sp.csr_matrix, *, n_comps: int) -> t
         if both[0].n_vars > _VARIABLE_GENES:
             sc.pp.highly_variable_genes(both[0], n_top_genes=_VARIABLE_GENES)
             both = [data[:, both[0].var["highly_variable"].to_numpy()].copy() for data in both]
-        sc.pp.pca(both[0], n_comps=n_comps)
-    observed, simulated = both
-    axes = observed.varm["PCs"]
-    centre = np.asarray(observed.X.mean(axis=0)).ravel() @ axes
-    return observed.obsm["X_pca"], np.asarray(simulated.X @ axes - centre, np.float32)
+        whole = AnnData(sp.vstack([data.X for data in both]))
+        sc.pp.pca(whole, n_comps=n_comps)
+    scores = whole.obsm["X_pca"].astype(np.float32)
+    return scores[: counts.shape[0]], scores[counts.shape[0] :]
 
 
 def _map(observed: FloatArray, simulated: FloatArray, *, n_neighbors: int, seed: int) -> tuple[AnyArray, AnyArray]:

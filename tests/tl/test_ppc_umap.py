@@ -43,7 +43,7 @@ def test_sets_the_documented_slots_and_nothing_else(small_fit, small_map, throug
     record = through_file(small_map).uns["scribe_ppc_umap"]
     assert record["simulated"].shape == (100, 2)
     assert record["expected"] == 99 / 249
-    assert 0.1 < record["mixing"] <= 1.0
+    assert 0.2 < record["mixing"] < 0.6, "a short fit scatters cells wider than real ones"
     assert record["seed"] == small_fit.uns["scribe"]["seed"]
     assert (small_map.X != small_fit.X).nnz == 0
 

@@ -38,7 +38,7 @@ def ppc_umap(
     observed. UMAP [McInnes18]_ maps observed cells, and has a place among them for any simulated one. How well they mix
     is therefore counted on the axes: the share of simulated cells among the nearest neighbours of simulated ones. A
     model without cell types makes cells between the types, where there are none, and this share is near one; a model
-    that makes real cells comes close to the ``expected`` share.
+    that makes real cells comes close to the ``expected`` share; below it, cells are scattered wider than real ones.
 
     Parameters
     ----------

@@ -26,7 +26,11 @@ from scribe._adata.design import read_covariates
 from scribe._model.config import ModelConfig, configured
 from scribe._model.resolve import resolve_spec
 
-pytestmark = [pytest.mark.loose_promotion, pytest.mark.filterwarnings("ignore::scribe.ConvergenceWarning")]
+pytestmark = [
+    pytest.mark.loose_promotion,
+    pytest.mark.filterwarnings("ignore::scribe.ConvergenceWarning"),
+    pytest.mark.filterwarnings("ignore:.*errors are those of these cells"),
+]
 
 G, C = 50, 100
 SHORT: dict[str, Any] = {"n_steps": 20, "early_stopping": False}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import jax
 import numpy as np
 import pandas as pd
@@ -17,7 +19,7 @@ from scribe._stats.laws import LowRankNormal
 from scribe.engines import Verdict
 from scribe.guides import MeanField
 
-pytestmark = pytest.mark.loose_promotion
+pytestmark = [pytest.mark.loose_promotion, pytest.mark.filterwarnings("ignore:.*errors are those of these cells")]
 
 N_CELLS, N_GENES = 20, 6
 NAMES = np.array([f"g{i}" for i in range(N_GENES)], object)
@@ -412,6 +414,27 @@ def test_masks_and_labels() -> None:
     assert scribe.match_components_by_label(results, made(components=("T", "B"), datasets=()), "T") == (1, 0)
     with pytest.raises(ValueError, match="no labels: fit a mixture"):
         scribe.get_shared_labels(results, made())
+
+
+def test_samples_that_differ_are_warned_of_once_and_components_are_not() -> None:
+    two = made(components=("0", "1"), datasets=DATASETS, factors=FACTORS)
+    first, second = (made(seed=seed, datasets=()) for seed in (0, 1))
+    calls = [
+        lambda: scribe.compare(first, second),
+        lambda: scribe.compare(two, two, component_A=0, component_B=0, dataset_A=0, dataset_B=1),
+        lambda: scribe.compare_datasets(two, 0, 1, component=0),
+        lambda: scribe.compare_groups(two, "condition", level_A="x", level_B="y", component=0, incomplete_pairs="drop"),
+    ]
+    for call in calls:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            assert call().level == "cell"
+        said = [one for one in caught if "level='cell'" in str(one.message)]
+        assert [one.filename for one in said] == [__file__]
+        assert "sample_key=" in str(said[0].message)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        scribe.compare(two, two, component_A=0, component_B=1, dataset_A=0, dataset_B=0)
 
 
 def test_what_cannot_be_compared() -> None:

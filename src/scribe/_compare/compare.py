@@ -9,7 +9,7 @@ from typing import Any, Literal, Unpack
 import numpy as np
 
 from scribe._compare.differential import DifferentialExpression
-from scribe._compare.groups import fitted_normal, given_group, keys_of, moments_of, n_draws
+from scribe._compare.groups import fitted_normal, given_group, keys_of, moments_of, n_draws, warn_of_cells
 from scribe._compare.options import CompareOptions, ContrastOptions, Pairing, completed
 from scribe._compare.pairs import Pairs, Weighting, effects_of, paired_levels
 from scribe._compare.relative import Method
@@ -93,6 +93,11 @@ def compare(
     ValueError
         If the genes are not the same, or a component or dataset must be chosen.
 
+    Warns
+    -----
+    UserWarning
+        With two fits, or two datasets of one: intervals are those of these cells, not of other samples.
+
     Examples
     --------
     >>> import scribe
@@ -102,6 +107,31 @@ def compare(
     >>> table = de.to_dataframe(target_pefp=0.05)
     """
     said = completed(CompareOptions, options, verb="compare")
+    if _differ_in_samples(model_A, model_B, said):
+        warn_of_cells(f"{label_A!r} with {label_B!r}", _SAMPLES)
+    return _compared(model_A, model_B, said, gene_names=gene_names, labels=(label_A, label_B), method=method)
+
+
+_SAMPLES = 'fit all samples with dataset_key=["donor", "condition"] and use scribe.tl.de(..., sample_key="donor")'
+
+
+def _differ_in_samples(model_A: Any, model_B: Any, said: dict[str, Any]) -> bool:
+    """Whether there are two fits, or two datasets of one: what components differ in holds in all samples of a fit."""
+    if not (isinstance(model_A, Results) and isinstance(model_B, Results)):
+        return False
+    chosen = [model.posterior.chosen.get("dataset") for model in (model_A, model_B)]
+    return model_A.params is not model_B.params or chosen[0] != chosen[1] or said["dataset_A"] != said["dataset_B"]
+
+
+def _compared(
+    model_A: Any,
+    model_B: Any,
+    said: dict[str, Any],
+    *,
+    gene_names: Any = None,
+    labels: tuple[str, str],
+    method: Method | None,
+) -> DifferentialExpression:
     if method is not None:
         require_known("method", method, _METHODS)
     fits = isinstance(model_A, Results), isinstance(model_B, Results)
@@ -122,8 +152,8 @@ def compare(
     return DifferentialExpression(
         TwoGroups(groups[0], groups[1], fitted_normal(said["rank"]) if laws or method == "parametric" else None),
         gene_names=names,
-        label_A=label_A,
-        label_B=label_B,
+        label_A=labels[0],
+        label_B=labels[1],
         method=method,
         estimand=said["estimand"],
         reference=said["reference"],
@@ -224,13 +254,21 @@ def compare_datasets(
     ------
     ValueError
         If expression does not differ between datasets in this model, or a component must be chosen.
+
+    Warns
+    -----
+    UserWarning
+        Intervals are those of these cells, not of other samples.
     """
     completed(ContrastOptions, options, verb="compare_datasets")
-    pair = [results._at_level("dataset", dataset) for dataset in (dataset_A, dataset_B)]
+    first, second = (results._at_level("dataset", dataset) for dataset in (dataset_A, dataset_B))
     _refuse_same(results, "dataset", 'expression_dataset_prior="gaussian" or dataset_params="mean"')
-    labels = [results.spec.levels["dataset"].labels[one.posterior.chosen["dataset"]] for one in pair]
-    about: dict[str, Any] = {"component_A": component, "component_B": component, **options}
-    return compare(*pair, label_A=labels[0], label_B=labels[1], method=method, **about)
+    known = results.spec.levels["dataset"].labels
+    labels = known[first.posterior.chosen["dataset"]], known[second.posterior.chosen["dataset"]]
+    about = {"component_A": component, "component_B": component, **options}
+    said = completed(CompareOptions, about, verb="compare")
+    warn_of_cells(f"{labels[0]!r} with {labels[1]!r}", _SAMPLES)
+    return _compared(first, second, said, labels=labels, method=method)
 
 
 def _refuse_same(results: Results, axis: str, remedy: str) -> None:
@@ -292,6 +330,11 @@ def compare_groups(
     ------
     ValueError
         If there are no such factors or levels, or too few pairs.
+
+    Warns
+    -----
+    UserWarning
+        Intervals are those of these pairs, not of others.
     """
     said = completed(Pairing, options, verb="compare_groups", estimands=(*ESTIMANDS, *_PAIRED_ESTIMANDS))
     require_known("method", method, _METHODS)
@@ -310,6 +353,9 @@ def compare_groups(
         for levels, (own, cells) in zip((pairs.of_A, pairs.of_B), keys_of(key, paired=True), strict=True):
             populations = tuple(Population(results.posterior, (level,)) for level in levels)
             groups.append(Mean(populations, own, n, said["estimand"], cells, weights))
+    warn_of_cells(
+        f"{level_A!r} with {level_B!r} in the samples at hand", "beyond them use scribe.tl.de(..., sample_key=)"
+    )
     about = {name: said[name] for name in ("estimand", "reference", "gene_mask")}
     evidence = TwoGroups(groups[0], groups[1], fitted_normal(said["rank"]) if method == "parametric" else None)
     return DifferentialExpression(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,7 +21,16 @@ from scribe._stats.laws import Drawn, LinearLaw, LowRankNormal
 from scribe._types import AnyArray, FloatArray, Key
 from scribe.families.nb import sample_log_gamma
 
-__all__ = ["fitted_normal", "given_group", "keys_of", "moments_of", "n_draws"]
+__all__ = ["fitted_normal", "given_group", "keys_of", "moments_of", "n_draws", "warn_of_cells"]
+
+
+def warn_of_cells(what: str, remedy: str) -> None:
+    """Say that the errors of a comparison are those of its cells, to the caller of the function that calls this."""
+    msg = (
+        f"Comparing {what}: errors are those of these cells (level='cell'), as for markers of cell types. For a "
+        f"difference between conditions {remedy}: cells of one sample are not independent."
+    )
+    warnings.warn(msg, UserWarning, stacklevel=3)
 
 
 def fitted_normal(rank: int | None) -> Callable[[Drawn], LinearLaw]:

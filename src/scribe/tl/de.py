@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
@@ -20,7 +19,7 @@ from scribe._compare.by_obs import Leaves, leaves_by_obs
 from scribe._compare.contrasts import REST, between_cells, between_samples, pairs_of_groups
 from scribe._compare.differential import DifferentialExpression
 from scribe._compare.gene_sets import read_gmt
-from scribe._compare.groups import n_draws
+from scribe._compare.groups import n_draws, warn_of_cells
 from scribe._compare.options import DrawOptions, completed
 from scribe._compare.relative import Method
 from scribe._compare.tables import as_ranked, gene_table
@@ -185,7 +184,8 @@ def de(
     labels = list(map(str, groups.categories))
     pairs = pairs_of_groups(labels, group, reference, groupby=groupby)
     if sample_key is None:
-        _warn_of_cells(groupby)
+        remedy = "pass sample_key=, the column of adata.obs with donors or samples"
+        warn_of_cells(f"the cells of {groupby!r} without sample_key", remedy)
     samples = None if sample_key is None else groups_of(adata, sample_key)
     leaves = leaves_by_obs(
         adata, results, groups, samples, key=key, names=(groupby, sample_key), component=said["component"], seed=seed
@@ -226,15 +226,6 @@ def _said(options: Mapping[str, Any], *, method: str, sample_key: str | None) ->
         msg = f"min_lfc must not be negative, got {said['min_lfc']!r}: a log2 fold change, 1 for a factor of two."
         raise ValueError(msg)
     return said
-
-
-def _warn_of_cells(groupby: str) -> None:
-    msg = (
-        f"Comparing the cells of {groupby!r} without sample_key: errors are those of these cells (level='cell'), as "
-        "for markers of cell types. For a difference between conditions pass sample_key=, the column of adata.obs "
-        "with donors or samples: cells of one sample are not independent."
-    )
-    warnings.warn(msg, UserWarning, stacklevel=3)
 
 
 def _compare(

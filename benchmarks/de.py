@@ -288,7 +288,8 @@ def replicates(*, repeats: int, n_genes: int) -> None:
     rows = []
     for n_individuals, n_cells in itertools.product(INDIVIDUALS, CELLS):
         p_values: dict[str, list[np.ndarray]] = {}
-        effects, calls, seconds = [], [], 0.0
+        effects, seconds = [], 0.0
+        calls: dict[str, list[np.ndarray]] = {}
         for repeat in range(repeats):
             about = {"share": 0.1, "log_fold": (0.4, 1.0), "rng": 1000 * n_individuals + 10 * n_cells + repeat}
             adata = scribe.datasets.conditions(n_individuals, n_cells, n_genes, **about)
@@ -299,7 +300,7 @@ def replicates(*, repeats: int, n_genes: int) -> None:
                 found = compared(adata, "condition", "treated", "control", method="empirical", **options)
                 p_values.setdefault(name, []).append(2 * np.minimum(found["prob_up"], found["prob_down"]).to_numpy())
             default = compared(adata, "condition", "treated", "control", sample_key="donor")
-            calls.append(default["is_de"].to_numpy())
+            calls.setdefault("scribe", []).append(default["is_de"].to_numpy())
             p_values.setdefault("Wilcoxon, cells", []).append(
                 ranked(adata, "condition", "treated", "control", "wilcoxon")["pvals"].to_numpy()
             )
@@ -308,6 +309,7 @@ def replicates(*, repeats: int, n_genes: int) -> None:
             found = deseq(sums.to_numpy(), condition, adata.var_names)
             if found is not None:
                 p_values.setdefault("pseudobulk PyDESeq2", []).append(found["pvalue"].fillna(1.0).to_numpy())
+                calls.setdefault("PyDESeq2", []).append((found["padj"] < 0.05).to_numpy())
         effect = np.concatenate(effects)
         row: dict[str, object] = {
             "individuals": n_individuals,
@@ -320,9 +322,10 @@ def replicates(*, repeats: int, n_genes: int) -> None:
         for name in ("scribe", "pseudobulk PyDESeq2"):
             if name in p_values:
                 row[f"power, {name}"] = float(np.mean(np.concatenate(p_values[name])[effect != 0] < 0.05))
-        called = np.concatenate(calls)
-        row["called by default"] = int(called.sum())
-        row["of them without effect"] = f"{np.mean(effect[called] == 0):.1%}" if called.any() else ""
+        for name, by_repeat in calls.items():
+            called = np.concatenate(by_repeat)
+            false = f", {np.mean(effect[called] == 0):.1%}" if called.any() else ""
+            row[f"called by {name}, without effect"] = f"{called.sum()}{false}"
         row["s per fit"] = round(seconds / repeats)
         rows.append(row)
         table([row])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
+from scribe._stats.effects import find_threshold
 from scribe._stats.laws import NormalMixture
 from scribe._stats.shrinkage import grid_of_effects, population, sample_effects, shrink
 
@@ -18,11 +19,33 @@ def test_weights_are_a_stationary_point_of_the_likelihood() -> None:
     """At the optimum over the simplex the gradient is one along all points with weight, and at most that elsewhere."""
     rng = np.random.default_rng(0)
     log_likelihood = rng.normal(size=(500, 6))
-    weights = population(log_likelihood, tolerance=1e-15)
+    weights = population(log_likelihood, np.zeros(6), tolerance=1e-15)
     likelihood = np.exp(log_likelihood)
     gradient = np.mean(likelihood / (likelihood @ weights)[:, None], axis=0)
     np.testing.assert_allclose(gradient[weights > 1e-3], 1.0, atol=1e-4)
     assert gradient.max() < 1 + 1e-4
+
+
+def test_genes_beside_count_as_genes_that_are_seen() -> None:
+    log_likelihood = np.random.default_rng(0).normal(size=(300, 4))
+    certain = np.repeat(np.log(np.maximum(np.eye(4), 1e-200)), [5, 0, 2, 0], axis=0)
+    weights = population(log_likelihood, np.array([5.0, 0.0, 2.0, 0.0]), tolerance=1e-15)
+    known = population(np.concatenate([log_likelihood, certain]), np.zeros(4), tolerance=1e-15)
+    np.testing.assert_allclose(weights, known, atol=1e-6)
+
+
+def test_calls_without_effect_are_as_few_as_expected() -> None:
+    """A tenth of the genes respond, by several errors; the likelihood alone calls twice as many of the others."""
+    rng, n, called, false = np.random.default_rng(3), 1000, 0, 0
+    for _ in range(10):
+        effects = np.where(rng.random(n) < 0.1, rng.uniform(0.4, 1.0, n) * rng.choice([-1, 1], n), 0.0)
+        errors = 0.15 * np.exp(rng.normal(0, 0.4, n))
+        law = shrink(single(effects + errors * rng.normal(size=n), errors)).law
+        rates = 1 - np.maximum(law.above(0.0), law.below(0.0))
+        chosen = rates < find_threshold(rates, 0.05)
+        called, false = called + int(chosen.sum()), false + int(np.sum(effects[chosen] == 0))
+    assert 0.03 < false / called < 0.08
+    assert called > 800
 
 
 def test_grid_begins_with_zero_and_covers_the_effects() -> None:

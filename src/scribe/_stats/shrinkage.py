@@ -2,13 +2,16 @@ r"""Empirical Bayes over genes: effects, and their spread between samples, as dr
 
 A population is a mixture over a grid whose weights maximise the likelihood of all genes together, by EM,
 
-.. math:: \pi_k \leftarrow \frac1G \sum_g \frac{\pi_k L_{gk}}{\sum_j \pi_j L_{gj}},
+.. math:: \pi_k \propto a_k + \sum_g \frac{\pi_k L_{gk}}{\sum_j \pi_j L_{gj}},
 
-with :math:`L_{gk}` the likelihood of gene :math:`g` at point :math:`k` of the grid.
+with :math:`L_{gk}` the likelihood of gene :math:`g` at point :math:`k` of the grid and :math:`a_k` genes beside that
+speak for this point alone.
 
 *Shrinkage* (Stephens 2017, doi:10.1093/biostatistics/kxw041): effects are
 :math:`\Delta_g \sim \sum_k \pi_k N(0, \sigma_k^2)` with :math:`\sigma_0 = 0`, of which
-:math:`\hat\Delta_g \sim N(\Delta_g, s_g^2)` has been seen.
+:math:`\hat\Delta_g \sim N(\Delta_g, s_g^2)` has been seen. Effects far below the errors cannot be told from none, and
+the likelihood alone takes most genes without any for genes with such, of a certain sign: of ten calls at an expected
+share of wrong signs of 5 % one had no effect. Nine genes are added to :math:`\sigma_0`, as is the rule there.
 
 *Samples*: the log expression :math:`\theta_{g\ell}` of gene :math:`g` in sample :math:`\ell` is known as
 :math:`m_{g\ell}` up to :math:`v_{g\ell}`, and samples vary beyond that,
@@ -26,23 +29,26 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import logsumexp, softmax
+from scipy.special import logsumexp, softmax, xlogy
 
 from scribe._stats.laws import NormalMixture
 from scribe._types import FloatArray
 
 __all__ = ["Shrunk", "grid_of_effects", "population", "sample_effects", "shrink"]
 
+_WITHOUT_EFFECT = 9.0
+"""Genes beside that are without effect: a Dirichlet prior of 10 on their share, and of 1 on all others."""
+
 _NEGLIGIBLE = 1e-4
 """Weight of parts of a mixture that may be left out, all together, in any gene."""
 
 
 def population(
-    log_likelihood: FloatArray, *, prior: float = 0.0, max_iterations: int = 2000, tolerance: float = 1e-8
+    log_likelihood: FloatArray, prior: FloatArray, *, max_iterations: int = 2000, tolerance: float = 1e-8
 ) -> FloatArray:
     """Weights of the points of a grid, (points,), from log-likelihoods (genes, points).
 
-    ``prior`` is a number of genes that speak for every point alike.
+    ``prior`` (points,) are numbers of genes beside, of which each speaks for one point.
     """
     likelihood = np.exp(log_likelihood - log_likelihood.max(axis=1, keepdims=True))
     n_genes, n_points = likelihood.shape
@@ -50,8 +56,8 @@ def population(
     for _ in range(max_iterations):
         joint = likelihood * weights
         total = joint.sum(axis=1, keepdims=True)
-        now = float(np.sum(np.log(total)))
-        weights = (np.sum(joint / total, axis=0) + prior) / (n_genes + prior * n_points)
+        now = float(np.sum(np.log(total)) + np.sum(xlogy(prior, weights)))
+        weights = (np.sum(joint / total, axis=0) + prior) / (n_genes + prior.sum())
         if now - last < tolerance * abs(now) + 1e-12:
             break
         last = now
@@ -98,7 +104,8 @@ def shrink(
     with np.errstate(divide="ignore"):
         joint = np.log(seen.weights)[:, None, :] - 0.5 * (np.log(total) + np.square(locs) / total)
     log_likelihood = logsumexp(joint, axis=2)
-    weights = population(log_likelihood, max_iterations=max_iterations, tolerance=tolerance)
+    prior = np.append(_WITHOUT_EFFECT, np.zeros(len(grid) - 1))
+    weights = population(log_likelihood, prior, max_iterations=max_iterations, tolerance=tolerance)
     joint += np.log(np.maximum(weights, 1e-300))[:, None]
     share, n = scale / total, len(locs)
     flat = (softmax(joint.reshape(n, -1), axis=1), (share * locs).reshape(n, -1), np.sqrt(share * error).reshape(n, -1))
@@ -132,7 +139,7 @@ def sample_effects(
     """
     parts = [_given_spread(means, variances, design, contrast, spread) for spread in _SPREADS]
     log_likelihood, locs, sds = (np.stack(part, axis=1) for part in zip(*parts, strict=True))
-    weights = population(log_likelihood, prior=prior)
+    weights = population(log_likelihood, np.full(len(_SPREADS), prior))
     return _without_idle_parts(softmax(log_likelihood + np.log(weights), axis=1), locs, sds)
 
 

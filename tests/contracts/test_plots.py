@@ -197,7 +197,6 @@ def test_returns_labelled_axes_of_a_new_figure_and_changes_nothing_else(name, ad
     assert any(ax.get_xlabel() for ax in drawn)
     assert any(ax.get_ylabel() for ax in drawn)
     assert all(ax.has_data() for ax in drawn)
-    drawn[0].get_figure().canvas.draw()
     assert dict(mpl.rcParams) == before
     assert set(adata.uns) == uns
     pd.testing.assert_frame_equal(adata.obs, obs)

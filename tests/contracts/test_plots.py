@@ -216,7 +216,9 @@ def test_draws_into_the_axes_of_the_user_and_saves_them(name, adata, tmp_path):
 
 @every
 def test_shows_and_saves_and_closes_its_own_figure(name, adata, shown, tmp_path):
+    before = dict(mpl.rcParams)
     plot(name, adata, save=str(tmp_path / "plot.pdf"), show=True)
+    assert dict(mpl.rcParams) == before
     assert (tmp_path / "plot.pdf").stat().st_size > 1000
     assert shown == [1]
     assert plt.get_fignums() == []

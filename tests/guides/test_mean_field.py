@@ -46,6 +46,19 @@ def closed_form(loc, log_scale):
     return -(likelihood + prior + log_scale + 0.5 * jnp.log(2 * jnp.pi * jnp.e))
 
 
+@pytest.mark.parametrize("double", [False, True])
+def test_noise_is_that_of_the_generator_in_pieces(double):
+    key = jax.random.key(4)
+    with jax.enable_x64(double):
+        dtype = jnp.zeros(()).dtype
+        first, second = standard_normals(key, [(7, 3), (50,)], dtype)
+        whole = jax.random.normal(key, (128,), dtype)
+        assert first.dtype == second.dtype == dtype
+    rtol = 4 * jnp.finfo(dtype).eps
+    np.testing.assert_allclose(first, whole[:21].reshape(7, 3), rtol=rtol)
+    np.testing.assert_allclose(second, whole[21:71], rtol=rtol)
+
+
 @pytest.mark.parametrize(("loc", "log_scale"), [(0.0, 0.0), (1.0, -2.0), (2.0, 0.5)])
 def test_gradient_is_unbiased(loc, log_scale):
     params = {"loc": jnp.asarray(loc), "log_scale": jnp.asarray(log_scale)}

@@ -107,9 +107,10 @@ def compare(
     >>> table = de.to_dataframe(target_pefp=0.05)
     """
     said = completed(CompareOptions, options, verb="compare")
+    found = _compared(model_A, model_B, said, gene_names=gene_names, labels=(label_A, label_B), method=method)
     if _differ_in_samples(model_A, model_B, said):
         warn_of_cells(f"{label_A!r} with {label_B!r}", _SAMPLES)
-    return _compared(model_A, model_B, said, gene_names=gene_names, labels=(label_A, label_B), method=method)
+    return found
 
 
 _SAMPLES = 'fit all samples with dataset_key=["donor", "condition"] and use scribe.tl.de(..., sample_key="donor")'
@@ -120,7 +121,11 @@ def _differ_in_samples(model_A: Any, model_B: Any, said: dict[str, Any]) -> bool
     if not (isinstance(model_A, Results) and isinstance(model_B, Results)):
         return False
     chosen = [model.posterior.chosen.get("dataset") for model in (model_A, model_B)]
-    return model_A.params is not model_B.params or chosen[0] != chosen[1] or said["dataset_A"] != said["dataset_B"]
+    return not _of_one_fit(model_A, model_B) or chosen[0] != chosen[1] or said["dataset_A"] != said["dataset_B"]
+
+
+def _of_one_fit(model_A: Results, model_B: Results) -> bool:
+    return model_A.params is model_B.params
 
 
 def _compared(
@@ -167,7 +172,7 @@ def _groups(model_A: Any, model_B: Any, said: dict[str, Any]) -> tuple[list[Grou
     """Both groups, and what makes their moments where they are of fits."""
     models = {"A": model_A, "B": model_B}
     fits = [model for model in models.values() if isinstance(model, Results)]
-    same = len(fits) == 2 and fits[0].params is fits[1].params
+    same = len(fits) == 2 and _of_one_fit(*fits)
     seed = fits[0].seed if said["rng"] is None and fits else said["rng"]
     keys = keys_of(as_key(seed), paired=same if said["paired"] is None else bool(said["paired"]))
     made: dict[str, Group] = {}
@@ -267,8 +272,9 @@ def compare_datasets(
     labels = known[first.posterior.chosen["dataset"]], known[second.posterior.chosen["dataset"]]
     about = {"component_A": component, "component_B": component, **options}
     said = completed(CompareOptions, about, verb="compare")
+    found = _compared(first, second, said, labels=labels, method=method)
     warn_of_cells(f"{labels[0]!r} with {labels[1]!r}", _SAMPLES)
-    return _compared(first, second, said, labels=labels, method=method)
+    return found
 
 
 def _refuse_same(results: Results, axis: str, remedy: str) -> None:
@@ -353,14 +359,15 @@ def compare_groups(
         for levels, (own, cells) in zip((pairs.of_A, pairs.of_B), keys_of(key, paired=True), strict=True):
             populations = tuple(Population(results.posterior, (level,)) for level in levels)
             groups.append(Mean(populations, own, n, said["estimand"], cells, weights))
+    about = {name: said[name] for name in ("estimand", "reference", "gene_mask")}
+    evidence = TwoGroups(groups[0], groups[1], fitted_normal(said["rank"]) if method == "parametric" else None)
+    found = DifferentialExpression(
+        evidence, gene_names=results.gene_names, label_A=level_A, label_B=level_B, method=method, **about
+    )
     warn_of_cells(
         f"{level_A!r} with {level_B!r} in the samples at hand", "beyond them use scribe.tl.de(..., sample_key=)"
     )
-    about = {name: said[name] for name in ("estimand", "reference", "gene_mask")}
-    evidence = TwoGroups(groups[0], groups[1], fitted_normal(said["rank"]) if method == "parametric" else None)
-    return DifferentialExpression(
-        evidence, gene_names=results.gene_names, label_A=level_A, label_B=level_B, method=method, **about
-    )
+    return found
 
 
 _PAIRED_ESTIMANDS = ("paired_main_effect", "effect")

@@ -35,7 +35,6 @@ STIMULATED = [
     *("ISG15", "ISG20", "IFI6", "IFIT1", "IFIT2", "IFIT3", "MX1", "MX2", "LY6E", "IRF7", "IFI44L", "IFI35", "OAS1"),
     *("RSAD2", "CXCL10", "CXCL11", "IFITM3"),
 ]
-INDIVIDUALS, CELLS = (5, 10, 20), (50, 100, 500)
 
 
 def table(rows: list[dict[str, object]]) -> None:
@@ -283,10 +282,10 @@ def nulls(controls: ad.AnnData, splits: int) -> None:
 # replicates
 
 
-def replicates(*, repeats: int, n_genes: int) -> None:
+def replicates(*, repeats: int, n_genes: int, individuals: list[int], cells: list[int]) -> None:
     """Type-1 error at 5 % and power over the grid of individuals and cells."""
     rows = []
-    for n_individuals, n_cells in itertools.product(INDIVIDUALS, CELLS):
+    for n_individuals, n_cells in itertools.product(individuals, cells):
         p_values: dict[str, list[np.ndarray]] = {}
         effects, seconds = [], 0.0
         calls: dict[str, list[np.ndarray]] = {}
@@ -434,9 +433,12 @@ def main() -> None:
     parser.add_argument("--splits", type=int, default=5)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--genes", type=int, default=1000)
+    parser.add_argument("--individuals", type=int, nargs="+", default=[5, 10, 20])
+    parser.add_argument("--cells", type=int, nargs="+", default=[50, 100, 500])
     options = parser.parse_args()
     if options.task == "replicates":
-        replicates(repeats=options.repeats, n_genes=options.genes)
+        grid = {"individuals": options.individuals, "cells": options.cells}
+        replicates(repeats=options.repeats, n_genes=options.genes, **grid)
     elif options.task in {"memory", "pairs"}:
         {"memory": memory, "pairs": pairs}[options.task]()
     elif options.task == "interferon":

@@ -302,10 +302,8 @@ def test_calls_hold_their_promise() -> None:
 def test_biological_level_against_the_formulas() -> None:
     results = made(parameterization="mean_disp")
     de = scribe.compare_datasets(results, "a", "b", n_samples=500, method="empirical", rng=2)
-    moments = de.moments()
-    r = np.exp(moments.log_mean_A.astype(float)) ** 2 / (
-        np.exp(moments.log_variance_A.astype(float)) - np.exp(moments.log_mean_A.astype(float))
-    )
+    mean, variance = (np.exp(x.astype(float)) for x in de.evidence.moments()[0])
+    r = mean**2 / (variance - mean)
     loc, log_sd = (results.params[f"r_unconstrained_{what}"] for what in ("loc", "log_scale"))
     np.testing.assert_allclose(np.log(r).mean(axis=0), loc, atol=5 * np.exp(log_sd).max() / np.sqrt(500))
     found = de.biological_level(tau_lfc=0.2)
@@ -323,8 +321,36 @@ def test_biological_level_against_the_formulas() -> None:
         patch.setattr("scribe._compare.biology._GENES_AT_ONCE", 4)
         for name, value in de.biological_level(tau_lfc=0.2).items():
             np.testing.assert_allclose(value, found[name], rtol=1e-6, err_msg=name)
-    with pytest.raises(ValueError, match="knows no means and variances"):
+    with pytest.raises(ValueError, match="not of log-ratios, of averages over samples, or of r alone"):
         scribe.compare(np.ones((3, 2)), np.ones((3, 2))).biological_level()
+
+
+@pytest.mark.parametrize("estimand", ["mean", "cell"])
+def test_biological_level_of_draws_against_scipy(estimand) -> None:
+    rng = np.random.default_rng(3)
+    r, p = rng.lognormal(size=(2, 40, 3)), rng.uniform(0.1, 0.9, (2, 40))
+    de = scribe.compare(*r, p_samples_A=p[0], p_samples_B=p[1], estimand=estimand)
+    found = de.biological_level(tau_lfc=0.2, tau_var=0.1)
+    laws = [stats.nbinom(size, 1 - q[:, None]) for size, q in zip(r, p, strict=True)]
+    for name, law in zip("AB", laws, strict=True):
+        np.testing.assert_allclose(found[f"mu_{name}_mean"], law.mean().mean(axis=0), rtol=1e-5)
+        np.testing.assert_allclose(found[f"var_{name}_mean"], law.var().mean(axis=0), rtol=1e-5)
+    for name, tau, ratio in (
+        ("lfc", 0.2, laws[0].mean() / laws[1].mean()),
+        ("lvr", 0.1, laws[0].var() / laws[1].var()),
+    ):
+        np.testing.assert_allclose(found[f"{name}_mean"], np.log(ratio).mean(axis=0), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(found[f"{name}_prob_effect"], np.mean(np.abs(np.log(ratio)) > tau, axis=0))
+    results = made(datasets=())
+    n = len(r[0])
+    mixed = scribe.compare(results, np.ones((n, N_GENES)), p_samples_B=np.full((n, N_GENES), 0.5))
+    np.testing.assert_allclose(mixed.biological_level()["var_B_mean"], 2.0, rtol=1e-5)
+
+
+@pytest.mark.parametrize("p", [np.full(5, 1.0), np.full(4, 0.5), np.full((5, 2), 0.5)])
+def test_wrong_probabilities_are_refused(p) -> None:
+    with pytest.raises(ValueError, match=r"Draws of p are between 0 and 1, \(5,\) or \(5, 3\)"):
+        scribe.compare(np.ones((5, 3)), np.ones((5, 3)), p_samples_A=p)
 
 
 def test_variance_of_a_known_law() -> None:

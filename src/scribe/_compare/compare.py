@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import warnings
 from typing import Any, Literal, Unpack
 
 import numpy as np
 
 from scribe._compare.differential import DifferentialExpression
-from scribe._compare.groups import fitted_normal, given_group, keys_of, moments_of, n_draws, warn_of_cells
+from scribe._compare.groups import fitted_normal, given_group, keys_of, n_draws, warn_of_cells
 from scribe._compare.options import CompareOptions, ContrastOptions, Pairing, completed
 from scribe._compare.pairs import Pairs, Weighting, effects_of, paired_levels
 from scribe._compare.relative import Method
@@ -76,7 +75,8 @@ def compare(
     rank
         Rank of the covariance with ``method="parametric"``; 50 unless given.
     p_samples_A, p_samples_B
-        Draws of the probability that go with draws of r; without them all genes share it.
+        Draws of the probability that go with draws of r, (draws,) or of the shape of r; without them all genes share
+        it, and means and variances are not known.
     paired
         Whether draws of A and B belong together; None: where both are of one fit.
     sigma_grid, shrinkage_max_iter, shrinkage_tol
@@ -144,7 +144,7 @@ def _compared(
         model_B, names = _same_genes(model_A, model_B, gene_names)
     else:
         names = None if gene_names is None else np.asarray(gene_names, object)
-    groups, moments = _groups(model_A, model_B, said)
+    groups = _groups(model_A, model_B, said)
     laws = any(isinstance(group, Given) and isinstance(group.law, LowRankNormal) for group in groups)
     method = ("parametric" if laws else "empirical") if method is None else method
     if laws and method == "empirical":
@@ -163,13 +163,11 @@ def _compared(
         estimand=said["estimand"],
         reference=said["reference"],
         gene_mask=said["gene_mask"],
-        moments=moments,
         shrinkage_options=grid,
     )
 
 
-def _groups(model_A: Any, model_B: Any, said: dict[str, Any]) -> tuple[list[Group], Any]:
-    """Both groups, and what makes their moments where they are of fits."""
+def _groups(model_A: Any, model_B: Any, said: dict[str, Any]) -> list[Group]:
     models = {"A": model_A, "B": model_B}
     fits = [model for model in models.values() if isinstance(model, Results)]
     same = len(fits) == 2 and _of_one_fit(*fits)
@@ -189,8 +187,7 @@ def _groups(model_A: Any, model_B: Any, said: dict[str, Any]) -> tuple[list[Grou
         weights = said[f"mixture_weights_{side}"] if mixed else None
         population = model.population(*where, mixed=mixed, weights=weights, side=f"_{side}")
         made[side] = Mean((population,), key[0], n, said["estimand"], key[1])
-    groups = [made[side] for side in models]
-    return groups, functools.partial(moments_of, *groups) if len(fits) == 2 else None
+    return [made[side] for side in models]
 
 
 def _n_draws_of(given: dict[str, Group], said: dict[str, Any], fits: list[Results]) -> int:

@@ -54,8 +54,6 @@ class DifferentialExpression(RelativeExpression):
         ``"expressed"``, ``"clr"``, ``"iqlr"``, or genes: see `set_reference`.
     gene_mask
         Genes to keep; None keeps all.
-    moments
-        Makes draws of means and variances, where the comparison is one of fits.
     shrinkage_options
         Those of `shrink`.
     """
@@ -175,11 +173,20 @@ class DifferentialExpression(RelativeExpression):
         Returns
         -------
         Arrays (genes,) over all genes; see `scribe.DifferentialExpression.to_dataframe`.
+
+        Raises
+        ------
+        ValueError
+            If means and variances are not known, as those of log-ratios, of several samples or of draws of r alone.
         """
-        if self.moments is None:
-            msg = "This comparison knows no means and variances: compare two fits by SVI or MCMC, not arrays of draws."
+        of_A, of_B = self.evidence.moments()
+        if of_A is None or of_B is None:
+            msg = (
+                "Means and variances are known of two fits, or two levels of one, and of draws of r with those of p "
+                "(p_samples_A=, p_samples_B=): not of log-ratios, of averages over samples, or of r alone."
+            )
             raise ValueError(msg)
-        return biological_level(self.moments(), tau_lfc=tau_lfc, tau_var=tau_var, tau_kl=tau_kl)
+        return biological_level(of_A, of_B, tau_lfc=tau_lfc, tau_var=tau_var, tau_kl=tau_kl)
 
     def to_dataframe(
         self,

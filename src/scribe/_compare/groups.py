@@ -12,16 +12,15 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 
-from scribe._compare.biology import Moments
 from scribe._posterior.expression import Estimand
 from scribe._posterior.logistic_normal import LogisticNormal, fit_logistic_normal
 from scribe._posterior.results import Results
-from scribe._stats.contrasts import Given, Group, Mean
+from scribe._stats.contrasts import Given, Moments
 from scribe._stats.laws import Drawn, LinearLaw, LowRankNormal
-from scribe._types import AnyArray, FloatArray, Key
+from scribe._types import AnyArray, Key
 from scribe.families.nb import sample_log_gamma
 
-__all__ = ["fitted_normal", "given_group", "keys_of", "moments_of", "n_draws", "warn_of_cells"]
+__all__ = ["fitted_normal", "given_group", "keys_of", "n_draws", "warn_of_cells"]
 
 
 def warn_of_cells(what: str, remedy: str) -> None:
@@ -56,11 +55,11 @@ def normal_law(given: LogisticNormal | Mapping[str, Any] | dist.LowRankMultivari
     return LowRankNormal(*map(known.of_parts, (known.loc, known.factors, known.noise)))
 
 
-def of_draws(r: AnyArray, p: AnyArray | None, component: int | None, *, estimand: Estimand, key: Key) -> Drawn:
-    """Law of log expression from draws of the size r, (draws, genes) or (draws, components, genes).
+def of_draws(r: AnyArray, p: AnyArray | None, component: int | None, *, estimand: Estimand, key: Key) -> Given:
+    r"""Group of cells by draws of the size r, (draws, genes) or (draws, components, genes).
 
-    ``p`` are draws of the probability, (draws,) or of the shape of r; without them all genes share it, and shares are
-    those of r.
+    ``p`` are draws of the probability, (draws,) or of the shape of r. With them the mean is :math:`m = rp/(1-p)` and
+    the variance :math:`m/(1-p)`; without them all genes share it, and shares are those of r.
     """
     if r.ndim == 3:
         if component is None:
@@ -72,24 +71,19 @@ def of_draws(r: AnyArray, p: AnyArray | None, component: int | None, *, estimand
         msg = f"Draws must be positive numbers, (draws, genes) or (draws, components, genes); got {r.shape}."
         raise ValueError(msg)
     log_size = np.log(np.asarray(r, np.float32))
-    log_mean = log_size
+    log_mean, moments = log_size, None
     if p is not None:
-        logit = np.log(p) - np.log1p(-np.asarray(p, np.float64))
-        log_mean = log_size + (logit if logit.ndim == 2 else logit.reshape(-1, 1)).astype(np.float32)
+        p = np.asarray(p, np.float64)
+        if not (np.all((p > 0) & (p < 1)) and p.shape in ((len(r),), r.shape)):
+            msg = f"Draws of p are between 0 and 1, {(len(r),)} or {r.shape} as those of r; got {p.shape}."
+            raise ValueError(msg)
+        p = p if p.ndim == 2 else p[:, None]
+        log_mean = log_size + (np.log(p) - np.log1p(-p)).astype(np.float32)
+        moments = Moments(log_mean, log_mean - np.log1p(-p).astype(np.float32))
     if estimand == "mean":
-        return Drawn(log_mean)
-    return Drawn(np.asarray(sample_log_gamma(key, jnp.asarray(log_mean), jnp.asarray(log_size)), np.float32))
-
-
-def moments_of(group_A: Group, group_B: Group) -> Moments:
-    """Draws of logarithms of means and variances of two groups, of one population each."""
-    draws: list[FloatArray] = []
-    for group in (group_A, group_B):
-        if not isinstance(group, Mean):
-            msg = f"Moments are those of fits, not of {type(group).__name__}."
-            raise TypeError(msg)
-        draws += group.populations[0].log_moments(group.key, group.n_draws)
-    return Moments(*draws)
+        return Given(Drawn(log_mean), moments)
+    cells = sample_log_gamma(key, jnp.asarray(log_mean), jnp.asarray(log_size))
+    return Given(Drawn(np.asarray(cells, np.float32)), moments)
 
 
 def given_group(
@@ -105,7 +99,7 @@ def given_group(
         )
         raise TypeError(msg)
     number = None if component is None else int(component)
-    return Given(of_draws(np.asarray(model), p_samples, number, estimand=estimand, key=key))
+    return of_draws(np.asarray(model), p_samples, number, estimand=estimand, key=key)
 
 
 def keys_of(key: Key, *, paired: bool) -> tuple[tuple[Key, Key], tuple[Key, Key]]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any, Literal, Self
 
 import numpy as np
 
-from scribe._compare.biology import Moments
 from scribe._posterior.expression import Estimand
 from scribe._posterior.indexing import Selector, index_of
 from scribe._stats.contrasts import Comparison, Evidence
@@ -39,7 +38,6 @@ class RelativeExpression:
     level: Literal["cell", "sample"] = "cell"
     reference: Selector = "expressed"
     gene_mask: Selector | None = None
-    moments: Callable[[], Moments] | None = field(default=None, repr=False)
     shrinkage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:

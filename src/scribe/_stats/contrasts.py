@@ -21,7 +21,7 @@ from scribe._stats.logratios import Reference, reference_weights
 from scribe._stats.shrinkage import sample_effects
 from scribe._types import AnyArray, FloatArray, Key
 
-__all__ = ["Comparison", "Evidence", "Given", "Group", "Mean", "Samples", "TwoGroups"]
+__all__ = ["Comparison", "Evidence", "Given", "Group", "Mean", "Moments", "Samples", "TwoGroups"]
 
 
 class Comparison(NamedTuple):
@@ -34,6 +34,13 @@ class Comparison(NamedTuple):
     law: Law
     weights: FloatArray
     parts: LinearLaw | None
+
+
+class Moments(NamedTuple):
+    """Draws of the logarithms of means and variances of the molecules of a cell, (draws, genes) each."""
+
+    log_mean: FloatArray
+    log_variance: FloatArray
 
 
 class Evidence(ABC):
@@ -57,6 +64,10 @@ class Evidence(ABC):
     def expression(self) -> tuple[FloatArray, FloatArray]:
         """Expression of A and of B, (genes,) each: the expected share of a gene times 10,000."""
 
+    def moments(self) -> tuple[Moments | None, Moments | None]:
+        """Those of A and of B, where they are known."""
+        return None, None
+
     @property
     def plain(self) -> Evidence:
         """The same without normal laws in the place of draws."""
@@ -75,12 +86,17 @@ class Group(ABC):
     def parts(self, kept: AnyArray | None = None) -> LinearLaw:
         """Law of the genes that are kept and of the others together; None keeps all."""
 
+    @abstractmethod
+    def moments(self) -> Moments | None:
+        """Draws of means and variances, where they are known."""
+
 
 @dataclass(frozen=True)
 class Given(Group):
     """A group whose law is at hand."""
 
     law: LinearLaw
+    known: Moments | None = None
 
     @property
     def n_genes(self) -> int:
@@ -90,6 +106,10 @@ class Given(Group):
     def parts(self, kept: AnyArray | None = None) -> LinearLaw:
         """As the law has them."""
         return self.law if kept is None else self.law.pooled(kept)
+
+    def moments(self) -> Moments | None:
+        """Those given with the law."""
+        return self.known
 
 
 @dataclass(frozen=True)
@@ -128,6 +148,12 @@ class Mean(Group):
         for weight, law in zip(self.weights, laws, strict=True):
             total = total + np.float32(weight / sum(self.weights)) * law.draws
         return Drawn(total)
+
+    def moments(self) -> Moments | None:
+        """Those of the population, where there is one."""
+        if len(self.populations) > 1:
+            return None
+        return Moments(*self.populations[0].log_moments(self.key, self.n_draws))
 
 
 @dataclass(frozen=True)
@@ -176,6 +202,10 @@ class TwoGroups(Evidence):
         """From the means of log expression."""
         first, second = (_per_10k(group) for group in (self.group_A, self.group_B))
         return first, second
+
+    def moments(self) -> tuple[Moments | None, Moments | None]:
+        """Those of the groups."""
+        return self.group_A.moments(), self.group_B.moments()
 
 
 def _per_10k(group: Group) -> FloatArray:

@@ -3,17 +3,21 @@
     python benchmarks/model_choice.py --runs 100 --output model_choice.csv
     python benchmarks/model_choice.py --summarise model_choice.csv
     python benchmarks/model_choice.py --real ../shared/data/*.h5ad
+    python benchmarks/model_choice.py --cost ../shared/data/pbmc_facs.h5ad
 
 Every run draws new sizes, captures and counts; means are the same in all, so that most runs share what was compiled.
 Rows are appended run by run, and runs that a file has are not repeated, so that a long series may be stopped and
 continued (``--first`` starts it at another run). With ``--real`` models are compared on the 200 most expressed genes of
-500 random cells of data sets instead.
+500 random cells of data sets instead, with ``--cost`` two of them on a whole data set, for time and memory (Linux).
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import subprocess
+import sys
+import tempfile
 import time
 import warnings
 from collections import defaultdict
@@ -96,6 +100,31 @@ def real(paths: list[Path], n_cells: int, n_genes: int, **how: Any) -> None:
             print(f"| {path.stem} | {shape} | {row['model']} | {behind} |", flush=True)
 
 
+def cost(path: Path, n_samples: int) -> None:
+    """Seconds and peak memory of comparisons of all cells and genes, each in a process of its own."""
+    adata = anndata.read_h5ad(path)
+    for name in ("NB", "ZINB"):
+        scribe.tl.fit(adata, key_added=name, **MODELS[name])
+    fitted = Path(tempfile.mkdtemp()) / "fitted.h5ad"
+    adata.write_h5ad(fitted)
+    every = 4e-9 * n_samples * adata.n_obs * adata.n_vars
+    print(
+        f"{adata.n_obs:,} cells x {adata.n_vars:,} genes, {n_samples:,} draws; draws x cells x genes: {every:,.0f} GB"
+    )
+    print("\n| comparison of two models | GB before | peak GB of the process | s |\n|---|---|---|---|", flush=True)
+    script = (
+        "import sys, time, warnings, anndata, scribe; warnings.simplefilter('ignore')\n"
+        "gb = lambda name: next(int(l.split()[1]) for l in open('/proc/self/status') if l.startswith(name)) / 1e6\n"
+        "adata = anndata.read_h5ad(sys.argv[1]); before, start = gb('VmRSS'), time.perf_counter()\n"
+        "options = dict(eval(sys.argv[3]), n_samples=int(sys.argv[2]))\n"
+        "scribe.tl.compare_models(adata, ['NB', 'ZINB'], **options)\n"
+        "shown = ', '.join(f'{name}={value!r}' for name, value in options.items())\n"
+        "print(f'| {shown} | {before:.2f} | {gb(\"VmHWM\"):.2f} | {time.perf_counter() - start:.0f} |')"
+    )
+    for options in ({"genes": False}, {"genes": True}, {"observations": "gene", "genes": False}):
+        subprocess.run([sys.executable, "-c", script, str(fitted), str(n_samples), repr(options)], check=True)
+
+
 def append(path: Path, rows: list[dict[str, Any]]) -> None:
     new = not path.exists()
     with path.open("a", newline="") as file:
@@ -144,10 +173,14 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("model_choice.csv"))
     parser.add_argument("--summarise", type=Path)
     parser.add_argument("--real", type=Path, nargs="+")
+    parser.add_argument("--cost", type=Path)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     if options.summarise:
         summarise(options.summarise)
+        return
+    if options.cost:
+        cost(options.cost, options.samples)
         return
     how = {"criterion": options.criterion, "n_samples": options.samples}
     if options.real:

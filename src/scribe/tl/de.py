@@ -183,9 +183,6 @@ def de(
     groups = groups_of(adata, groupby)
     labels = list(map(str, groups.categories))
     pairs = pairs_of_groups(labels, group, reference, groupby=groupby)
-    if sample_key is None:
-        remedy = "pass sample_key=, the column of adata.obs with donors or samples"
-        warn_of_cells(f"the cells of {groupby!r} without sample_key", remedy)
     samples = None if sample_key is None else groups_of(adata, sample_key)
     leaves = leaves_by_obs(
         adata, results, groups, samples, key=key, names=(groupby, sample_key), component=said["component"], seed=seed
@@ -205,6 +202,9 @@ def de(
                 set_tables.append(table.assign(group=names[0], reference=names[1]))
             bar.update()
     record = _record(tables, set_tables, said | {"method": method, "sample_key": sample_key}, groupby, reference)
+    if sample_key is None:
+        remedy = "pass sample_key=, the column of adata.obs with donors or samples"
+        warn_of_cells(f"the cells of {groupby!r} without sample_key", remedy)
     target = adata.copy() if copy else adata
     write_derived(target, {}, key=key, name="de", place=place, record={**record, "seed": seed})
     return target if copy else None

@@ -62,9 +62,10 @@ def draw(rows: pd.DataFrame, ax: Axes) -> None:
     limit = rows.attrs["min_lfc"]
     for at in {-limit, limit}:
         ax.axvline(at, color=SOFT, linewidth=0.8, linestyle="--", zorder=1)
-    ax.margins(x=0.12)
+    ax.margins(x=0.25)  # names stand outwards of their genes
     name_genes(shown, ax, "lfc_mean", "evidence")
     ax.set_xlabel("log2 fold change")
     ax.set_ylabel("$-\\log_{10}$ local false sign rate")
     ax.set_title(title(rows), fontsize="medium")
-    ax.legend(frameon=False, fontsize="small", loc="lower right")
+    # sure genes have changed: the top of the middle is free
+    ax.legend(framealpha=1, edgecolor="none", facecolor="white", fontsize="small", loc="upper center")

@@ -305,6 +305,27 @@ def test_missing_and_broken_fits(small_fit):
         scribe.get.results(adata)
 
 
+def test_no_verb_replaces_the_result_of_another(small_fit):
+    adata = small_fit.copy()
+    scribe.tl.denoise(adata, n_samples=0)
+    scribe.tl.gof(adata, n_samples=0)
+    for place in ("scribe_denoised", "scribe_gof"):
+        with pytest.raises(ValueError, match=rf"'{place}'\] is taken by another result of the fit 'scribe'"):
+            scribe.tl.normalize(adata, n_samples=0, layer=False, key_added=place)
+    assert "scribe_denoised" in adata.layers
+    scribe.tl.normalize(adata, n_samples=2, layer=False, target_sum=1e6, key_added="other")
+    scribe.tl.normalize(adata, n_samples=2)
+    np.testing.assert_allclose(adata.varm["other_composition"]["share_mean"].sum(), 1e6, rtol=1e-5)
+    np.testing.assert_allclose(adata.varm["scribe_composition"]["share_mean"].sum(), 1e4, rtol=1e-5)
+    with pytest.raises(ValueError, match=r"layers\['scribe_normalized'\] was computed .* by scribe.tl.normalize"):
+        scribe.tl.fit(adata, layer="scribe_normalized", n_steps=2)
+    with pytest.raises(KeyError, match=r"No adata.uns\['scribe_gof'\]. Run scribe.tl.de\(adata\) first"):
+        scribe.get.de(adata, key_added="scribe_gof")
+    for verb in (scribe.tl.normalize, scribe.tl.split_counts):
+        with pytest.raises(ValueError, match="key_added='a/b' must be a name without '/'"):
+            verb(adata, key_added="a/b")
+
+
 def test_slots_in_the_way_of_a_derived_result(small_fit):
     adata = small_fit.copy()
     adata.uns["scribe_denoised"] = "mine"

@@ -82,18 +82,38 @@ def test_differences_have_the_moments_of_the_posterior() -> None:
 
 
 @pytest.mark.parametrize("reference", ["expressed", "clr", "iqlr", "g2", ["g1", "g4"]])
-@pytest.mark.parametrize("method", ["empirical", "shrinkage", "parametric"])
-@pytest.mark.parametrize("estimand", ["mean", "cell"])
+@pytest.mark.parametrize(
+    ("method", "estimand"),
+    [
+        ("empirical", "mean"),
+        ("shrinkage", "mean"),
+        ("parametric", "mean"),
+        ("empirical", "cell"),
+        ("parametric", "cell"),
+    ],
+)
 def test_antisymmetric(reference, method, estimand) -> None:
-    """Of draws of the same numbers; of cells, whose draws are those of A or of B, up to Monte Carlo error."""
+    """Draws are those of a group, on whichever side it is."""
     results = made()
     about = {"reference": reference, "method": method, "estimand": estimand, "n_samples": 400, "rng": 3}
     forth, back = (scribe.compare_datasets(results, *pair, **about) for pair in (("a", "b"), ("b", "a")))
-    tolerance = {"rtol": 1e-3, "atol": 1e-5} if estimand == "mean" else {"atol": 0.5}
-    np.testing.assert_allclose(forth.law.mean, -back.law.mean, **tolerance)
-    if estimand == "mean":
-        np.testing.assert_allclose(forth.gene_level(0.1)["lfsr_tau"], back.gene_level(0.1)["lfsr_tau"], atol=1e-3)
+    opposite(forth, back)
+
+
+def opposite(forth, back) -> None:
+    np.testing.assert_allclose(forth.law.mean, -back.law.mean, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(forth.gene_level(0.1)["lfsr_tau"], back.gene_level(0.1)["lfsr_tau"], atol=1e-3)
     assert np.any(forth.law.mean != 0)
+
+
+@pytest.mark.parametrize("estimand", ["mean", "cell"])
+def test_antisymmetric_of_two_fits_and_of_draws(estimand) -> None:
+    results = [made(datasets=(), seed=seed) for seed in (0, 1)]
+    draws = list(np.random.default_rng(2).lognormal(size=(2, 200, N_GENES)))
+    for pair in (results, draws, [results[0], draws[0]]):
+        about = {"estimand": estimand, "n_samples": 200, "method": "empirical"}
+        opposite(scribe.compare(*pair, **about), scribe.compare(*pair[::-1], **about))
+    assert scribe.compare(*results, n_samples=50).law.sd.min() > 0
 
 
 def test_of_one_fit_what_is_shared_cancels_and_of_two_it_does_not() -> None:
@@ -479,8 +499,107 @@ def test_what_cannot_be_compared() -> None:
         scribe.compare(results, results, n_samples_dirichlet=3)
     with pytest.raises(ValueError, match="keep one"):
         scribe.compare(results, results, mixture_weighted=True, component_A=1)
-    with pytest.raises(TypeError, match=r"results of fits, draws .* got str"):
+    with pytest.raises(TypeError, match=r"results of fits, .* draws .* got str"):
         scribe.compare("a", "b")
+    with pytest.raises(TypeError, match=r"scribe\.get\.results\(adata\) .* got AnnData"):
+        scribe.compare(*[scribe.datasets.simulate(5, 4)] * 2)
+    with pytest.raises(TypeError, match=r"compare_datasets takes results of fits, .* got AnnData"):
+        scribe.compare_datasets(scribe.datasets.simulate(5, 4), "a", "b")
+    with pytest.raises(TypeError, match=r"compare_groups takes results of fits, .* got AnnData"):
+        scribe.compare_groups(scribe.datasets.simulate(5, 4), "condition", level_A="a", level_B="b")
+
+
+def test_options_that_would_do_nothing_are_refused() -> None:
+    results, pairs = made(), crossed()
+    for method in ("empirical", "shrinkage"):
+        with pytest.raises(ValueError, match=rf"rank=3 is that of the normal law .* not of '{method}'"):
+            scribe.compare_datasets(results, "a", "b", method=method, rank=3)
+    with pytest.raises(ValueError, match=r"p_samples_B go with draws of r, but model_B is a ScribeSVIResults"):
+        scribe.compare(results, results, dataset_A="a", dataset_B="b", p_samples_B=np.ones(3))
+    about = {"level_A": "x", "level_B": "y", "estimand": "effect"}
+    with pytest.raises(ValueError, match=r"no average of pairs: leave out what is said of pairs"):
+        scribe.compare_groups(pairs, "condition", pair_weighting="harmonic", **about)
+    with pytest.raises(ValueError, match="Unknown incomplete_pairs 'x'"):
+        scribe.compare_groups(pairs, "condition", level_A="x", level_B="y", incomplete_pairs="x")
+
+
+def test_thresholds_must_be_ones() -> None:
+    de = scribe.compare_datasets(made(), "a", "b", n_samples=50)
+    for target in (0.0, 5, -1):
+        with pytest.raises(ValueError, match="target_pefp must lie between 0 and 1"):
+            de.to_dataframe(target_pefp=target)
+        with pytest.raises(ValueError, match="target_pefp must lie between 0 and 1"):
+            de.test_multiple_gene_sets({"one": ["g0"]}, target_pefp=target)
+    with pytest.raises(ValueError, match="Unknown metrics 'foo'"):
+        de.to_dataframe(metrics="foo")
+    with pytest.raises(TypeError, match="tau_lfc of means and variances goes with metrics='bio'"):
+        de.to_dataframe(tau_lfc=0.2)
+    with pytest.raises(ValueError, match="tau must not be negative"):
+        de.gene_level(-1)
+    with pytest.raises(ValueError, match="lfsr_threshold is a probability, above 0 and up to 1; got 5"):
+        de.call_genes(lfsr_threshold=5)
+    with pytest.raises(TypeError, match=r"Sets are genes by the name of the set, .* got list"):
+        de.test_multiple_gene_sets([["g0"]])
+    with pytest.warns(UserWarning, match=r"No set has a gene that is kept .* Are their names .* such as g0, g1, g2"):
+        found = de.test_multiple_gene_sets({"one": ["ENSG1"]})
+    assert found["balance_mean"].isna().all()
+    with pytest.raises(
+        KeyError, match=r"'CLR' is neither a gene nor one of 'expressed', 'clr', 'iqlr'. Did you .* 'clr'"
+    ):
+        scribe.compare_datasets(made(), "a", "b", n_samples=50, reference="CLR").law  # noqa: B018
+
+
+def test_of_cells_nothing_is_shrunk() -> None:
+    results = made()
+    assert scribe.compare_datasets(results, "a", "b", estimand="cell").method == "empirical"
+    assert scribe.compare_datasets(results, "a", "b").method == "shrinkage"
+    for make in (
+        lambda: scribe.compare_datasets(results, "a", "b", estimand="cell", method="shrinkage"),
+        lambda: scribe.compare_datasets(results, "a", "b", estimand="cell").shrink(),
+        lambda: scribe.compare(results, results, dataset_A="a", dataset_B="b", estimand="cell", method="shrinkage"),
+    ):
+        with pytest.raises(ValueError, match="estimand='cell' varies as cells do"):
+            make()
+
+
+def test_laws_know_what_they_are_of() -> None:
+    results = [made(datasets=(), seed=seed) for seed in (0, 1)]
+    by_estimand = {
+        estimand: [one.fit_logistic_normal(2000, estimand=estimand) for one in results] for estimand in ("mean", "cell")
+    }
+    default = results[0].fit_logistic_normal(100)
+    assert default.estimand == "mean"
+    for estimand, laws in by_estimand.items():
+        de = scribe.compare(*laws, reference="clr")
+        assert de.estimand == estimand
+        drawn = scribe.compare(*results, estimand=estimand, reference="clr", n_samples=2000)
+        np.testing.assert_allclose(de.law.sd, drawn.law.sd, rtol=0.1)
+    de, drawn = scribe.compare(*by_estimand["mean"]), scribe.compare(*results, n_samples=2000)
+    np.testing.assert_allclose(de.expression, drawn.expression, rtol=0.1)
+    np.testing.assert_allclose(np.sum(scribe.compare(*by_estimand["cell"]).expression, axis=1), 1e4)
+    with pytest.raises(ValueError, match="laws are of estimand='mean', and estimand='cell' is asked for"):
+        scribe.compare(*by_estimand["mean"], estimand="cell")
+    with pytest.raises(ValueError, match="laws are of estimand='cell', 'mean'"):
+        scribe.compare(by_estimand["mean"][0], by_estimand["cell"][1])
+
+
+def test_tables_say_what_is_positive() -> None:
+    table = scribe.compare_datasets(made(), "a", "b", n_samples=50).to_dataframe()
+    assert table.attrs == {"positive": "higher in a", "unit": "natural logarithm"}
+
+
+def test_a_mask_by_name_is_put_in_the_order_of_the_genes() -> None:
+    mask = pd.Series([True, False, True, False, False, True], index=NAMES)
+    results = made()
+    for given in (mask, mask[::-1], mask[::-1].astype("boolean"), mask.to_numpy(), mask.to_numpy().astype(object)):
+        de = scribe.compare_datasets(results, "a", "b", n_samples=20, gene_mask=given)
+        np.testing.assert_array_equal(de.kept, mask)
+    more = pd.concat([mask[::-1], pd.Series([True], index=["other"])])
+    np.testing.assert_array_equal(scribe.compare_datasets(results, "a", "b", gene_mask=more).kept, mask)
+    with pytest.raises(IndexError, match=r"missing are 1, the first: \['g5'\]"):
+        scribe.compare_datasets(results, "a", "b", gene_mask=mask[:5])
+    with pytest.raises(TypeError, match="by names, whole numbers, a slice or a mask of True and False; got float64"):
+        scribe.compare_datasets(results, "a", "b", gene_mask=mask.to_numpy().astype(float))
 
 
 def test_draws_do_not_depend_on_cells_and_keep_to_those_of_chains(made_chains) -> None:

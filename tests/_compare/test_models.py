@@ -156,7 +156,8 @@ def test_default_criterion(fits, made_chains, made_fit):
         ({"criterion": "psis"}, ValueError, r"Unknown criterion 'psis'. Did you mean 'psis_loo'"),
         ({"observations": "genes"}, ValueError, "Did you mean 'gene'"),
         ({"observations": "gene", "criterion": "thinned"}, ValueError, 'with observations="gene" use "psis_loo"'),
-        ({"fraction": 1.0}, ValueError, "fraction must be between 0 and 1, got 1.0"),
+        ({"fraction": 1.0, "criterion": "thinned"}, ValueError, "fraction must be between 0 and 1, got 1.0"),
+        ({"fraction": 0.2}, ValueError, "holds nothing out and fits nothing again: leave out fraction and engine"),
         ({"n_samples": 20}, ValueError, "n_samples must be at least 25, got 20"),
         ({"model_names": ["a", "a"]}, ValueError, "a name of its own for each"),
         ({"counts": np.ones((80, 3))}, ValueError, "results are for 80 cells x 25 genes"),
@@ -165,6 +166,19 @@ def test_default_criterion(fits, made_chains, made_fit):
 def test_what_is_refused(options, error, match, fits):
     with pytest.raises(error, match=match):
         scribe.compare_models(fits, **options)
+
+
+def test_fits_of_other_counts_are_refused(fits):
+    counts = fits[0].counts().to_csr()
+    with pytest.raises(ValueError, match=r"model 0 is a fit of other counts, .* 80 of 80 cells have other totals"):
+        scribe.compare_models(fits, counts * 3)
+    twice = scribe.fit(counts * 2, n_steps=2, early_stopping=False)
+    with pytest.raises(ValueError, match="model 1 is a fit of other counts"):
+        scribe.compare_models([fits[0], twice])
+    with pytest.raises(TypeError, match=r"compare_models takes results of fits, .* got AnnData"):
+        scribe.compare_models([scribe.datasets.simulate(5, 4)] * 2)
+    with pytest.raises(ValueError, match="takes two fits or more"):
+        scribe.compare_models(fits[0])
 
 
 def test_fits_of_other_data_are_refused(fits):

@@ -441,7 +441,7 @@ def test_pairs_of_genes(small_check):
     drawn = scribe.pl.corner_ppc(small_check, [genes[2], genes[0]])
     assert len(drawn) == 3
     assert drawn[1].get_ylabel() == f"{genes[0]} (count)"
-    with pytest.raises(KeyError, match=r"kept no pairs of \['ACTB'\]. Run scribe.tl.ppc\(adata, joint='ACTB'"):
+    with pytest.raises(KeyError, match=r"no pairs of \['ACTB'\], but of .*\. Run scribe.tl.ppc\(adata, joint='ACTB'"):
         scribe.pl.corner_ppc(small_check, "ACTB")
 
 
@@ -457,7 +457,7 @@ def test_shares_of_genes(small_check):
         assert rows["observed"].sum() == small_check.n_obs
         assert rows["observed"].iloc[0] == np.sum(counts == 0)
         np.testing.assert_allclose(rows["pseudobulk"], counts.sum() / totals.sum())
-    with pytest.raises(KeyError, match=r"kept no shares of \['ACTB'\]"):
+    with pytest.raises(KeyError, match=r"There are no shares of \['ACTB'\]"):
         scribe.pl.compositional_ppc(small_check, "ACTB")
 
 
@@ -470,9 +470,9 @@ def test_means_of_pairs_of_levels(small_mixture, small_fit):
     np.testing.assert_array_equal(table["other_sd"], params["mu_sd[1]"])
     ax = scribe.pl.mu_pairwise(small_mixture)[0]
     assert ax.get_xlabel() == "mean in component 0"
-    with pytest.raises(KeyError, match=r"There is no level 'x'\. There are: 0, 1\."):
+    with pytest.raises(KeyError, match=r"There is no level 'x'\. There are: 0; 1\."):
         scribe.pl.mu_pairwise(small_mixture, ["0", "x"])
-    with pytest.raises(ValueError, match=r"differ in mu, these are 1\. Choose levels among 0, 1\."):
+    with pytest.raises(ValueError, match=r"differ in mu, these are 1\. Choose levels among 0; 1\."):
         scribe.pl.mu_pairwise(small_mixture, ["0"])
     with pytest.raises(ValueError, match=r"these are 0\. Fit with n_components=5 or dataset_key="):
         scribe.pl.mu_pairwise(small_fit)

@@ -96,6 +96,18 @@ def test_a_comparison_replaces_another_and_nothing_else(compared):
         scribe.get.model_comparison(adata, key="scribe_compar")
 
 
+def test_fits_of_two_layers_are_not_compared(small_counts):
+    adata = small_counts.copy()
+    adata.layers["twice"] = adata.X * 2
+    for name, layer in (("once", None), ("twice", "twice")):
+        scribe.tl.fit(adata, layer=layer, key_added=name, n_steps=2, early_stopping=False)
+    with pytest.raises(ValueError, match=r"twice is a fit of other counts, layers\['twice'\], than .*, X: "):
+        scribe.tl.compare_models(adata, ["once", "twice"])
+    with pytest.raises(ValueError, match="key_added='a/b' must be a name without '/'"):
+        scribe.tl.compare_models(adata, ["once", "twice"], key_added="a/b")
+    assert "scribe_compare" not in adata.uns
+
+
 def test_split_molecules_add_up(small_counts):
     adata = small_counts.copy()
     before = adata.X.copy()

@@ -103,7 +103,7 @@ def test_a_fit_that_knows_no_groups_is_made_again_for_them(truth, known) -> None
     """For the cells that have a group; nothing but the result is kept."""
     adata = quiet_fit(truth.copy(), n_steps=20)
     before = slots(adata)
-    with CELLS:
+    with CELLS, pytest.warns(UserWarning, match=r"\d+ of \d+ cells have no value in adata.obs\['some'\]"):
         scribe.tl.de(adata, "some", group="x", reference="y")
     after = slots(adata)
     assert set(after["uns"]) - set(before["uns"]) == {"scribe_de"}
@@ -141,6 +141,32 @@ def test_samples_with_the_same_label_are_pairs(truth) -> None:
         scribe.tl.de(adata, "condition", group="treated", reference="control", sample_key="pair")
     assert scribe.get.de(adata)["is_de"][: 2 * N_UP].mean() > 0.5
     assert set(scribe.get.de(adata)["replicates"]) == {"3 pairs"}
+
+
+def test_of_cells_the_default_is_draws(known) -> None:
+    adata = known.copy()
+    about = {"group": "treated", "reference": "control", "estimand": "cell"}
+    with CELLS:
+        scribe.tl.de(adata, "condition", **about)
+    with CELLS:
+        scribe.tl.de(adata, "condition", key_added="drawn", method="empirical", **about)
+    params = adata.uns["scribe_de"]["params"]
+    assert (params["method"], params["n_samples"], params["n_genes_pooled"]) == ("empirical", 1000, 0)
+    table = scribe.get.de(adata)
+    pd.testing.assert_frame_equal(table, scribe.get.de(adata, key_added="drawn"))
+    assert table.attrs == {"positive": "higher in group than in reference", "unit": "log2 fold change"}
+    with CELLS:
+        scribe.tl.de(adata, "condition", group="control", reference="treated", estimand="cell")
+    np.testing.assert_allclose(scribe.get.de(adata)["lfc_mean"], -table["lfc_mean"], atol=1e-4)
+    for values, method in ((scribe.get.de(adata), "empirical"), (scribe.get.de(known), "shrinkage")):
+        assert np.nanmin(values["lfsr"]) > 0, method
+
+
+def test_samples_are_counted_before_anything_is_fitted(truth, monkeypatch) -> None:
+    few = quiet_fit(truth[truth.obs["donor"].isin(["d0", "d1", "d3"])].copy(), n_steps=5)
+    monkeypatch.setattr("scribe._compare.by_obs.fit_counts", None)
+    with pytest.raises(ValueError, match=r"Group 'treated' has 1 sample"):
+        scribe.tl.de(few, "condition", group="treated", reference="control", sample_key="donor")
 
 
 def test_one_sample_per_condition_is_refused(truth) -> None:
@@ -257,6 +283,30 @@ def test_what_is_asked_must_be_there(known) -> None:
         with pytest.raises(ValueError, match="component='B' chooses a component, but the fit is no mixture"):
             scribe.tl.de(known, groupby, component="B")
     adata = known.copy()
+    for wrong, error, match in (
+        ({"sample_key": "donors"}, KeyError, r"sample_key='donors' is not a column .* Did you mean 'donor'"),
+        ({"group": []}, ValueError, r"group=\[\] names no group: pass one of control, treated"),
+        ({"group": 1}, ValueError, r"'1' is no group"),
+        ({"reference": 0}, ValueError, r"'0' is no group"),
+        ({"target_pefp": 5}, ValueError, "target_pefp must lie between 0 and 1, got 5"),
+        ({"rank": 3}, ValueError, "rank=3 is that of the normal law"),
+        ({"estimand": "cell", "method": "shrinkage"}, ValueError, "estimand='cell' varies as cells do"),
+        ({"key_added": "a/b"}, ValueError, "key_added='a/b' must be a name without '/'"),
+        ({"reference_genes": "alr"}, KeyError, "'alr' is neither a gene nor one of 'expressed', 'clr', 'iqlr'"),
+        ({"gene_mask": ["g0", "x"]}, KeyError, r"not in the results, the first: \['x'\]"),
+        ({"gene_sets": "no.gmt"}, FileNotFoundError, "no.gmt"),
+    ):
+        with pytest.raises(error, match=match):
+            scribe.tl.de(adata, "condition", **wrong)
+    with pytest.raises(TypeError, match=r"groupby is the name of one column of adata.obs, got \['condition'\]"):
+        scribe.tl.de(adata, ["condition"])
+    adata.obs["depth"] = np.arange(adata.n_obs) / 7
+    with pytest.raises(ValueError, match=rf"groupby='depth' has {N_CELLS} different numbers: .* pd.cut"):
+        scribe.tl.de(adata, "depth")
+    with pytest.raises(
+        KeyError, match=r"'scribe_de'\] is no fit, but was computed from the fit 'scribe': pass key='scr"
+    ):
+        scribe.get.de(adata, key="scribe_de")
     with pytest.raises(KeyError, match=r"groupby='conditions' is not a column .* Did you mean 'condition'"):
         scribe.tl.de(adata, "conditions")
     with pytest.raises(ValueError, match=r"'treat' is no group .* Did you mean 'treated'"):

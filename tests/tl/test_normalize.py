@@ -34,7 +34,7 @@ def test_genes_alone(adata) -> None:
     made = scribe.tl.normalize(adata, n_samples=5, layer=False, key_added="shares", copy=True)
     assert not made.layers
     assert made.uns["shares"]["target_sum"] == 1e4
-    assert "scribe_composition" in made.varm
+    assert "shares_composition" in made.varm
 
 
 def test_a_table_for_every_level(small_mixture) -> None:

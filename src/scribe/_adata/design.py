@@ -47,6 +47,9 @@ def read_covariates(data: object, options: Mapping[str, Any], *, n_cells: int) -
 
 def obs_column(data: object, key: str, *, keyword: str) -> pd.Series:
     """A column of ``obs``; errors name the ``keyword`` that asked for it."""
+    if not isinstance(key, str):
+        msg = f"{keyword} is the name of one column of adata.obs, got {key!r}."
+        raise TypeError(msg)
     if not isinstance(data, AnnData):
         msg = (
             f"{keyword}={key!r} names a column of adata.obs, but the counts are {type(data).__name__}: pass an AnnData."
@@ -61,11 +64,22 @@ def obs_column(data: object, key: str, *, keyword: str) -> pd.Series:
     return data.obs[key]
 
 
-def groups_of(adata: AnnData, groupby: str) -> pd.Categorical:
+_MOST_NUMBERS = 50
+"""A column of numbers with more of them than this is a measurement, not a label."""
+
+
+def groups_of(adata: AnnData, groupby: str, *, keyword: str = "groupby") -> pd.Categorical:
     """Groups of cells by a column of ``obs``, in its order, under text labels; cells without a value are of none."""
-    found = pd.Categorical(obs_column(adata, groupby, keyword="groupby")).remove_unused_categories()
+    column = obs_column(adata, groupby, keyword=keyword)
+    found = pd.Categorical(column).remove_unused_categories()
     if len(found.categories) == 0:
-        msg = f"groupby={groupby!r} has a value in none of the cells: name a column of adata.obs that has."
+        msg = f"{keyword}={groupby!r} has a value in none of the cells: name a column of adata.obs that has."
+        raise ValueError(msg)
+    if pd.api.types.is_numeric_dtype(column.dtype) and len(found.categories) > _MOST_NUMBERS:
+        msg = (
+            f"{keyword}={groupby!r} has {len(found.categories):,} different numbers: a column of groups is needed. Cut "
+            f"it into some, pd.cut(adata.obs[{groupby!r}], 4), or make its type category if they are labels."
+        )
         raise ValueError(msg)
     return found.rename_categories([str(label) for label in found.categories])
 

@@ -17,6 +17,7 @@ from scribe._model.checks import nearest
 __all__ = [
     "SCHEMA_VERSION",
     "Slots",
+    "check_name",
     "check_target",
     "computed_layers",
     "computed_x",
@@ -74,12 +75,17 @@ def check_target(adata: AnnData, *, copy: bool, key_added: str | None = None) ->
         raise ValueError(msg)
     if key_added is None:
         return
-    if "/" in key_added or not key_added:
-        msg = f"key_added={key_added!r} must be a name without '/'."
-        raise ValueError(msg)
+    check_name(key_added)
     record = adata.uns.get(key_added)
     if record is not None and not (isinstance(record, Mapping) and "schema_version" in record):
         msg = f"adata.uns[{key_added!r}] is taken by something else: rename it, or choose another key_added."
+        raise ValueError(msg)
+
+
+def check_name(key_added: str) -> None:
+    """Raise where a file cannot hold a slot of this name."""
+    if not isinstance(key_added, str) or "/" in key_added or not key_added:
+        msg = f"key_added={key_added!r} must be a name without '/'."
         raise ValueError(msg)
 
 
@@ -155,11 +161,12 @@ def refuse_computed_layer(adata: AnnData, layer: str | None) -> None:
     if layer is None:
         what, verb, remedy = "X", "get.denoised", "fit the AnnData it was made of, or name a layer of counts"
     else:
-        what, verb = f"layers[{layer!r}]", "tl.denoise"
+        kind = adata.uns[place].get("kind", "denoised")
+        what, verb = f"layers[{layer!r}]", {"denoised": "tl.denoise", "normalized": "tl.normalize"}[kind]
         remedy = "fit the raw counts: leave out layer for adata.X, or name their layer"
     msg = (
         f"{what} was computed from the fit {adata.uns[place]['derived_from']!r} by scribe.{verb} (see "
-        f"adata.uns[{place!r}]): denoised values are not counts, and a fit to them understates the noise. "
+        f"adata.uns[{place!r}]): such values are not counts, and a fit to them understates the noise. "
         f"Instead, {remedy}."
     )
     raise ValueError(msg)
@@ -177,31 +184,39 @@ def write_derived(
     """Write what a verb computed from the fit ``key``, or from several, replacing what its last run wrote.
 
     ``slots`` is attribute -> slot -> value, without ``uns``. ``record``, what else to keep, goes to the slot ``name``
-    of the key in ``uns``, or to ``uns[place]``. ``derived_from`` (the key) and ``slots`` (JSON) are added to it, so
-    that `remove_derived` and a new fit under the same key find every slot and leave none that is out of date. What
-    comes from several fits goes to the slot ``name`` itself.
+    of the key in ``uns``, or to ``uns[place]``. ``derived_from`` (the key), ``kind`` (the name) and ``slots`` (JSON)
+    are added to it, so that `remove_derived` and a new fit under the same key find every slot and leave none that is
+    out of date.
     """
     if place is None:
-        place = Slots(key).of(name) if isinstance(key, str) else name
-    refuse_taken(adata, "uns", place, key=key, place=place)
+        place = Slots(str(key)).of(name)
+    refuse_taken(adata, "uns", place, key=key, name=name, place=place)
     owned = {**{attribute: sorted(named) for attribute, named in slots.items()}, "uns": [place]}
     origin = key if isinstance(key, str) else np.array(key)
-    full = clean_uns({**record, "derived_from": origin, "slots": json.dumps(owned)}, f"uns[{place!r}]")
+    full = clean_uns({**record, "kind": name, "derived_from": origin, "slots": json.dumps(owned)}, f"uns[{place!r}]")
     if place in adata.uns:
         _delete(adata, json.loads(adata.uns[place]["slots"]))
     write_slots(adata, {**slots, "uns": {place: full}})
 
 
-def refuse_taken(adata: AnnData, attribute: str, name: str, *, key: str | Sequence[str], place: str) -> None:
-    """Raise where a slot holds something that the result of ``key`` in ``uns[place]`` may not replace.
+def refuse_taken(adata: AnnData, attribute: str, slot: str, *, key: str | Sequence[str], name: str, place: str) -> None:
+    """Raise where a slot holds something that the result ``name`` of ``key`` in ``uns[place]`` may not replace.
 
-    That of one fit replaces its own last result, that of several fits any result of several.
+    That of one fit replaces its own last result of the same name, that of several fits any such result of several.
     """
-    found = _derived_from(adata.uns.get(place))
+    check_name(place)
+    record = adata.uns.get(place)
+    found = _derived_from(record)
     mine = found == (key,) if isinstance(key, str) else len(found) > 1
-    if name in getattr(adata, attribute) and not mine:
-        msg = f"adata.{attribute}[{name!r}] is taken by something else: rename it, or choose another key_added."
+    if slot in getattr(adata, attribute) and not (mine and _kind(record, name) == name):
+        by = f"another result of the fit {found[0]!r}" if found == (key,) else "something else"
+        msg = f"adata.{attribute}[{slot!r}] is taken by {by}: rename it, or choose another key_added."
         raise ValueError(msg)
+
+
+def _kind(record: Mapping[str, Any], default: str) -> str:
+    """Name of the result that a record is of."""
+    return str(record.get("kind", default))
 
 
 def remove_derived(adata: AnnData, *, key: str, name: str) -> None:
@@ -216,7 +231,7 @@ def read_derived(adata: AnnData, *, key: str, name: str, verb: str, place: str |
     require(adata, key)
     place = Slots(key).of(name) if place is None else place
     record = adata.uns.get(place)
-    if _derived_from(record) != (key,):
+    if record is None or _derived_from(record) != (key,) or _kind(record, name) != name:
         call = f"scribe.tl.{verb}(adata)" if key == "scribe" else f"scribe.tl.{verb}(adata, key={key!r})"
         msg = f"No adata.uns[{place!r}]. Run {call} first."
         raise KeyError(msg)
@@ -249,6 +264,12 @@ def require(adata: AnnData, key: str) -> Mapping[str, Any]:
             )
             raise ValueError(msg)
         return record
+    if _derived_from(record):
+        origin = _derived_from(record)[0]
+        msg = f"adata.uns[{key!r}] is no fit, but was computed from the fit {origin!r}: pass key={origin!r}" + (
+            "." if len(_derived_from(record)) > 1 else f", key_added={key!r}."
+        )
+        raise KeyError(msg)
     fits = [k for k, v in adata.uns.items() if isinstance(v, Mapping) and "schema_version" in v]
     hint = nearest(key, fits) or (f" Fits found: {', '.join(map(repr, fits))}." if fits else "")
     msg = f"No fit under adata.uns[{key!r}].{hint} Run scribe.tl.fit(adata, key_added={key!r}) first."

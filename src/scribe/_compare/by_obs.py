@@ -76,7 +76,9 @@ def leaves_by_obs(
     if samples is None and component is None:
         found = _of_components(adata, results, groups, key=key, groupby=names[0])
     found = found or _of_datasets(adata, results, groups, samples, key=key, component=component)
-    return found or _fit_leaves(results, groups, samples, names=names, component=component, seed=seed)
+    if found is None and "component" in results.spec.levels:
+        raise ValueError(_not_told_apart(results, names, component, of_components=Slots(key).component))
+    return found or _fit_leaves(results, groups, samples, names=names, seed=seed)
 
 
 def _of_components(
@@ -157,12 +159,9 @@ def _fit_leaves(
     samples: pd.Categorical | None,
     *,
     names: tuple[str, str | None],
-    component: str | int | None,
     seed: int,
 ) -> Leaves:
     """Fit the family again with a mean for every gene and group, or group and sample, on the cells that have one."""
-    if "component" in results.spec.levels:
-        raise ValueError(_not_told_apart(results, names, component))
     columns = {names[0]: groups} | ({} if samples is None or names[1] is None else {names[1]: samples})
     known = np.flatnonzero(np.all([column.codes >= 0 for column in columns.values()], axis=0))
     frame = pd.DataFrame({name: np.asarray(column)[known].astype(str) for name, column in columns.items()})
@@ -186,18 +185,20 @@ def _fit_leaves(
     return Leaves(fitted, levels, np.asarray(of_group), sample, np.bincount(dataset, minlength=len(labels)))
 
 
-def _not_told_apart(results: Results, names: tuple[str, str | None], component: str | int | None) -> str:
+def _not_told_apart(
+    results: Results, names: tuple[str, str | None], component: str | int | None, *, of_components: str
+) -> str:
     """Why a mixture cannot answer, and what can."""
     columns = [name for name in names if name]
     if component is None and "dataset" in results.spec.levels:
         labels = ", ".join(results.spec.levels["component"].labels)
         return (
             f"The fit is a mixture of components with datasets. To compare the datasets of {columns!r} say in which "
-            f"component, component=, one of {labels}; to compare components pass groupby=key + '_component'."
+            f"component, component=, one of {labels}; to compare components pass groupby={of_components!r}."
         )
     return (
         f"The fit is a mixture and does not tell the groups of {columns!r} apart: compare its components "
-        f"(groupby=key + '_component'), or fit with dataset_key={columns!r} and dataset_params='mean'."
+        f"(groupby={of_components!r}), or fit with dataset_key={columns!r} and dataset_params='mean'."
     )
 
 

@@ -8,21 +8,29 @@ from typing import Any, Literal, Unpack
 import numpy as np
 
 from scribe._compare.differential import DifferentialExpression
-from scribe._compare.groups import fitted_normal, given_group, keys_of, n_draws, warn_of_cells
+from scribe._compare.groups import (
+    fingerprint,
+    fitted_normal,
+    given_group,
+    is_array,
+    keys_of,
+    n_draws,
+    refuse_idle_rank,
+    warn_of_cells,
+)
 from scribe._compare.options import CompareOptions, ContrastOptions, Pairing, completed
 from scribe._compare.pairs import Pairs, Weighting, effects_of, paired_levels
-from scribe._compare.relative import Method
+from scribe._compare.relative import Method, chosen_method
 from scribe._model.checks import require_known
-from scribe._posterior.expression import ESTIMANDS, Population
-from scribe._posterior.results import Results
+from scribe._posterior.expression import ESTIMANDS, Estimand, Population
+from scribe._posterior.logistic_normal import LogisticNormal
+from scribe._posterior.results import Results, require_results
 from scribe._rng import as_key
 from scribe._stats.contrasts import Given, Group, Mean, TwoGroups
 from scribe._stats.laws import Drawn, LowRankNormal
 from scribe._types import AnyArray
 
 __all__ = ["compare", "compare_datasets", "compare_groups"]
-
-_METHODS = ("empirical", "shrinkage", "parametric")
 
 
 def compare(
@@ -64,8 +72,8 @@ def compare(
         Average the compositions of all components instead, by the weights of the model or by ``mixture_weights_A``,
         ``mixture_weights_B``.
     estimand
-        ``"mean"``: the difference of the means over cells. ``"cell"``: that of one random cell of A and one of B, which
-        varies as cells do, however many there are; ``n_samples_dirichlet`` cells are drawn per draw.
+        ``"mean"``, the default: the difference of the means over cells. ``"cell"``: that of one random cell of A and
+        one of B, which varies as cells do, however many there are; ``n_samples_dirichlet`` cells are drawn per draw.
     reference
         ``"expressed"``, ``"clr"``, ``"iqlr"`` or genes: see `scribe.DifferentialExpression.set_reference`.
     gene_mask
@@ -107,6 +115,7 @@ def compare(
     >>> table = de.to_dataframe(target_pefp=0.05)
     """
     said = completed(CompareOptions, options, verb="compare")
+    said["estimand"] = _estimand_of(model_A, model_B, options.get("estimand"))
     found = _compared(model_A, model_B, said, gene_names=gene_names, labels=(label_A, label_B), method=method)
     if _differ_in_samples(model_A, model_B, said):
         warn_of_cells(f"{label_A!r} with {label_B!r}", _SAMPLES)
@@ -137,8 +146,7 @@ def _compared(
     labels: tuple[str, str],
     method: Method | None,
 ) -> DifferentialExpression:
-    if method is not None:
-        require_known("method", method, _METHODS)
+    chosen_method(method, said["estimand"])
     fits = isinstance(model_A, Results), isinstance(model_B, Results)
     if all(fits):
         model_B, names = _same_genes(model_A, model_B, gene_names)
@@ -146,7 +154,8 @@ def _compared(
         names = None if gene_names is None else np.asarray(gene_names, object)
     groups = _groups(model_A, model_B, said)
     laws = any(isinstance(group, Given) and isinstance(group.law, LowRankNormal) for group in groups)
-    method = ("parametric" if laws else "empirical") if method is None else method
+    method = chosen_method(("parametric" if laws else "empirical") if method is None else method, said["estimand"])
+    refuse_idle_rank(said["rank"], method="parametric" if laws else method)
     if laws and method == "empirical":
         msg = "method='empirical' compares draws, and a logistic-normal law has none: 'parametric' or 'shrinkage'."
         raise ValueError(msg)
@@ -167,14 +176,34 @@ def _compared(
     )
 
 
+def _estimand_of(model_A: Any, model_B: Any, said: Estimand | None) -> Estimand:
+    """The estimand: that of the laws that are compared, which know theirs, unless nothing says any."""
+    known = {model.estimand for model in (model_A, model_B) if isinstance(model, LogisticNormal)}
+    asked = known | ({said} if said else set())
+    if len(asked) > 1:
+        msg = (
+            f"Logistic-normal laws are of estimand={', '.join(map(repr, sorted(known)))}"
+            + (f", and estimand={said!r} is asked for" if said else "")
+            + ": make them with results.fit_logistic_normal(estimand=...) of one kind."
+        )
+        raise ValueError(msg)
+    return asked.pop() if asked else "mean"
+
+
 def _groups(model_A: Any, model_B: Any, said: dict[str, Any]) -> list[Group]:
     models = {"A": model_A, "B": model_B}
     fits = [model for model in models.values() if isinstance(model, Results)]
     same = len(fits) == 2 and _of_one_fit(*fits)
-    seed = fits[0].seed if said["rng"] is None and fits else said["rng"]
-    keys = keys_of(as_key(seed), paired=same if said["paired"] is None else bool(said["paired"]))
+    seed = min(fit.seed for fit in fits) if said["rng"] is None and fits else said["rng"]
+    names = [f"{said[f'component_{side}']} {said[f'dataset_{side}']} ".encode() for side in models]
+    first, second = (name + fingerprint(model) for name, model in zip(names, models.values(), strict=True))
+    paired = same if said["paired"] is None else bool(said["paired"])
+    keys = keys_of(as_key(seed), (first, second), paired=paired)
     made: dict[str, Group] = {}
     for (side, model), key in zip(models.items(), keys, strict=True):
+        if not is_array(model) and said[f"p_samples_{side}"] is not None:
+            msg = f"p_samples_{side} go with draws of r, but model_{side} is a {type(model).__name__}: leave them out."
+            raise ValueError(msg)
         if not isinstance(model, Results):
             about = {name: said[f"{name}_{side}"] for name in ("component", "p_samples")}
             made[side] = given_group(model, **about, estimand=said["estimand"], key=key[1])
@@ -229,7 +258,7 @@ def compare_datasets(
     dataset_B: str | int,
     *,
     component: str | int | None = None,
-    method: Method = "shrinkage",
+    method: Method | None = None,
     **options: Unpack[ContrastOptions],
 ) -> DifferentialExpression:
     """Compare expression in two datasets of one fit, draw by draw.
@@ -243,7 +272,7 @@ def compare_datasets(
     component
         Component of a mixture in which to compare them, by label or number.
     method
-        As in `compare`.
+        As in `compare`; ``"shrinkage"`` unless given, ``"empirical"`` with ``estimand="cell"``.
     **options
         ``estimand``, ``reference``, ``gene_mask``, ``n_samples``, ``n_samples_dirichlet``, ``rank`` and ``rng`` of
         `compare`.
@@ -263,13 +292,14 @@ def compare_datasets(
         Intervals are those of these cells, not of other samples.
     """
     completed(ContrastOptions, options, verb="compare_datasets")
+    require_results(results, verb="compare_datasets")
     first, second = (results._at_level("dataset", dataset) for dataset in (dataset_A, dataset_B))
     _refuse_same(results, "dataset", 'expression_dataset_prior="gaussian" or dataset_params="mean"')
     known = results.spec.levels["dataset"].labels
     labels = known[first.posterior.chosen["dataset"]], known[second.posterior.chosen["dataset"]]
     about = {"component_A": component, "component_B": component, **options}
     said = completed(CompareOptions, about, verb="compare")
-    found = _compared(first, second, said, labels=labels, method=method)
+    found = _compared(first, second, said, labels=labels, method=chosen_method(method, said["estimand"]))
     warn_of_cells(f"{labels[0]!r} with {labels[1]!r}", _SAMPLES)
     return found
 
@@ -340,20 +370,30 @@ def compare_groups(
         Intervals are those of these pairs, not of others.
     """
     said = completed(Pairing, options, verb="compare_groups", estimands=(*ESTIMANDS, *_PAIRED_ESTIMANDS))
-    require_known("method", method, _METHODS)
+    require_results(results, verb="compare_groups")
+    method = chosen_method(method, said["estimand"])
+    require_known("incomplete_pairs", incomplete_pairs, ("drop", "error"))
+    refuse_idle_rank(said["rank"], method=method)
     _refuse_same(results, "dataset", 'dataset_params="mean" or an expression_dataset_prior')
     known = results if component is None else results.get_component(component)
     key = as_key(results.seed if said["rng"] is None else said["rng"])
     n = n_draws(said, results)
     groups: list[Group] = []
     if said["estimand"] == "effect":
+        about_pairs = (pairing_factor, pair_weighting, incomplete_pairs, options.get("min_complete_pairs"))
+        if about_pairs != (None, "uniform", "drop", None):
+            msg = (
+                "estimand='effect' is a parameter of the fit and no average of pairs: leave out what is said of pairs."
+            )
+            raise ValueError(msg)
         groups += [Given(Drawn(draws)) for draws in effects_of(known, factor, (level_A, level_B), n_draws=n, key=key)]
     else:
         said["estimand"] = "cell" if said["estimand"] == "cell" else "mean"
         pairs = paired_levels(known, factor, (level_A, level_B), pairing_factor)
         _check_pairs(pairs, (level_A, level_B), incomplete_pairs, least=said["min_complete_pairs"])
         weights = pairs.weights(results, pair_weighting)
-        for levels, (own, cells) in zip((pairs.of_A, pairs.of_B), keys_of(key, paired=True), strict=True):
+        keys = keys_of(key, (level_A.encode(), level_B.encode()), paired=True)
+        for levels, (own, cells) in zip((pairs.of_A, pairs.of_B), keys, strict=True):
             populations = tuple(Population(results.posterior, (level,)) for level in levels)
             groups.append(Mean(populations, own, n, said["estimand"], cells, weights))
     about = {name: said[name] for name in ("estimand", "reference", "gene_mask")}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
+import pandas as pd
 
 from scribe._compare.by_obs import Leaves
 from scribe._compare.groups import fitted_normal, keys_of
@@ -13,9 +14,9 @@ from scribe._compare.relative import Method
 from scribe._model.checks import nearest
 from scribe._posterior.expression import Estimand, Population
 from scribe._stats.contrasts import Evidence, Group, Mean, Samples, TwoGroups
-from scribe._types import AnyArray, FloatArray, Key
+from scribe._types import AnyArray, FloatArray, IntArray, Key
 
-__all__ = ["REST", "between_cells", "between_samples", "pairs_of_groups"]
+__all__ = ["REST", "between_cells", "between_samples", "check_samples", "pairs_of_groups"]
 
 REST = "rest"
 """All groups but one, together."""
@@ -25,8 +26,12 @@ def pairs_of_groups(
     categories: Sequence[str], group: str | Sequence[str] | None, reference: str, *, groupby: str
 ) -> list[tuple[int, tuple[int, ...]]]:
     """Number of every group to compare, and those of the groups it is compared with."""
-    labels = list(categories)
-    asked = labels if group is None else [group] if isinstance(group, str) else [str(one) for one in group]
+    labels, reference = list(categories), str(reference)
+    several = isinstance(group, Iterable) and not isinstance(group, str)
+    asked = labels if group is None else [str(one) for one in (group if several else [group])]
+    if not asked:
+        msg = f"group={group!r} names no group: pass one of {', '.join(labels)}, several, or None for all."
+        raise ValueError(msg)
     for label in (*asked, reference):
         if label not in labels and label != REST:
             msg = (
@@ -62,7 +67,9 @@ def between_cells(
 ) -> Evidence:
     """Two groups of cells, those of several levels averaged by their numbers of cells."""
     groups: list[Group] = []
-    for numbers, (own, cells) in zip(((group,), others), keys_of(key, paired=True), strict=True):
+    compared = (group,), others
+    names = repr(compared[0]).encode(), repr(compared[1]).encode()
+    for numbers, (own, cells) in zip(compared, keys_of(key, names, paired=True), strict=True):
         if not np.isin(leaves.group, numbers).any():
             msg = f"{', '.join(labels[number] for number in numbers)}: there is no cell to compare."
             raise ValueError(msg)
@@ -83,24 +90,40 @@ def between_samples(
 
     Every group counts alike. Of samples that are paired those with one group only are left out.
     """
-    compared = (group, *others)
-    mine = np.flatnonzero(np.isin(leaves.group, compared))
-    samples = np.asarray(leaves.sample)[mine]
-    names, counts = np.unique(samples, return_counts=True)
-    paired = bool(np.any(counts > 1))
-    if paired and np.any(counts < len(compared)):
-        alone = names[counts < len(compared)]
+    mine, alone, paired = _comparable(leaves.group, np.asarray(leaves.sample), (group, *others), labels)
+    if alone.size:
         msg = (
-            f"{len(alone)} of {len(names)} samples have some of the groups only and are left out of the comparison of "
-            f"pairs: {', '.join(map(str, alone[:5]))}."
+            f"{len(alone)} of {len(alone) + len(np.unique(np.asarray(leaves.sample)[mine]))} samples have some of the "
+            f"groups only and are left out of the comparison of pairs: {', '.join(map(str, alone[:5]))}."
         )
         warnings.warn(msg, UserWarning, stacklevel=4)
-        mine = mine[~np.isin(samples, alone)]
     of_group = leaves.group[mine]
-    _check_replicates(of_group, compared, labels, paired=paired)
     design, contrast = _design(of_group, np.asarray(leaves.sample)[mine] if paired else None, group, others)
     levels = tuple(leaves.levels[i] for i in mine)
     return Samples(leaves.results.posterior, levels, of_group == group, design, contrast, key, n_draws, paired)
+
+
+def check_samples(
+    groups: pd.Categorical, samples: pd.Categorical, compared: Iterable[tuple[int, tuple[int, ...]]]
+) -> None:
+    """Raise where a comparison of these cells has too few samples, before anything is fitted."""
+    known = (groups.codes >= 0) & (samples.codes >= 0)
+    leaves = np.unique(np.stack([groups.codes[known], samples.codes[known]]), axis=1)
+    for group, others in compared:
+        _comparable(leaves[0], leaves[1], (group, *others), list(map(str, groups.categories)))
+
+
+def _comparable(
+    group: AnyArray, sample: AnyArray, compared: tuple[int, ...], labels: Sequence[str]
+) -> tuple[IntArray, AnyArray, bool]:
+    """Levels to compare, samples that are left out as they have no pair, and whether samples are paired."""
+    mine = np.flatnonzero(np.isin(group, compared))
+    names, counts = np.unique(sample[mine], return_counts=True)
+    paired = bool(np.any(counts > 1))
+    alone = names[counts < len(compared)] if paired else names[:0]
+    mine = mine[~np.isin(sample[mine], alone)]
+    _check_replicates(group[mine], compared, labels, paired=paired)
+    return mine, alone, paired
 
 
 def _check_replicates(of_group: AnyArray, compared: tuple[int, ...], labels: Sequence[str], *, paired: bool) -> None:

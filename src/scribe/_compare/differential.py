@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -13,8 +13,9 @@ from scipy import stats
 from scribe._compare import gene_sets
 from scribe._compare.biology import biological_level, table_of
 from scribe._compare.relative import RelativeExpression
+from scribe._model.checks import require_known
 from scribe._posterior.indexing import Selector
-from scribe._stats.effects import find_threshold, lfsr, pefp, s_values
+from scribe._stats.effects import called_at, find_threshold, lfsr, pefp
 from scribe._stats.gene_sets import Perturbation
 from scribe._stats.laws import Drawn
 from scribe._types import AnyArray, FloatArray, Rng
@@ -119,6 +120,10 @@ class DifferentialExpression(RelativeExpression):
         if lfsr_threshold is not None and target_pefp is not None:
             msg = f"lfsr_threshold={lfsr_threshold} and target_pefp={target_pefp} are two ways to call: keep one."
             raise ValueError(msg)
+        for name, value in (("lfsr_threshold", lfsr_threshold), ("prob_effect_threshold", prob_effect_threshold)):
+            if value is not None and not 0 < value <= 1:
+                msg = f"{name} is a probability, above 0 and up to 1; got {value!r}."
+                raise ValueError(msg)
         rates = lfsr(self.law, tau)
         if target_pefp is not None:
             return rates < find_threshold(rates, target_pefp)
@@ -212,21 +217,26 @@ class DifferentialExpression(RelativeExpression):
 
         Returns
         -------
-        One row per gene. ``A`` and ``B``: the groups, **positive is higher in A**; ``relative_to``: the genes that
-        serve as reference; ``level``: ``"cell"`` or ``"sample"``. ``clr_delta_mean``, ``clr_delta_sd``,
+        One row per gene. ``A`` and ``B``: the groups, **positive is higher in A** (said in ``attrs``, too);
+        ``relative_to``: the genes that serve as reference; ``level``: ``"cell"`` or ``"sample"``. ``clr_delta_mean``,
+        ``clr_delta_sd``,
         ``clr_prob_positive``, ``clr_lfsr``, ``clr_prob_effect``, ``clr_lfsr_tau``, ``clr_prob_de``, ``clr_is_de``: see
         `gene_level`; NaN where ``kept`` is False. ``expression_A``, ``expression_B``: expected share times 10,000.
         ``bio_lfc_*`` and ``bio_lvr_*`` (``mean``, ``sd``, ``lfsr``, ``prob_effect``): log ratio of means and of
         variances; ``bio_kl_*`` (``mean``, ``sd``, ``prob_effect``): Jeffreys divergence of the gamma laws of rates, in
         nats; ``bio_hellinger_mean``: their Hellinger distance; ``bio_mu_A_mean``, ``bio_var_A_mean`` and the same of B.
         """
+        require_known("metrics", metrics, get_args(Metrics))
+        if biological and metrics == "clr":
+            msg = f"{', '.join(biological)} of means and variances goes with metrics='bio' or 'all', not 'clr'."
+            raise TypeError(msg)
         columns: dict[str, Any] = {"gene": self._names(), "kept": self._kept}
         columns |= {"A": self.label_A, "B": self.label_B, "relative_to": self.relative_to, "level": self.level}
         if metrics in ("clr", "all"):
             found = self.gene_level(tau)
             if target_pefp is not None:
                 rates = np.atleast_2d(found["lfsr_tau"])
-                called = np.stack([s_values(r) <= target_pefp for r in rates])
+                called = np.stack([called_at(r, target_pefp) for r in rates])
                 found["is_de"] = called[0] if np.ndim(tau) == 0 else called
             columns |= {f"clr_{name}": value for name, value in table_of(found, self._kept).items()}
         columns["expression_A"], columns["expression_B"] = self.expression
@@ -235,9 +245,11 @@ class DifferentialExpression(RelativeExpression):
             if target_pefp is not None:
                 wrong = {name: absolute[f"{name}_lfsr"] for name in ("lfc", "lvr")}
                 wrong["kl"] = 1.0 - absolute["kl_prob_effect"]
-                absolute |= {f"{name}_is_de": s_values(rates) <= target_pefp for name, rates in wrong.items()}
+                absolute |= {f"{name}_is_de": called_at(rates, target_pefp) for name, rates in wrong.items()}
             columns |= {f"bio_{name}": value for name, value in absolute.items()}
-        return pd.DataFrame(columns)
+        table = pd.DataFrame(columns)
+        table.attrs = {"positive": f"higher in {self.label_A}", "unit": "natural logarithm"}
+        return table
 
     def summary(self, *, sort_by: str = "clr_lfsr", top_n: int = 20) -> pd.DataFrame:
         """Genes with the clearest differences.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pandas as pd
 from scribe._compare.relative import RelativeExpression
 from scribe._posterior.indexing import Selector, index_of
 from scribe._rng import as_seed
-from scribe._stats.effects import lfsr, s_values
+from scribe._stats.effects import called_at, lfsr
 from scribe._stats.gene_sets import Perturbation, perturbation
 from scribe._stats.laws import LinearLaw
 from scribe._stats.logratios import balance, basis
@@ -20,6 +21,9 @@ from scribe._types import AnyArray, FloatArray, IntArray, Rng
 __all__ = ["contrast", "isometric", "perturbed", "read_gmt", "table"]
 
 _SUMMARIES = ("mean", "sd", "prob_positive", "lfsr", "prob_effect")
+
+_FEW = 3
+"""So many genes are named."""
 
 _SUMS_AT_ONCE = 256
 """Weighted sums whose weights of all genes are in memory together."""
@@ -62,9 +66,19 @@ def table(
     of: RelativeExpression, sets: Mapping[str, Selector], *, tau: float = 0.0, target_pefp: float = 0.05
 ) -> pd.DataFrame:
     """Balance of every set against all other genes that are kept."""
+    if not isinstance(sets, Mapping):
+        msg = f"Sets are genes by the name of the set, {{'name': [...]}}; got {type(sets).__name__}. See get.gene_sets."
+        raise TypeError(msg)
     members = [_kept_members(of, genes) for genes in sets.values()]
     n_kept = int(of.kept.sum())
     usable = [number for number, genes in enumerate(members) if 0 < len(genes) < n_kept]
+    if sets and not usable:
+        shown = "none" if of.gene_names is None else ", ".join(map(str, of.gene_names[of.kept][:_FEW]))
+        msg = (
+            f"No set has a gene that is kept and leaves others: all {len(sets):,} are NaN. Are their names of the same "
+            f"kind as those of the fit, such as {shown}?"
+        )
+        warnings.warn(msg, UserWarning, stacklevel=4)
     columns = {name: np.full(len(members), np.nan) for name in _SUMMARIES}
     if usable:
         every, chosen = np.arange(n_kept), [members[number] for number in usable]
@@ -75,7 +89,7 @@ def table(
         for name, value in _tested(of, balances, len(usable), tau).items():
             columns[name][usable] = value
     known = {"gene_set": list(map(str, sets)), "n_genes": [len(genes) for genes in members]}
-    found = pd.DataFrame({**known, **columns, "is_de": s_values(columns["lfsr"]) <= target_pefp})
+    found = pd.DataFrame({**known, **columns, "is_de": called_at(columns["lfsr"], target_pefp)})
     return found.rename(columns={"mean": "balance_mean", "sd": "balance_sd"})
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import warnings
+import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,7 +21,16 @@ from scribe._stats.laws import Drawn, LinearLaw, LowRankNormal
 from scribe._types import AnyArray, Key
 from scribe.families.nb import sample_log_gamma
 
-__all__ = ["fitted_normal", "given_group", "keys_of", "n_draws", "warn_of_cells"]
+__all__ = [
+    "fingerprint",
+    "fitted_normal",
+    "given_group",
+    "is_array",
+    "keys_of",
+    "n_draws",
+    "refuse_idle_rank",
+    "warn_of_cells",
+]
 
 
 def warn_of_cells(what: str, remedy: str) -> None:
@@ -30,6 +40,18 @@ def warn_of_cells(what: str, remedy: str) -> None:
         f"difference between conditions {remedy}: cells of one sample are not independent."
     )
     warnings.warn(msg, UserWarning, stacklevel=3)
+
+
+def refuse_idle_rank(rank: int | None, *, method: str) -> None:
+    """Raise where a rank is given that nothing has."""
+    if rank is not None and method != "parametric":
+        msg = f"rank={rank} is that of the normal law of method='parametric', not of {method!r}: leave it out."
+        raise ValueError(msg)
+
+
+def is_array(model: object) -> bool:
+    """Whether a model is given by draws."""
+    return hasattr(model, "__array__") or isinstance(model, (list, tuple))
 
 
 def fitted_normal(rank: int | None) -> Callable[[Drawn], LinearLaw]:
@@ -92,18 +114,35 @@ def given_group(
     """Group of draws or of a law of log-ratios."""
     if isinstance(model, (LogisticNormal, Mapping, dist.LowRankMultivariateNormal)):
         return Given(normal_law(model))
-    if np.ndim(model) not in (2, 3):
+    if not is_array(model) or np.ndim(model) not in (2, 3):
         msg = (
-            "Models to compare are results of fits, draws (draws, genes) or (draws, components, genes), or "
-            f"logistic-normal laws; got {type(model).__name__}."
+            "Models to compare are results of fits, as scribe.get.results(adata) returns them, draws (draws, genes) "
+            f"or (draws, components, genes), or logistic-normal laws; got {type(model).__name__}."
         )
         raise TypeError(msg)
     number = None if component is None else int(component)
     return of_draws(np.asarray(model), p_samples, number, estimand=estimand, key=key)
 
 
-def keys_of(key: Key, *, paired: bool) -> tuple[tuple[Key, Key], tuple[Key, Key]]:
-    """Keys of the parameters and of the cells of A and of B; draws of one fit are those of the same parameters."""
-    cells = jax.random.split(jax.random.fold_in(key, 1))
-    own = (key, key) if paired else jax.random.split(key)
-    return (own[0], cells[0]), (own[1], cells[1])
+def keys_of(key: Key, groups: tuple[bytes, bytes], *, paired: bool) -> tuple[tuple[Key, Key], tuple[Key, Key]]:
+    """Keys of the parameters and of the cells of A and of B; draws of one fit are those of the same parameters.
+
+    They go with what the groups are, not with their sides: B against A is A against B with the other sign.
+    """
+    numbers = tuple(map(zlib.crc32, groups))
+    numbers = (0, 1) if numbers[0] == numbers[1] else numbers
+    own, cells = (
+        [jax.random.fold_in(jax.random.fold_in(key, what), number) for number in numbers] for what in range(2)
+    )
+    return (key if paired else own[0], cells[0]), (key if paired else own[1], cells[1])
+
+
+def fingerprint(model: Any) -> bytes:
+    """What tells one model from another: numbers of a fit and the levels chosen, or the numbers themselves."""
+    if isinstance(model, Results):
+        return repr(sorted(model.posterior.chosen.items())).encode() + _crc(*model.posterior.params.values())
+    return _crc(model) if is_array(model) else b""
+
+
+def _crc(*arrays: AnyArray) -> bytes:
+    return b"".join(zlib.crc32(np.ascontiguousarray(array).data).to_bytes(4) for array in arrays)

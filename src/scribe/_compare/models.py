@@ -17,7 +17,7 @@ from scribe._model.checks import require_known
 from scribe._posterior.by_engine import ScribeMCMCResults
 from scribe._posterior.marginal import log_likelihood_of_cells
 from scribe._posterior.parameters import by_gene
-from scribe._posterior.results import Results
+from scribe._posterior.results import Results, require_results
 from scribe._progress import progress
 from scribe._rng import as_seed
 from scribe._stats.information import Pointwise, in_blocks, psis_loo, waic
@@ -46,7 +46,7 @@ def compare_models(
     criterion: Criterion | None = None,
     observations: Literal["cell", "gene"] = "cell",
     n_samples: int | None = None,
-    fraction: float = 0.1,
+    fraction: float | None = None,
     engine: Engine | None = None,
     rng: Rng = None,
 ) -> ModelComparison:
@@ -76,7 +76,7 @@ def compare_models(
     n_samples
         Draws of the parameters; None takes 1,000 for criteria from draws and 200 for the others.
     fraction
-        Share of the molecules or cells that are held out.
+        Share of the molecules or cells that are held out, 0.1 unless given.
     engine
         How models are fitted again; None repeats the engine of the fit with its number of steps or draws, and
         otherwise default settings.
@@ -101,7 +101,7 @@ def compare_models(
     >>> comparison = scribe.compare_models(fits, model_names=["NB", "ZINB"], n_samples=100)
     >>> table = comparison.rank()
     """
-    fits = tuple(results)
+    fits = _as_fits(results)
     names = _names(fits, model_names)
     chosen = default_criterion(fits) if criterion is None else criterion
     require_known("criterion", chosen, CRITERIA)
@@ -109,10 +109,15 @@ def compare_models(
     if observations == "gene" and chosen not in FROM_DRAWS:
         msg = f'criterion={chosen!r} holds out parts of cells: with observations="gene" use "psis_loo" or "waic".'
         raise ValueError(msg)
+    if chosen in FROM_DRAWS and not (fraction is None and engine is None):
+        msg = f"criterion={chosen!r} holds nothing out and fits nothing again: leave out fraction and engine."
+        raise ValueError(msg)
+    fraction = 0.1 if fraction is None else fraction
     if not 0 < fraction < 1:
         msg = f"fraction must be between 0 and 1, got {fraction!r}."
         raise ValueError(msg)
-    n_draws, seed = _N_SAMPLES[chosen] if n_samples is None else n_samples, as_seed(rng)
+    few = [one.posterior.n_draws for one in fits if one.posterior.n_draws is not None and chosen in FROM_DRAWS]
+    n_draws, seed = min([_N_SAMPLES[chosen] if n_samples is None else n_samples, *few]), as_seed(rng)
     least = _FEWEST if chosen in FROM_DRAWS else 1
     if n_draws < least:
         msg = f"n_samples must be at least {least}, got {n_draws}."
@@ -142,6 +147,13 @@ def compare_models(
     )
 
 
+def _as_fits(results: Sequence[Results]) -> tuple[Results, ...]:
+    fits = (results,) if isinstance(results, Results) else tuple(results)
+    for one in fits:
+        require_results(one, verb="compare_models")
+    return fits
+
+
 def _names(fits: Sequence[Results], model_names: Sequence[str] | None) -> tuple[str, ...]:
     names = tuple(f"model {i}" for i in range(len(fits))) if model_names is None else tuple(map(str, model_names))
     if len(fits) < 2 or len(set(names)) < len(names) or len(names) != len(fits):
@@ -164,6 +176,21 @@ def _check_alike(fits: Sequence[Results], names: Sequence[str], counts: Counts) 
             if mine is not None and other is not None and list(map(str, mine)) != list(map(str, other)):
                 msg = f"{name} and {names[0]} are fits of different {what}, or in another order: fit the same data."
                 raise ValueError(msg)
+        if one.counts_source is not None:
+            _check_same_counts(one.counts_source(), counts, name)
+
+
+def _check_same_counts(fitted: Counts, counts: Counts, name: str) -> None:
+    """Raise where a model was fitted to something else: what is compared is how well all predict the same."""
+    if fitted is counts:
+        return
+    others = np.flatnonzero(np.abs(fitted.totals - counts.totals) > 1e-4 * fitted.totals + 1e-6)
+    if others.size or not np.allclose(fitted.gene_totals, counts.gene_totals, rtol=1e-4):
+        msg = (
+            f"{name} is a fit of other counts, {fitted.source}, than those it is compared on, {counts.source}: "
+            f"{others.size:,} of {counts.n_cells:,} cells have other totals. Fit all models to the same counts."
+        )
+        raise ValueError(msg)
 
 
 def _from_draws(

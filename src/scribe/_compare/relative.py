@@ -5,23 +5,49 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field, replace
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 
+from scribe._model.checks import nearest, require_known
 from scribe._posterior.expression import Estimand
 from scribe._posterior.indexing import Selector, index_of
 from scribe._stats.contrasts import Comparison, Evidence
 from scribe._stats.laws import Law, NormalMixture
 from scribe._stats.logratios import REFERENCES, Reference
 from scribe._stats.shrinkage import Shrunk, shrink
-from scribe._types import AnyArray, FloatArray
+from scribe._types import AnyArray, FloatArray, IntArray
 
-__all__ = ["Method", "RelativeExpression", "covering"]
+__all__ = ["Method", "RelativeExpression", "check_genes", "chosen_method", "covering"]
 
 Method = Literal["empirical", "shrinkage", "parametric"]
 _FEW = 3
 """So many genes are named."""
+
+
+def check_genes(gene_mask: Selector | None, reference: Selector, n_genes: int, names: AnyArray | None) -> None:
+    """Raise where genes to keep or to refer to are not there, before anything is computed."""
+    if gene_mask is not None:
+        index_of(gene_mask, n_genes, names, what="gene")
+    if not (isinstance(reference, str) and reference in REFERENCES):
+        reference_genes(reference, n_genes, names)
+
+
+def chosen_method(method: Method | None, estimand: str) -> Method:
+    """The method, unless given the default for what is compared; what does not go together is an error.
+
+    Shrinkage takes the spread of a difference for the error of its estimate. That of two random cells is no error.
+    """
+    if method is None:
+        return "empirical" if estimand == "cell" else "shrinkage"
+    require_known("method", method, get_args(Method))
+    if method == "shrinkage" and estimand == "cell":
+        msg = (
+            "method='shrinkage' shrinks differences by the error they are known with, but estimand='cell' varies as "
+            "cells do, however well it is known: use method='empirical', or estimand='mean'."
+        )
+        raise ValueError(msg)
+    return method
 
 
 @dataclass(eq=False)
@@ -41,6 +67,7 @@ class RelativeExpression:
     shrinkage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
+        chosen_method(self.method, self.estimand)
         self._kept = self._mask(self.gene_mask)
 
     def __repr__(self) -> str:
@@ -204,7 +231,7 @@ class RelativeExpression:
         return self.reference if named else self._reference_genes()
 
     def _reference_genes(self) -> AnyArray:
-        named = index_of(self.reference, self.n_genes, self.gene_names, what="gene")
+        named = reference_genes(self.reference, self.n_genes, self.gene_names)
         inside = np.zeros(self.n_genes, bool)
         inside[named] = True
         if not np.all(self._kept[inside]):
@@ -214,6 +241,15 @@ class RelativeExpression:
             )
             raise ValueError(msg)
         return inside[self._kept]
+
+
+def reference_genes(reference: Selector, n_genes: int, names: AnyArray | None) -> IntArray:
+    """Numbers of the genes of a reference that is none of the named ones."""
+    if isinstance(reference, str) and (names is None or reference not in set(map(str, names))):
+        hint = nearest(reference.lower(), list(REFERENCES))
+        msg = f"The reference {reference!r} is neither a gene nor one of {', '.join(map(repr, REFERENCES))}.{hint}"
+        raise KeyError(msg)
+    return index_of(reference, n_genes, names, what="gene")
 
 
 def covering(share: FloatArray, coverage: float) -> AnyArray:

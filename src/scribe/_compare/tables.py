@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from scribe._compare.differential import DifferentialExpression
-from scribe._stats.effects import lfsr, s_values
+from scribe._stats.effects import called_at, lfsr, s_values
 from scribe._types import AnyArray
 
 __all__ = ["as_ranked", "gene_table"]
@@ -41,7 +41,7 @@ def gene_table(found: DifferentialExpression, *, min_lfc: float, target_pefp: fl
         column = np.full(len(kept), np.nan)
         column[kept] = value
         out[name] = np.where(shown, column, np.nan)
-    out["is_de"] = out["pefp"] <= target_pefp
+    out["is_de"] = called_at(out["lfsr"].to_numpy(), target_pefp)
     out["mean_group"], out["mean_reference"] = found.expression
     status = np.where(~seen, "no counts", np.where(kept, "ok", "pooled"))
     out["status"] = pd.Categorical(status, categories=["ok", "no counts", "pooled"])

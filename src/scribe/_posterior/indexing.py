@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from scribe._model.checks import nearest
 from scribe._settings import settings
@@ -21,7 +22,14 @@ def index_of(selector: Selector, size: int, names: AnyArray | None, *, what: str
     """Integer index from names, integers, a slice or a mask."""
     if isinstance(selector, slice):
         return np.arange(size)[selector]
+    if isinstance(selector, pd.Series):
+        selector = _in_order(selector, names, what=what)
     array = np.atleast_1d(np.asarray(selector))
+    if array.dtype == object and all(isinstance(x, bool | np.bool_) for x in array):
+        array = array.astype(bool)
+    if array.dtype.kind not in "UOSTbiu" and array.size:
+        msg = f"{what}s are chosen by names, whole numbers, a slice or a mask of True and False; got {array.dtype}."
+        raise TypeError(msg)
     if array.dtype.kind in "UOST" and array.size:
         return _index_of_names([str(name) for name in array], names, what=what)
     if array.dtype == bool and array.shape != (size,):
@@ -31,6 +39,23 @@ def index_of(selector: Selector, size: int, names: AnyArray | None, *, what: str
         msg = f"No {what} was selected; name at least one."
         raise IndexError(msg)
     return np.arange(size)[array]
+
+
+def _in_order(mask: pd.Series, names: AnyArray | None, *, what: str) -> pd.Series:
+    """A mask by name in the order of ``names``, whatever its own."""
+    named = names is not None and not isinstance(mask.index, pd.RangeIndex)
+    if not named or not pd.api.types.is_bool_dtype(mask.dtype):
+        return mask
+    mine, wanted = mask.index.astype(str), np.asarray(names, str)
+    missing = wanted[~np.isin(wanted, mine)]
+    if missing.size or not mine.is_unique:
+        msg = (
+            f"The mask is a Series of other {what}s than the results have, or has some twice; missing are "
+            f"{len(missing):,}, the first: {list(map(str, missing[:5]))}. Pass it for these {what}s, or as an array in "
+            "their order."
+        )
+        raise IndexError(msg)
+    return mask.set_axis(mine).loc[wanted]
 
 
 def _index_of_names(wanted: list[str], names: AnyArray | None, *, what: str) -> IntArray:

@@ -14,6 +14,7 @@ import numpy as np
 import numpyro.distributions as dist
 from scipy.sparse.linalg import svds
 
+from scribe._posterior.expression import Estimand
 from scribe._types import AnyArray, Array, FloatArray, Key
 
 __all__ = ["LogisticNormal", "fit_logistic_normal"]
@@ -33,12 +34,15 @@ class LogisticNormal:
         d, the variances beyond those of the factors, (parts - 1,).
     reference
         Number of the part that log-ratios are relative to.
+    estimand
+        Whether it is the law of the ``"mean"`` over cells or of one ``"cell"``.
     """
 
     loc: FloatArray
     factors: FloatArray
     noise: FloatArray
     reference: int
+    estimand: Estimand = "mean"
 
     @classmethod
     def from_mapping(cls, given: Mapping[str, Any]) -> LogisticNormal:
@@ -81,13 +85,17 @@ class LogisticNormal:
 
 
 def fit_logistic_normal(
-    log_expression: FloatArray, *, rank: int | None = None, reference: int | None = None
+    log_expression: FloatArray,
+    *,
+    rank: int | None = None,
+    reference: int | None = None,
+    estimand: Estimand = "mean",
 ) -> LogisticNormal:
     """Fit a logistic-normal law to draws of log expression (draws, parts), by their moments.
 
     Factors are the ``rank`` (50 or fewer) largest principal components; what they leave of the variance of a part is
     its noise, so that variances are those of the draws. The ``reference`` is the part whose centred log-ratio varies
-    least, unless given.
+    least, unless given; the ``estimand`` is what the draws are of.
     """
     n_draws, n_parts = log_expression.shape
     rank = min(50, n_draws - 1, n_parts - 1) if rank is None else rank
@@ -106,4 +114,4 @@ def fit_logistic_normal(
         _, singular, right = np.linalg.svd(scaled, full_matrices=False)
     factors = right.T * singular
     noise = np.maximum(np.sum(np.square(scaled), axis=0) - np.sum(np.square(factors), axis=1), 1e-12)
-    return LogisticNormal(loc, factors, noise, reference)
+    return LogisticNormal(loc, factors, noise, reference, estimand)

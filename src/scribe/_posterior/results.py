@@ -247,7 +247,9 @@ class Results(Estimates):
         moments = samples.mean(axis=0, dtype=np.float64), samples.std(axis=0, ddof=1, dtype=np.float64)
         return Composition(*moments, law, samples if store_samples else None)
 
-    def fit_logistic_normal(self, n_samples: int = 1000, *, rank: int | None = None, **levels: Any) -> LogisticNormal:
+    def fit_logistic_normal(
+        self, n_samples: int = 1000, *, rank: int | None = None, estimand: Estimand = "mean", **levels: Any
+    ) -> LogisticNormal:
         """Fit a logistic-normal law of low rank to the shares of genes, by the moments of draws.
 
         Parameters
@@ -256,15 +258,17 @@ class Results(Estimates):
             Number of draws.
         rank
             Rank of the covariance; 50 or the number of genes less one.
+        estimand
+            ``"mean"``: the shares of the mean over cells; ``"cell"``: those in one random cell.
         **levels
-            ``estimand``, ``component``, ``dataset``, ``mixture_weighted`` and ``rng`` of `get_compositional_samples`.
+            ``component``, ``dataset``, ``mixture_weighted`` and ``rng`` of `get_compositional_samples`.
 
         Returns
         -------
         The law, which `scribe.compare` takes for a comparison by normal theory.
         """
-        samples = self.get_compositional_samples(n_samples, **levels)
-        return fit_logistic_normal(np.log(np.maximum(samples, 1e-30)), rank=rank)
+        samples = self.get_compositional_samples(n_samples, estimand=estimand, **levels)
+        return fit_logistic_normal(np.log(np.maximum(samples, 1e-30)), rank=rank, estimand=estimand)
 
     def cell_type_assignments(self, counts: Any | None = None, *, n_samples: int = 100, rng: Rng = None) -> Assignment:
         """Posterior probability of every component of a mixture in every cell; see `scribe.tl.assign`.
@@ -287,6 +291,16 @@ class Results(Estimates):
             msg = "These results have one component only: fit a mixture, n_components=2 or more, to assign cells."
             raise ValueError(msg)
         return assign(self.posterior, self.counts(counts), key=self._key(rng), n_samples=n_samples)
+
+
+def require_results(found: object, *, verb: str) -> None:
+    """Raise where something else was passed than the results of a fit."""
+    if not isinstance(found, Results):
+        msg = (
+            f"{verb} takes results of fits, what scribe.fit or scribe.get.results(adata, key=...) returns; "
+            f"got {type(found).__name__}."
+        )
+        raise TypeError(msg)
 
 
 def _before_capture(parameters: Parameters) -> Parameters:

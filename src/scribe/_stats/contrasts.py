@@ -209,12 +209,11 @@ class TwoGroups(Evidence):
 
 
 def _per_10k(group: Group) -> FloatArray:
-    law = group.parts()
-    logs = law.draws if isinstance(law, Drawn) else law.mean[None] + 0.5 * np.square(law.sd)
-    total = np.zeros(logs.shape[1])
-    for row in logs:
+    total, number = np.zeros(group.n_genes), 0
+    for row in group.parts().rows():
         total += np.exp(row - logsumexp(row))
-    return 1e4 * total / len(logs)
+        number += 1
+    return 1e4 * total / number
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,26 @@ import numpy as np
 from scribe._stats.laws import Law
 from scribe._types import AnyArray, FloatArray
 
-__all__ = ["find_threshold", "lfsr", "pefp", "s_values"]
+__all__ = ["called_at", "check_target", "check_tau", "find_threshold", "lfsr", "pefp", "s_values"]
+
+
+def check_tau(tau: AnyArray | float, *, name: str = "tau") -> None:
+    """Raise at a negative threshold of differences."""
+    if not np.all(np.asarray(tau) >= 0):
+        msg = f"{name} must not be negative, got {tau!r}: differences up to it count as none."
+        raise ValueError(msg)
+
+
+def check_target(target: float) -> None:
+    """Raise where an expected share of wrong signs is none."""
+    if not 0.0 < target < 1.0:
+        msg = f"target_pefp must lie between 0 and 1, got {target!r}; 0.05 expects one wrong sign among twenty calls."
+        raise ValueError(msg)
 
 
 def lfsr(law: Law, tau: float = 0.0) -> FloatArray:
     """Local false sign rates, (genes,): no smaller than what the law can tell from zero."""
+    check_tau(tau)
     return np.maximum(np.minimum(law.not_above(tau), law.not_below(-tau)), law.resolution)
 
 
@@ -38,11 +53,15 @@ def s_values(rates: FloatArray) -> FloatArray:
     return out
 
 
+def called_at(rates: FloatArray, target: float) -> AnyArray:
+    """Mask of the most genes, the surest first, of which no larger share of signs is expected to be wrong."""
+    check_target(target)
+    return s_values(rates) <= target
+
+
 def find_threshold(rates: FloatArray, target: float) -> float:
     """Largest threshold such that genes with a rate below it have a PEFP of at most ``target``; 0 if none can be."""
-    if not 0.0 < target < 1.0:
-        msg = f"target_pefp must lie between 0 and 1, got {target!r}; 0.05 expects one wrong sign among twenty calls."
-        raise ValueError(msg)
+    check_target(target)
     values = np.sort(rates[np.isfinite(rates)])
     good = np.flatnonzero(np.cumsum(values) / np.arange(1, len(values) + 1) <= target)
     if not good.size:

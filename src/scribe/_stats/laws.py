@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Self
 
@@ -80,6 +81,10 @@ class LinearLaw(Law):
     def take(self, parts: slice) -> Self:
         """Law of some parts."""
 
+    @abstractmethod
+    def rows(self) -> Iterator[FloatArray]:
+        """Draws (parts,) of the whole, one after the other."""
+
 
 @dataclass(frozen=True)
 class Drawn(LinearLaw):
@@ -117,6 +122,10 @@ class Drawn(LinearLaw):
     def __sub__(self, other: Self) -> Drawn:
         """Law of the difference, draw by draw."""
         return Drawn(self.draws - other.draws)
+
+    def rows(self) -> Iterator[FloatArray]:
+        """Those there are."""
+        yield from self.draws
 
     def contrast(self, weights: FloatArray) -> Drawn:
         """Law of weighted sums over parts."""
@@ -191,6 +200,13 @@ class LowRankNormal(LinearLaw):
         common = self.contrast(weights[:, None])
         noise = self.noise * (1.0 - 2.0 * weights) + common.noise
         return LowRankNormal(self.loc - common.loc, self.factors - common.factors, noise)
+
+    def rows(self) -> Iterator[FloatArray]:
+        """A thousand draws, the same whenever asked for."""
+        rng = np.random.default_rng(0)
+        for _ in range(1000):
+            own = rng.standard_normal(len(self.loc)) * np.sqrt(self.noise)
+            yield self.loc + self.factors @ rng.standard_normal(self.factors.shape[1]) + own
 
     def pooled(self, kept: AnyArray) -> LowRankNormal:
         """Law of the parts that are kept: the sum of the others is not normal, and ratios do not need it."""

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from scribe._posterior.residuals import residual_blocks
-from scribe._posterior.results import Results
+from scribe._posterior.results import Results, require_results
 from scribe._progress import progress
 from scribe._rng import as_key
 from scribe._types import AnyArray, FloatArray, IntArray, Rng
@@ -118,6 +118,7 @@ def goodness_of_fit(
     -------
     Scores of genes and cells, quantiles of genes, and a mask.
     """
+    require_results(results, verb="goodness_of_fit")
     found, key = results.counts(counts), as_key(results.seed if rng is None else rng)
     group = expression_group(found.gene_totals / found.n_cells)
     totals = _Cells(found.n_cells)

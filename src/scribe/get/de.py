@@ -40,7 +40,8 @@ def de(
 
     Returns
     -------
-    One row per group and gene; the columns are described in :func:`scribe.tl.de`.
+    One row per group and gene; the columns are described in :func:`scribe.tl.de`, and ``attrs`` say what is positive
+    and in which unit.
 
     Raises
     ------
@@ -54,12 +55,13 @@ def de(
         if label not in known:
             msg = f"No group {label!r} was compared.{nearest(label, known)} There are: {', '.join(known)}."
             raise KeyError(msg)
-    rows = table[table["group"].isin(wanted)].reset_index(drop=True)
-    if not only_de:
-        return rows
-    order = rows["lfc_mean"].abs().sort_values(ascending=False).index
-    called = rows.loc[order]
-    return called[called["is_de"]].reset_index(drop=True)
+    rows = table[table["group"].isin(wanted)]
+    if only_de:
+        called = rows[rows["is_de"]]
+        rows = called.loc[called["lfc_mean"].abs().sort_values(ascending=False).index]
+    found = rows.reset_index(drop=True)
+    found.attrs = {"positive": "higher in group than in reference", "unit": "log2 fold change"}
+    return found
 
 
 def gene_sets(path: Path | str) -> dict[str, list[str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ __all__ = [
     "group_name",
     "log_scale",
     "plain",
+    "write_names",
 ]
 
 DATA, MODEL, ACCENT, SOFT = "#222222", "#0072B2", "#D55E00", "#8C8C8C"
@@ -189,12 +190,32 @@ def bands(ax: Axes, rows: pd.DataFrame, edges: AnyArray) -> None:
         ax.stairs(high, edges, baseline=low, fill=True, color=MODEL, alpha=alpha, linewidth=0, label=label)
 
 
+def write_names(ax: Axes, names: Iterable[tuple[str, float, float, bool]], *, most: int) -> None:
+    """Write at most so many names beside their points, each (name, x, y, whether to the right), as there is room."""
+    ax.apply_aspect()
+    taken: list[tuple[float, float]] = []
+    for name, x, y, right in names:
+        at = ax.transData.transform((x, y))
+        if any(abs(at[0] - a) < 0.5 * ax.figure.dpi and abs(at[1] - b) < 0.11 * ax.figure.dpi for a, b in taken):
+            continue
+        taken.append((float(at[0]), float(at[1])))
+        offset, ha = ((4, 2), "left") if right else ((-4, 2), "right")
+        ax.annotate(name, (x, y), offset, textcoords="offset points", ha=ha, fontsize="x-small", color=DATA)
+        if len(taken) >= most:
+            return
+
+
+_FEW = 20
+"""So many names stand in an error."""
+
+
 def chosen_among(column: pd.Series, wanted: Sequence[str] | str | None, call: str, what: str) -> list[str]:
     """Genes or groups to draw, all of a column unless some are named; the error names the call that makes others."""
     kept = list(dict.fromkeys(column.astype(str)))
     chosen = kept if wanted is None else [wanted] if isinstance(wanted, str) else list(wanted)
     missing = [name for name in chosen if name not in kept]
     if missing or not chosen:
-        msg = f"The check kept no {what} of {missing or f'any {column.name}'}. Run {call} first."
+        some = ", ".join(kept[:_FEW]) + (", ..." if len(kept) > _FEW else "")
+        msg = f"There are no {what} of {missing or f'any {column.name}'}, but of {some}. Run {call} for others."
         raise KeyError(msg)
     return chosen

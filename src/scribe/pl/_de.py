@@ -13,7 +13,7 @@ from scribe._adata.slots import read_derived
 from scribe._compare.differential import DifferentialExpression
 from scribe._compare.options import DEFAULTS
 from scribe._compare.tables import gene_table
-from scribe.pl._canvas import ACCENT, DATA, MODEL, SOFT, chosen_among
+from scribe.pl._canvas import ACCENT, MODEL, SOFT, chosen_among, write_names
 from scribe.pl._signature import Axes
 
 __all__ = ["by_group", "comparison", "name_genes", "points", "title"]
@@ -42,7 +42,9 @@ def by_group(
     table: pd.DataFrame, groups: Sequence[str] | str | None, key: str, *, n_names: int = 0
 ) -> list[pd.DataFrame]:
     """The rows of every group that is asked for; so many genes are to be named in each."""
-    chosen = chosen_among(table["group"], groups, f"scribe.tl.de(adata, groupby, group=..., key={key!r})", "comparison")
+    chosen = chosen_among(
+        table["group"], groups, f"scribe.tl.de(adata, groupby, group=..., key={key!r})", "comparisons"
+    )
     tables = [table[table["group"] == group] for group in chosen]
     for rows in tables:
         rows.attrs = {**table.attrs, "n_names": n_names}
@@ -66,20 +68,9 @@ def points(rows: pd.DataFrame, ax: Axes, x: str, y: str) -> None:
 def name_genes(rows: pd.DataFrame, ax: Axes, x: str, y: str) -> None:
     """Write the names of the called genes with the surest changes in both directions, as far as there is room."""
     called = rows[rows["is_de"]]
-    score = (called["lfc_mean"] / called["lfc_sd"]).abs()
-    taken: list[tuple[float, float]] = []
-    for index in score.sort_values(ascending=False).index:
-        at = ax.transData.transform((called.at[index, x], called.at[index, y]))
-        free = all(abs(at[0] - a) > 0.5 * ax.figure.dpi or abs(at[1] - b) > 0.11 * ax.figure.dpi for a, b in taken)
-        if not free:
-            continue
-        taken.append((float(at[0]), float(at[1])))
-        right = called.at[index, "lfc_mean"] > 0
-        place = ((4, 2), "left") if right else ((-4, 2), "right")
-        name, where = called.at[index, "names"], (called.at[index, x], called.at[index, y])
-        ax.annotate(name, where, place[0], textcoords="offset points", ha=place[1], fontsize="x-small", color=DATA)
-        if len(taken) >= rows.attrs["n_names"]:
-            return
+    order = (called["lfc_mean"] / called["lfc_sd"]).abs().sort_values(ascending=False).index
+    named = called.loc[order, ["names", x, y, "lfc_mean"]].to_numpy()
+    write_names(ax, ((str(name), a, b, lfc > 0) for name, a, b, lfc in named), most=rows.attrs["n_names"])
 
 
 def title(rows: pd.DataFrame) -> str:

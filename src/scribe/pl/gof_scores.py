@@ -11,7 +11,7 @@ from anndata import AnnData
 from scribe._adata.slots import Slots, read_derived
 from scribe._stats.residuals import SCORES
 from scribe._types import AnyArray
-from scribe.pl._canvas import ACCENT, DATA, MODEL, SOFT, drawn, log_scale
+from scribe.pl._canvas import ACCENT, MODEL, SOFT, drawn, log_scale, write_names
 from scribe.pl._draws import observed_means
 from scribe.pl._signature import Axes, Panels, plot
 
@@ -84,11 +84,10 @@ def draw(rows: pd.DataFrame, ax: Axes) -> None:
         ax.scatter([], [], s=12, color=colour, lw=0, label=f"{label} ({len(mine):,})")
     for limit in rows.attrs[score]:
         ax.axhline(limit, color=SOFT, linewidth=0.9, linestyle="--", zorder=1)
-    failing = rows[~rows["described"]].nlargest(_NAMED, "value")
-    for gene, x, y in failing[["gene", "expression", "value"]].itertuples(index=False):
-        ax.annotate(gene, (x, y), (3, 2), textcoords="offset points", fontsize="x-small", color=DATA)
     log_scale(ax, "x")
     if score == "variance":
         log_scale(ax, "y")
+    failing = rows[~rows["described"]].sort_values("value", ascending=False)[["gene", "expression", "value"]]
+    write_names(ax, ((str(gene), x, y, True) for gene, x, y in failing.to_numpy()), most=_NAMED)
     ax.set_xlabel("mean count")
     ax.set_ylabel(_LABELS[score])

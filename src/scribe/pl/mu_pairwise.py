@@ -14,7 +14,7 @@ from scribe._adata.fits import labels_of, read_fit
 from scribe._adata.slots import Slots
 from scribe._model.checks import nearest
 from scribe._types import AnyArray
-from scribe.pl._canvas import ACCENT, DATA, MODEL, drawn, group_name, log_scale
+from scribe.pl._canvas import ACCENT, DATA, MODEL, drawn, group_name, log_scale, write_names
 from scribe.pl._draws import slot
 from scribe.pl._signature import Axes, Panels, plot
 
@@ -32,11 +32,11 @@ def frame(adata: AnnData, key: str = "scribe", *, levels: Sequence[str] | None =
     chosen = names if levels is None else list(levels)
     missing = [name for name in chosen if name not in names]
     if missing:
-        msg = f"There is no level {missing[0]!r}.{nearest(missing[0], names)} There are: {', '.join(names)}."
+        msg = f"There is no level {missing[0]!r}.{nearest(missing[0], names)} There are: {'; '.join(names)}."
         raise KeyError(msg)
     if not 2 <= len(chosen) <= _MOST:
         if names:
-            remedy = f"Choose levels among {', '.join(names)}."
+            remedy = f"Choose levels among {'; '.join(names)}."
         else:
             remedy = f"Fit with n_components=5 or dataset_key=..., dataset_params='mean', key_added={key!r}."
         msg = f"Pairs need 2 to {_MOST} datasets or components that differ in mu, these are {len(chosen)}. {remedy}"
@@ -96,17 +96,7 @@ def draw(rows: pd.DataFrame, ax: Axes) -> None:
     named = surest(rows, _NAMED)
     ax.scatter(named["mean"], named["other_mean"], s=10, color=DATA, lw=0, label="surest differences")
     log_scale(ax, "xy")
-    for gene, across, up in zip(named["gene"], named["mean"], named["other_mean"], strict=True):
-        offset, ha, va = ((-4, 3), "right", "bottom") if up > across else ((4, -3), "left", "top")
-        ax.annotate(
-            str(gene),
-            (across, up),
-            xytext=offset,
-            textcoords="offset points",
-            ha=ha,
-            va=va,
-            fontsize="x-small",
-            color=DATA,
-        )
+    places = named[["gene", "mean", "other_mean"]].to_numpy()
+    write_names(ax, ((str(gene), across, up, across >= up) for gene, across, up in places), most=_NAMED)
     ax.set_xlabel(f"mean in {rows['level'].iloc[0]}")
     ax.set_ylabel(f"mean in {rows['other'].iloc[0]}")

@@ -23,7 +23,7 @@ class Observed(TypedDict, total=False):
     """What is left out, and how models are fitted to the rest."""
 
     observations: Literal["cell", "gene"]
-    fraction: float
+    fraction: float | None
     engine: Engine | None
 
 
@@ -124,7 +124,8 @@ def compare_models(
     """
     keys = [keys] if isinstance(keys, str) else list(keys)
     check_target(adata, copy=copy)
-    refuse_taken(adata, "uns", key_added, key=keys, place=key_added)
+    mine: dict[str, Any] = {"key": keys, "name": "model_comparison", "place": key_added}
+    refuse_taken(adata, "uns", key_added, **mine)
     fits = [read_fit(adata, key=key) for key in keys]
     about: dict[str, Any] = {"criterion": criterion, "n_samples": n_samples, "rng": rng, **options}
     comparison = compared(fits, fits[0].counts(), model_names=keys, **about)
@@ -133,7 +134,7 @@ def compare_models(
         for place, columns in _by_gene(adata, comparison, key_added).items():
             slots[place] = slots.get(place, {}) | columns
     target = adata.copy() if copy else adata
-    write_derived(target, slots, key=keys, name=key_added, record=_record(comparison))
+    write_derived(target, slots, **mine, record=_record(comparison))
     return target if copy else None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
@@ -16,21 +17,19 @@ from scribe._adata.fits import read_fit
 from scribe._adata.read import totals_by_group
 from scribe._adata.slots import check_target, refuse_taken, require, write_derived
 from scribe._compare.by_obs import Leaves, leaves_by_obs
-from scribe._compare.contrasts import REST, between_cells, between_samples, pairs_of_groups
+from scribe._compare.contrasts import REST, between_cells, between_samples, check_samples, pairs_of_groups
 from scribe._compare.differential import DifferentialExpression
 from scribe._compare.gene_sets import read_gmt
-from scribe._compare.groups import n_draws, warn_of_cells
+from scribe._compare.groups import n_draws, refuse_idle_rank, warn_of_cells
 from scribe._compare.options import DrawOptions, completed
-from scribe._compare.relative import Method
+from scribe._compare.relative import Method, check_genes, chosen_method
 from scribe._compare.tables import as_ranked, gene_table
-from scribe._model.checks import require_known
 from scribe._posterior.indexing import Selector
 from scribe._progress import progress
 from scribe._rng import as_key, as_seed
+from scribe._stats.effects import check_target as check_target_pefp
 
 __all__ = ["de"]
-
-_METHODS = ("empirical", "shrinkage", "parametric")
 
 
 class DEOptions(DrawOptions, total=False):
@@ -50,7 +49,7 @@ def de(
     group: str | Sequence[str] | None = None,
     reference: str = REST,
     sample_key: str | None = None,
-    method: Method = "shrinkage",
+    method: Method | None = None,
     key: str = "scribe",
     key_added: str | None = None,
     copy: bool = False,
@@ -62,8 +61,9 @@ def de(
     serve as reference. Library size and capture cancel; nothing is normalised beforehand.
 
     The groups may be datasets or components of the fit, which then tells their means apart already. Other columns of
-    ``adata.obs`` make a fit of their own, of the same family with a mean for every gene and group and the same
-    dispersion in all, which is not kept: to compare often, fit with ``dataset_key=groupby, dataset_params="mean",
+    ``adata.obs`` make a fit of their own by variational inference, of the same family with a mean for every gene and
+    group and the same dispersion in all. It knows nothing of other datasets of the fit, such as batches, and is not
+    kept: to compare often, fit with ``dataset_key=groupby, dataset_params="mean",
     parameterization="mean_disp"``.
 
     **Replicates.** Cells of one donor share what is special to the donor, so that a difference between two conditions
@@ -89,7 +89,8 @@ def de(
         ``"shrinkage"``: towards a population of effects that is learned from all genes, so that where nothing differs
         next to nothing is called; ``"empirical"``: draws as they are, each gene by itself: of a thousand genes without
         any difference a tenth have an ``lfsr`` below 5 %; ``"parametric"``: normal log-ratios. With ``sample_key`` one
-        of the first two.
+        of the first two. None is ``"shrinkage"``, with ``estimand="cell"`` ``"empirical"``: what varies between cells
+        is no error that could be shrunk.
     key
         Name of the fit.
     key_added
@@ -129,7 +130,7 @@ def de(
         ``prob_down``: probability that it lies above ``min_lfc`` or below its negative, ``prob_de`` the larger of the
         two; ``lfsr``: local false sign rate, ``1 - prob_de``; ``pefp``: expected share of wrong signs among all genes
         with an lfsr up to this one; ``is_de``: whether that is at most ``target_pefp``; ``mean_group``,
-        ``mean_reference``: expected molecules among 10,000; ``status``: ``"ok"``, ``"no counts"`` in either group or
+        ``mean_reference``: expected molecules among 10,000; ``status``: ``"ok"``, ``"no counts"`` in both groups or
         ``"pooled"`` by ``gene_mask``, both with NaN; ``level``: ``"cell"`` or ``"sample"``; ``replicates``: numbers of
         samples, ``"4 vs 4"`` or ``"4 pairs"``; ``relative_to``: what differences are relative to.
     ``adata.uns[key_added]['gene_sets']`` : :class:`pandas.DataFrame`
@@ -177,44 +178,55 @@ def de(
     said = _said(options, method=method, sample_key=sample_key)
     check_target(adata, copy=copy)
     place = f"{key}_de" if key_added is None else key_added
-    refuse_taken(adata, "uns", place, key=key, place=place)
+    mine: dict[str, Any] = {"key": key, "name": "de", "place": place}
+    refuse_taken(adata, "uns", place, **mine)
     results = read_fit(adata, key=key)
+    check_genes(said["gene_mask"], said["reference_genes"], results.n_genes, results.gene_names)
+    sets = read_gmt(said["gene_sets"]) if isinstance(said["gene_sets"], (str, Path)) else said["gene_sets"]
     seed = results.seed if said["rng"] is None else as_seed(said["rng"])
     groups = groups_of(adata, groupby)
     labels = list(map(str, groups.categories))
     pairs = pairs_of_groups(labels, group, reference, groupby=groupby)
-    samples = None if sample_key is None else groups_of(adata, sample_key)
+    samples = None if sample_key is None else groups_of(adata, sample_key, keyword="sample_key")
+    if samples is not None:
+        check_samples(groups, samples, pairs)
     leaves = leaves_by_obs(
         adata, results, groups, samples, key=key, names=(groupby, sample_key), component=said["component"], seed=seed
     )
     layer = json.loads(require(adata, key)["config"])["layer"]
     totals = totals_by_group(adata, np.asarray(groups.codes), len(labels), layer=layer)
-    sets = read_gmt(said["gene_sets"]) if isinstance(said["gene_sets"], (str, Path)) else said["gene_sets"]
     tables, set_tables = [], []
     with progress(len(pairs), desc="de", unit="group") as bar:
         for number, others in pairs:
             names = (labels[number], labels[others[0]] if reference != REST else REST)
-            found = _compare(leaves, number, others, labels=labels, names=names, method=method, said=said, seed=seed)
+            found = _compare(leaves, number, others, labels=labels, names=names, said=said, seed=seed)
             seen = totals[[number, *others]].sum(axis=0) > 0
             tables.append(gene_table(found, min_lfc=said["min_lfc"], target_pefp=said["target_pefp"], seen=seen))
             if sets is not None:
                 table = found.test_multiple_gene_sets(sets, target_pefp=said["target_pefp"])
                 set_tables.append(table.assign(group=names[0], reference=names[1]))
             bar.update()
-    record = _record(tables, set_tables, said | {"method": method, "sample_key": sample_key}, groupby, reference)
+    said |= {"groupby": groupby, "reference": str(reference), "n_samples": n_draws(said, leaves.results)}
+    record = _record(tables, set_tables, said)
+    columns = {groupby: groups} | ({} if samples is None else {sample_key: samples})
+    for name, column in columns.items():
+        if np.any(column.codes < 0):
+            n = f"{np.sum(column.codes < 0):,} of {len(column):,} cells"
+            warnings.warn(f"{n} have no value in adata.obs[{name!r}] and are left out.", UserWarning, stacklevel=2)
     if sample_key is None:
         remedy = "pass sample_key=, the column of adata.obs with donors or samples"
         warn_of_cells(f"the cells of {groupby!r} without sample_key", remedy)
     target = adata.copy() if copy else adata
-    write_derived(target, {}, key=key, name="de", place=place, record={**record, "seed": seed})
+    write_derived(target, {}, **mine, record={**record, "seed": seed})
     return target if copy else None
 
 
-def _said(options: Mapping[str, Any], *, method: str, sample_key: str | None) -> dict[str, Any]:
+def _said(options: Mapping[str, Any], *, method: Method | None, sample_key: str | None) -> dict[str, Any]:
     """Complete options, after checking that they belong together."""
-    given = dict(options)
-    said = completed(DEOptions, given, verb="de")
-    require_known("method", method, _METHODS)
+    said = completed(DEOptions, dict(options), verb="de")
+    method = chosen_method(method, said["estimand"])
+    refuse_idle_rank(said["rank"], method=method)
+    check_target_pefp(said["target_pefp"])
     if sample_key is not None and (method == "parametric" or said["estimand"] != "mean" or said["gene_sets"]):
         msg = (
             "sample_key compares the means of samples gene by gene: method='empirical' or 'shrinkage', "
@@ -225,7 +237,7 @@ def _said(options: Mapping[str, Any], *, method: str, sample_key: str | None) ->
     if not said["min_lfc"] >= 0:
         msg = f"min_lfc must not be negative, got {said['min_lfc']!r}: a log2 fold change, 1 for a factor of two."
         raise ValueError(msg)
-    return said
+    return said | {"method": method, "sample_key": sample_key}
 
 
 def _compare(
@@ -235,13 +247,12 @@ def _compare(
     *,
     labels: list[str],
     names: tuple[str, str],
-    method: Method,
     said: Mapping[str, Any],
     seed: int,
 ) -> DifferentialExpression:
     about: dict[str, Any] = {"labels": labels, "key": as_key(seed), "n_draws": n_draws(said, leaves.results)}
     if leaves.sample is None:
-        how = {"estimand": said["estimand"], "method": method, "rank": said["rank"]}
+        how = {"estimand": said["estimand"], "method": said["method"], "rank": said["rank"]}
         evidence = between_cells(leaves, number, others, **about, **how)
     else:
         evidence = between_samples(leaves, number, others, **about)
@@ -250,7 +261,7 @@ def _compare(
         gene_names=leaves.results.gene_names,
         label_A=names[0],
         label_B=names[1],
-        method=method,
+        method=said["method"],
         estimand=said["estimand"],
         level="cell" if leaves.sample is None else "sample",
         reference=said["reference_genes"],
@@ -258,12 +269,24 @@ def _compare(
     )
 
 
-def _record(
-    tables: list[pd.DataFrame], set_tables: list[pd.DataFrame], said: Mapping[str, Any], groupby: str, reference: str
-) -> dict[str, Any]:
+_SHOWN = (
+    "groupby",
+    "reference",
+    "method",
+    "estimand",
+    "min_lfc",
+    "target_pefp",
+    "n_samples",
+    "sample_key",
+    "component",
+)
+"""What the record says was asked for, as far as it was."""
+
+
+def _record(tables: list[pd.DataFrame], set_tables: list[pd.DataFrame], said: Mapping[str, Any]) -> dict[str, Any]:
     table = pd.concat(tables, ignore_index=True)
-    shown = {name: said[name] for name in ("method", "estimand", "min_lfc", "target_pefp", "n_samples")}
-    params = {"groupby": groupby, "reference": reference, **shown, "reference_genes": str(said["reference_genes"])}
-    params |= {"use_raw": False} | ({} if said["sample_key"] is None else {"sample_key": said["sample_key"]})
+    params = {name: said[name] for name in _SHOWN if said[name] is not None}
+    params |= {"use_raw": False, "reference_genes": str(said["reference_genes"])}
+    params |= {"n_genes_pooled": int(np.sum(tables[0]["status"] == "pooled"))}
     record = {"table": table, "params": params, **as_ranked(table)}
     return record | ({"gene_sets": pd.concat(set_tables, ignore_index=True)} if set_tables else {})

@@ -125,13 +125,8 @@ def denoise(
 
 def _check_place(adata: AnnData, attribute: str, place: str, *, key: str, default: bool, sd: bool) -> None:
     """Refuse to replace anything but an earlier result of this verb; only the default name is ours regardless."""
-    if "/" in place or not place:
-        msg = f"key_added={place!r} must be a name without '/'."
-        raise ValueError(msg)
-    refuse_taken(adata, "uns", place, key=key, place=place)
-    if place in adata.uns and "formula" not in adata.uns[place]:
-        msg = f"adata.uns[{place!r}] is taken by another result of the fit {key!r}: choose another key_added."
-        raise ValueError(msg)
+    mine: dict[str, Any] = {"key": key, "name": "denoised", "place": place}
+    refuse_taken(adata, "uns", place, **mine)
     if not default:
-        for name in (place, f"{place}_sd") if sd else (place,):
-            refuse_taken(adata, attribute, name, key=key, place=place)
+        for slot in (place, f"{place}_sd") if sd else (place,):
+            refuse_taken(adata, attribute, slot, **mine)

@@ -12,7 +12,7 @@ from scribe._adata.denoised import FEWER
 from scribe._adata.fits import labels_of, read_fit
 from scribe._adata.slots import Slots, check_target, refuse_taken, write_derived
 from scribe._model.spec import LEVEL_AXES
-from scribe._posterior.indexing import check_dense
+from scribe._posterior.indexing import check_dense, check_draws
 from scribe._posterior.results import Results
 from scribe._progress import progress
 from scribe._rng import as_seed
@@ -55,7 +55,7 @@ def normalize(
     layer
         Write the layer of cells; False writes the table of genes alone, at no cost in cells.
     key_added
-        Name of the layer; ``key + '_normalized'`` unless given.
+        Name of the layer, ``key + '_normalized'`` unless given, and what the name of the table begins with.
     rng
         Seed, NumPy generator or JAX key; the seed of the fit unless given.
     copy
@@ -67,7 +67,7 @@ def normalize(
 
     ``adata.layers[key_added]`` : float32 (cells, genes)
         Expected molecules of a gene among ``target_sum`` molecules of the cell, dense. Unless ``layer=False``.
-    ``adata.varm[key + '_composition']`` : :class:`pandas.DataFrame` (genes)
+    ``adata.varm[key + '_composition']``, or ``[key_added + '_composition']`` : :class:`pandas.DataFrame` (genes)
         ``share_mean`` and ``share_sd``: posterior of the molecules among ``target_sum`` in the mean over cells;
         ``clr_mean`` and ``clr_sd``: of its centred log-ratio, in natural logarithms. A column for every component and
         dataset in which expression differs, ``share_mean[B cell]``.
@@ -102,12 +102,14 @@ def normalize(
     if not target_sum > 0:
         msg = f"target_sum must be positive, got {target_sum!r}; 1e4 is what scanpy users know."
         raise ValueError(msg)
+    check_draws(n_samples)
     check_target(adata, copy=copy)
-    results, slots = read_fit(adata, key=key), Slots(key)
+    results, slots = read_fit(adata, key=key), Slots(key if key_added is None else key_added)
     place = slots.of("normalized") if key_added is None else key_added
-    refuse_taken(adata, "uns", place, key=key, place=place)
+    mine: dict[str, Any] = {"key": key, "name": "normalized", "place": place}
+    refuse_taken(adata, "uns", place, **mine)
     if key_added is not None:
-        refuse_taken(adata, "layers", place, key=key, place=place)
+        refuse_taken(adata, "layers", place, **mine)
     seed = results.seed if rng is None else as_seed(rng)
     table = _table(results, n_samples=n_samples or 1000, seed=seed, target_sum=target_sum, index=adata.var_names)
     written: dict[str, dict[str, Any]] = {"varm": {slots.of("composition"): table}}

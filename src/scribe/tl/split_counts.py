@@ -8,7 +8,7 @@ import numpy as np
 from anndata import AnnData
 
 from scribe._adata.read import read_counts
-from scribe._adata.slots import check_target, write_slots
+from scribe._adata.slots import check_name, check_target, write_slots
 from scribe._counts.checks import CountsWarning
 from scribe._rng import as_seed
 from scribe._types import Rng
@@ -73,6 +73,7 @@ def split_counts(
     if not 0 < fraction < 1:
         msg = f"fraction must be between 0 and 1, got {fraction!r}: 0.5 splits the molecules in halves."
         raise ValueError(msg)
+    check_name(key_added)
     check_target(adata, copy=copy)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CountsWarning)

@@ -27,6 +27,7 @@ __all__ = [
     "drawn",
     "filled",
     "group_name",
+    "legend_below",
     "log_scale",
     "plain",
     "write_names",
@@ -131,6 +132,12 @@ def _share_labels(panels: AnyArray) -> None:
         first.set_ylabel("" if up in left else up[1])
         below.add(across)
         left.add(up)
+
+
+def legend_below(ax: Axes, *, columns: int) -> None:
+    """Name colours under the axes, where no point can be."""
+    small: dict[str, Any] = {"frameon": False, "fontsize": "x-small", "columnspacing": 1.2, "handletextpad": 0.4}
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=columns, **small)
 
 
 def _legend(panel: Axes, *, owned: bool) -> None:

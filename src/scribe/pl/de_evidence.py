@@ -11,7 +11,7 @@ from anndata import AnnData
 
 from scribe._compare.differential import DifferentialExpression
 from scribe._types import AnyArray
-from scribe.pl._canvas import ACCENT, DATA, MODEL, SOFT, drawn, log_scale
+from scribe.pl._canvas import ACCENT, DATA, MODEL, SOFT, drawn, legend_below, log_scale
 from scribe.pl._de import by_group, comparison, title
 from scribe.pl._signature import Axes, Panels, plot
 
@@ -69,4 +69,4 @@ def draw(rows: pd.DataFrame, ax: Axes) -> None:
     ax.set_xlabel("genes, the surest first")
     ax.set_ylabel("probability of a wrong sign")
     ax.set_title(title(rows), fontsize="medium")
-    ax.legend(frameon=False, fontsize="small", loc="center left")
+    legend_below(ax, columns=1)

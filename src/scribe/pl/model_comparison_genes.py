@@ -9,7 +9,7 @@ from anndata import AnnData
 
 from scribe._adata.slots import read_comparison
 from scribe._types import AnyArray
-from scribe.pl._canvas import ACCENT, MODEL, SOFT, drawn, log_scale, plain
+from scribe.pl._canvas import ACCENT, MODEL, SOFT, drawn, legend_below, log_scale, plain
 from scribe.pl._de import name_genes
 from scribe.pl._signature import Axes, Panels, plot
 
@@ -89,4 +89,4 @@ def draw(rows: pd.DataFrame, ax: Axes) -> None:
     ax.set_xlabel("mean count")
     ax.set_ylabel("difference of elpd (nats)")
     ax.set_title(f"{best} vs {other}", fontsize="medium")
-    ax.legend(frameon=False, fontsize="x-small", loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)
+    legend_below(ax, columns=3)

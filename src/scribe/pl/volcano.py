@@ -11,7 +11,7 @@ from anndata import AnnData
 
 from scribe._compare.differential import DifferentialExpression
 from scribe._types import AnyArray
-from scribe.pl._canvas import SOFT, drawn
+from scribe.pl._canvas import SOFT, drawn, legend_below
 from scribe.pl._de import by_group, comparison, name_genes, points, title
 from scribe.pl._signature import Axes, Panels, plot
 
@@ -67,5 +67,4 @@ def draw(rows: pd.DataFrame, ax: Axes) -> None:
     ax.set_xlabel("log2 fold change")
     ax.set_ylabel("$-\\log_{10}$ local false sign rate")
     ax.set_title(title(rows), fontsize="medium")
-    # sure genes have changed: the top of the middle is free
-    ax.legend(framealpha=1, edgecolor="none", facecolor="white", fontsize="small", loc="upper center")
+    legend_below(ax, columns=3)

@@ -1,7 +1,8 @@
 """Bayesian analysis of single-cell counts, for AnnData and scanpy."""
 
 from scribe import coordinates, datasets, engines, families, get, guides, pl, priors, tl
-from scribe._compare.compare import compare, compare_datasets, compare_groups
+from scribe._compare.compare import compare, compare_datasets
+from scribe._compare.compare_groups import compare_groups
 from scribe._compare.comparison import ModelComparison
 from scribe._compare.differential import DifferentialExpression
 from scribe._compare.masks import (

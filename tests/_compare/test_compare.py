@@ -583,6 +583,28 @@ def test_laws_know_what_they_are_of() -> None:
         scribe.compare(by_estimand["mean"][0], by_estimand["cell"][1])
 
 
+@pytest.mark.parametrize("method", ["empirical", "shrinkage"])
+def test_agreement_of_references_is_that_of_their_calls(method) -> None:
+    de = scribe.compare_datasets(made(), "a", "b", n_samples=200, method=method, gene_mask=NAMES[:5])
+    references = ("expressed", "clr", ["g1", "g4"])
+    found = de.reference_agreement(references, target_pefp=0.2, tau=0.1)
+    assert list(found["gene"]) == list(NAMES[:5])
+    assert set(found["n_references"]) == {3}
+    before, up, down, deltas = de.reference, np.zeros(5, int), np.zeros(5, int), []
+    for reference in references:
+        de.set_reference(reference)
+        called, law = de.call_genes(target_pefp=0.2, tau=0.1), de.law
+        up += called & (law.above(0.1) > law.below(-0.1))
+        down += called & (law.above(0.1) < law.below(-0.1))
+        deltas.append(law.mean)
+    np.testing.assert_array_equal(found["n_up"], up)
+    np.testing.assert_array_equal(found["n_down"], down)
+    np.testing.assert_allclose(found["delta_min"], np.min(deltas, axis=0))
+    np.testing.assert_allclose(found["delta_max"], np.max(deltas, axis=0))
+    assert (up + down).max() > 0
+    assert before == "expressed"
+
+
 def test_tables_say_what_is_positive() -> None:
     table = scribe.compare_datasets(made(), "a", "b", n_samples=50).to_dataframe()
     assert table.attrs == {"positive": "higher in a", "unit": "natural logarithm"}

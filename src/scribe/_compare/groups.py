@@ -29,6 +29,7 @@ __all__ = [
     "keys_of",
     "n_draws",
     "refuse_idle_rank",
+    "refuse_same",
     "warn_of_cells",
 ]
 
@@ -46,6 +47,13 @@ def refuse_idle_rank(rank: int | None, *, method: str) -> None:
     """Raise where a rank is given that nothing has."""
     if rank is not None and method != "parametric":
         msg = f"rank={rank} is that of the normal law of method='parametric', not of {method!r}: leave it out."
+        raise ValueError(msg)
+
+
+def refuse_same(results: Results, axis: str, remedy: str) -> None:
+    """Raise where expression is the same along an axis of the model."""
+    if axis not in results.spec.natural_axes["log_mean"]:
+        msg = f"Expression is the same in all {axis}s of this model: fit with {remedy}."
         raise ValueError(msg)
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
+import pandas as pd
 
 from scribe._model.checks import nearest, require_known
 from scribe._posterior.expression import Estimand
 from scribe._posterior.indexing import Selector, index_of
 from scribe._stats.contrasts import Comparison, Evidence
+from scribe._stats.effects import called_at, lfsr
 from scribe._stats.laws import Law, NormalMixture
 from scribe._stats.logratios import REFERENCES, Reference
 from scribe._stats.shrinkage import Shrunk, shrink
@@ -204,6 +206,40 @@ class RelativeExpression:
         The comparison itself.
         """
         return self._change(reference=reference)
+
+    def reference_agreement(
+        self, references: Sequence[Selector] = REFERENCES, *, target_pefp: float = 0.05, tau: float = 0.0
+    ) -> pd.DataFrame:
+        """Under how many references a gene is called, with the same sign: calls of all of them rest on none.
+
+        Parameters
+        ----------
+        references
+            References as `set_reference` takes them.
+        target_pefp
+            Expected share of wrong signs among the genes that are called, under each reference.
+        tau
+            Absolute differences up to this one, in natural logarithms, count as none.
+
+        Returns
+        -------
+        One row per gene that is kept: ``gene``; ``n_up`` and ``n_down``, the numbers of references under which it is
+        called higher in A and lower; ``n_references``; ``delta_min`` and ``delta_max``, least and largest difference.
+        """
+        laws = [replace(self, reference=reference, gene_mask=self._kept).law for reference in references]
+        called = np.stack([called_at(lfsr(law, tau), target_pefp) for law in laws])
+        means = np.stack([law.mean for law in laws])
+        up = np.stack([law.above(tau) >= law.below(-tau) for law in laws])
+        return pd.DataFrame(
+            {
+                "gene": self._names()[self._kept],
+                "n_up": np.sum(called & up, axis=0),
+                "n_down": np.sum(called & ~up, axis=0),
+                "n_references": len(laws),
+                "delta_min": means.min(axis=0),
+                "delta_max": means.max(axis=0),
+            }
+        )
 
     def _change(self, *, kept: AnyArray | None = None, reference: Selector | None = None) -> Self:
         if kept is not None:

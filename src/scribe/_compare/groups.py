@@ -59,7 +59,7 @@ def refuse_same(results: Results, axis: str, remedy: str) -> None:
 
 def is_array(model: object) -> bool:
     """Whether a model is given by draws."""
-    return hasattr(model, "__array__") or isinstance(model, (list, tuple))
+    return isinstance(model, (np.ndarray, jax.Array, list, tuple))
 
 
 def fitted_normal(rank: int | None) -> Callable[[Drawn], LinearLaw]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-import pandas as pd
 
 from scribe._model.checks import nearest
 from scribe._settings import settings
@@ -18,15 +17,24 @@ Selector = Any
 """Genes or cells by name, list of names, integer, slice, boolean mask or integer array."""
 
 
+@runtime_checkable
+class Labelled(Protocol):
+    """A Series: values and the labels that they go with."""
+
+    index: Any
+
+    def reindex(self, index: Any) -> Any:
+        """The same in the order of other labels."""
+
+
 def index_of(selector: Selector, size: int, names: AnyArray | None, *, what: str) -> IntArray:
     """Integer index from names, integers, a slice or a mask."""
     if isinstance(selector, slice):
         return np.arange(size)[selector]
-    if isinstance(selector, pd.Series):
+    if isinstance(selector, Labelled):
         selector = _in_order(selector, names, what=what)
     array = np.atleast_1d(np.asarray(selector))
-    if array.dtype == object and all(isinstance(x, bool | np.bool_) for x in array):
-        array = array.astype(bool)
+    array = array.astype(bool) if array.size and _is_mask(array) else array
     if array.dtype.kind not in "UOSTbiu" and array.size:
         msg = f"{what}s are chosen by names, whole numbers, a slice or a mask of True and False; got {array.dtype}."
         raise TypeError(msg)
@@ -41,21 +49,24 @@ def index_of(selector: Selector, size: int, names: AnyArray | None, *, what: str
     return np.arange(size)[array]
 
 
-def _in_order(mask: pd.Series, names: AnyArray | None, *, what: str) -> pd.Series:
-    """A mask by name in the order of ``names``, whatever its own."""
-    named = names is not None and not isinstance(mask.index, pd.RangeIndex)
-    if not named or not pd.api.types.is_bool_dtype(mask.dtype):
-        return mask
-    mine, wanted = mask.index.astype(str), np.asarray(names, str)
-    missing = wanted[~np.isin(wanted, mine)]
-    if missing.size or not mine.is_unique:
+def _in_order(mask: Labelled, names: AnyArray | None, *, what: str) -> AnyArray:
+    """Values of a Series, a mask by name in the order of ``names`` whatever its own."""
+    labels, values = np.asarray(mask.index), np.asarray(mask)
+    if names is None or labels.dtype.kind in "iu" or not _is_mask(values):
+        return values
+    place = {str(label): i for i, label in enumerate(labels)}
+    missing = [str(name) for name in names if str(name) not in place]
+    if missing or len(place) < len(labels):
         msg = (
             f"The mask is a Series of other {what}s than the results have, or has some twice; missing are "
-            f"{len(missing):,}, the first: {list(map(str, missing[:5]))}. Pass it for these {what}s, or as an array in "
-            "their order."
+            f"{len(missing):,}, the first: {missing[:5]}. Pass it for these {what}s, or as an array in their order."
         )
         raise IndexError(msg)
-    return mask.set_axis(mine).loc[wanted]
+    return values[[place[str(name)] for name in names]]
+
+
+def _is_mask(values: AnyArray) -> bool:
+    return values.dtype == bool or (values.dtype == object and all(isinstance(x, bool | np.bool_) for x in values))
 
 
 def _index_of_names(wanted: list[str], names: AnyArray | None, *, what: str) -> IntArray:

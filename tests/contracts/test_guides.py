@@ -252,7 +252,7 @@ def test_settings_survive_json(case):
 
 
 FITS = {guide: (guide, model) for guide, model in PAIRS[::-1]}
-SIMILAR = {FITS[guide] for guide in ("mean_field-wide", "linear", "structured")}
+SIMILAR = {FITS[guide] for guide in ("mean_field-wide", "linear", "structured", "flows")}
 """Fits of guides of which others have all parts."""
 
 

@@ -180,7 +180,14 @@ def check(row: Row, counts: Counts, *, seed: int, dtypes: tuple[Any, ...]) -> No
             data = full_data(counts, totals_suffice=row.family.summarises(axes_of(at)))
             errors = run_engine(row.family, at, data, dtype).errors(exact, counts.gene_totals)
         print(f"{counts.source} {row.model} {np.dtype(dtype).name}", *(f"{e:.1e}" for e in errors))
-        assert max(errors) < TOLERANCE[dtype], (dtype, errors)
+        assert max(errors) < tolerance(row, dtype), (dtype, errors)
+
+
+def tolerance(row: Row, dtype: Any, case: str = "") -> float:
+    """A single-precision quadrature has fewer nodes, and counts cancel against their expectation, huge ones most."""
+    if row.model.startswith("twostate") and dtype is np.float32:
+        return 1e-2 if case == "huge" else 5e-5
+    return TOLERANCE[dtype]
 
 
 def axes_of(at: Parameters) -> dict[str, tuple[str, ...]]:
@@ -340,16 +347,9 @@ def test_corner_cases(row: str, dtype: Any) -> None:
             data = padded(full_data(counts, totals_suffice=False))
             errors = run_engine(family, at, data, dtype).errors(exact, counts.gene_totals)
         print(f"{name} {row} {np.dtype(dtype).name}", *(f"{e:.1e}" for e in errors))
-        if not max(errors) < tolerance(row, name, dtype):
+        if not max(errors) < tolerance(ROWS[row], dtype, name):
             failed[name, repetition] = errors
     assert not failed
-
-
-def tolerance(row: str, case: str, dtype: Any) -> float:
-    """A single-precision quadrature has fewer nodes, and counts of a million cancel against their expectation."""
-    if row == "twostate-gene" and dtype is np.float32:
-        return 1e-2 if case == "huge" else 5e-5
-    return TOLERANCE[dtype]
 
 
 # -- sums by gene and by cell, groups, derivatives ------------------------------------------------------------------

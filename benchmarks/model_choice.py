@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
 import subprocess
 import sys
 import tempfile
@@ -113,16 +114,16 @@ def cost(path: Path, n_samples: int) -> None:
     )
     print("\n| comparison of two models | GB before | peak GB of the process | s |\n|---|---|---|---|", flush=True)
     script = (
-        "import sys, time, warnings, anndata, scribe; warnings.simplefilter('ignore')\n"
+        "import json, sys, time, warnings, anndata, scribe; warnings.simplefilter('ignore')\n"
         "gb = lambda name: next(int(l.split()[1]) for l in open('/proc/self/status') if l.startswith(name)) / 1e6\n"
         "adata = anndata.read_h5ad(sys.argv[1]); before, start = gb('VmRSS'), time.perf_counter()\n"
-        "options = dict(eval(sys.argv[3]), n_samples=int(sys.argv[2]))\n"
+        "options = dict(json.loads(sys.argv[3]), n_samples=int(sys.argv[2]))\n"
         "scribe.tl.compare_models(adata, ['NB', 'ZINB'], **options)\n"
         "shown = ', '.join(f'{name}={value!r}' for name, value in options.items())\n"
         "print(f'| {shown} | {before:.2f} | {gb(\"VmHWM\"):.2f} | {time.perf_counter() - start:.0f} |')"
     )
     for options in ({"genes": False}, {"genes": True}, {"observations": "gene", "genes": False}):
-        subprocess.run([sys.executable, "-c", script, str(fitted), str(n_samples), repr(options)], check=True)
+        subprocess.run([sys.executable, "-c", script, str(fitted), str(n_samples), json.dumps(options)], check=True)
 
 
 def append(path: Path, rows: list[dict[str, Any]]) -> None:

@@ -321,6 +321,9 @@ def test_no_verb_replaces_the_result_of_another(small_fit):
         scribe.tl.fit(adata, layer="scribe_normalized", n_steps=2)
     with pytest.raises(KeyError, match=r"No adata.uns\['scribe_gof'\]. Run scribe.tl.de\(adata\) first"):
         scribe.get.de(adata, key_added="scribe_gof")
+    adata.varm["mine_composition"] = np.ones((adata.n_vars, 1))
+    with pytest.raises(ValueError, match=r"varm\['mine_composition'\] is taken by something else"):
+        scribe.tl.normalize(adata, n_samples=0, layer=False, key_added="mine")
     for verb in (scribe.tl.normalize, scribe.tl.split_counts):
         with pytest.raises(ValueError, match="key_added='a/b' must be a name without '/'"):
             verb(adata, key_added="a/b")

@@ -144,7 +144,8 @@ def _compared(
     labels: tuple[str, str],
     method: Method | None,
 ) -> DifferentialExpression:
-    chosen_method(method, said["estimand"])
+    if method is not None:
+        chosen_method(method, said["estimand"])
     fits = isinstance(model_A, Results), isinstance(model_B, Results)
     if all(fits):
         model_B, names = _same_genes(model_A, model_B, gene_names)
@@ -152,7 +153,7 @@ def _compared(
         names = None if gene_names is None else np.asarray(gene_names, object)
     groups = _groups(model_A, model_B, said)
     laws = any(isinstance(group, Given) and isinstance(group.law, LowRankNormal) for group in groups)
-    method = chosen_method(("parametric" if laws else "empirical") if method is None else method, said["estimand"])
+    method = ("parametric" if laws else "empirical") if method is None else method
     refuse_idle_rank(said["rank"], method="parametric" if laws else method)
     if laws and method == "empirical":
         msg = "method='empirical' compares draws, and a logistic-normal law has none: 'parametric' or 'shrinkage'."

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from scribe._compare.relative import RelativeExpression
+from scribe._counts.checks import outside_stacklevel
 from scribe._posterior.indexing import Selector, index_of
 from scribe._rng import as_seed
 from scribe._stats.effects import called_at, lfsr
@@ -78,7 +79,7 @@ def table(
             f"No set has a gene that is kept and leaves others: all {len(sets):,} are NaN. Are their names of the same "
             f"kind as those of the fit, such as {shown}?"
         )
-        warnings.warn(msg, UserWarning, stacklevel=4)
+        warnings.warn(msg, UserWarning, stacklevel=outside_stacklevel())
     columns = {name: np.full(len(members), np.nan) for name in _SUMMARIES}
     if usable:
         every, chosen = np.arange(n_kept), [members[number] for number in usable]

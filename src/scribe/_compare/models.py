@@ -124,6 +124,10 @@ def compare_models(
         raise ValueError(msg)
     found = fits[0].counts(None if counts is None else as_counts(counts))
     _check_alike(fits, names, found)
+    # counts that were not given are those of the first fit
+    for one, name in list(zip(fits, names, strict=True))[counts is None :]:
+        if one.counts_source is not None:
+            _check_same_counts(one.counts_source(), found, name)
     if chosen in FROM_DRAWS:
         pointwise = _from_draws(fits, found, observations=observations, n_samples=n_draws, seed=seed)
         cells: slice | IntArray = slice(None)
@@ -176,8 +180,6 @@ def _check_alike(fits: Sequence[Results], names: Sequence[str], counts: Counts) 
             if mine is not None and other is not None and list(map(str, mine)) != list(map(str, other)):
                 msg = f"{name} and {names[0]} are fits of different {what}, or in another order: fit the same data."
                 raise ValueError(msg)
-        if one.counts_source is not None:
-            _check_same_counts(one.counts_source(), counts, name)
 
 
 def _check_same_counts(fitted: Counts, counts: Counts, name: str) -> None:

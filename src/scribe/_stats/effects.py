@@ -13,7 +13,7 @@ import numpy as np
 from scribe._stats.laws import Law
 from scribe._types import AnyArray, FloatArray
 
-__all__ = ["called_at", "check_target", "check_tau", "find_threshold", "lfsr", "pefp", "s_values"]
+__all__ = ["called_at", "check_target_pefp", "check_tau", "find_threshold", "lfsr", "pefp", "s_values"]
 
 
 def check_tau(tau: AnyArray | float, *, name: str = "tau") -> None:
@@ -23,7 +23,7 @@ def check_tau(tau: AnyArray | float, *, name: str = "tau") -> None:
         raise ValueError(msg)
 
 
-def check_target(target: float) -> None:
+def check_target_pefp(target: float) -> None:
     """Raise where an expected share of wrong signs is none."""
     if not 0.0 < target < 1.0:
         msg = f"target_pefp must lie between 0 and 1, got {target!r}; 0.05 expects one wrong sign among twenty calls."
@@ -55,13 +55,13 @@ def s_values(rates: FloatArray) -> FloatArray:
 
 def called_at(rates: FloatArray, target: float) -> AnyArray:
     """Mask of the most genes, the surest first, of which no larger share of signs is expected to be wrong."""
-    check_target(target)
+    check_target_pefp(target)
     return s_values(rates) <= target
 
 
 def find_threshold(rates: FloatArray, target: float) -> float:
     """Largest threshold such that genes with a rate below it have a PEFP of at most ``target``; 0 if none can be."""
-    check_target(target)
+    check_target_pefp(target)
     values = np.sort(rates[np.isfinite(rates)])
     good = np.flatnonzero(np.cumsum(values) / np.arange(1, len(values) + 1) <= target)
     if not good.size:

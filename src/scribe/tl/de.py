@@ -27,7 +27,7 @@ from scribe._compare.tables import as_ranked, gene_table
 from scribe._posterior.indexing import Selector
 from scribe._progress import progress
 from scribe._rng import as_key, as_seed
-from scribe._stats.effects import check_target as check_target_pefp
+from scribe._stats.effects import check_target_pefp, check_tau
 
 __all__ = ["de"]
 
@@ -227,15 +227,13 @@ def _said(options: Mapping[str, Any], *, method: Method | None, sample_key: str 
     method = chosen_method(method, said["estimand"])
     refuse_idle_rank(said["rank"], method=method)
     check_target_pefp(said["target_pefp"])
+    check_tau(said["min_lfc"], name="min_lfc")
     if sample_key is not None and (method == "parametric" or said["estimand"] != "mean" or said["gene_sets"]):
         msg = (
             "sample_key compares the means of samples gene by gene: method='empirical' or 'shrinkage', "
             "estimand='mean' and no gene_sets; got "
             f"method={method!r}, estimand={said['estimand']!r}, gene_sets={said['gene_sets'] is not None}."
         )
-        raise ValueError(msg)
-    if not said["min_lfc"] >= 0:
-        msg = f"min_lfc must not be negative, got {said['min_lfc']!r}: a log2 fold change, 1 for a factor of two."
         raise ValueError(msg)
     return said | {"method": method, "sample_key": sample_key}
 

@@ -109,7 +109,8 @@ def normalize(
     mine: dict[str, Any] = {"key": key, "name": "normalized", "place": place}
     refuse_taken(adata, "uns", place, **mine)
     if key_added is not None:
-        refuse_taken(adata, "layers", place, **mine)
+        for attribute, slot in (("layers", place), ("varm", slots.of("composition"))):
+            refuse_taken(adata, attribute, slot, **mine)
     seed = results.seed if rng is None else as_seed(rng)
     table = _table(results, n_samples=n_samples or 1000, seed=seed, target_sum=target_sum, index=adata.var_names)
     written: dict[str, dict[str, Any]] = {"varm": {slots.of("composition"): table}}

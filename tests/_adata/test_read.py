@@ -12,6 +12,7 @@ import pytest
 import scipy.sparse as sp
 
 from scribe._adata import as_counts, integer_calls, read_counts
+from scribe._adata.read import counts_by_group
 from scribe._counts import Counts, CountsWarning, build
 
 N_CELLS, N_GENES = 40, 30
@@ -243,3 +244,27 @@ def test_real_data(name, data_dir):
     fractions = adata.X.copy()
     fractions.data *= np.random.default_rng(1).uniform(0.8, 1.0, fractions.nnz).astype(np.float32)
     assert not read_counts(ad.AnnData(fractions)).integer
+
+
+@pytest.mark.parametrize("layout", ["csr", "backed"])
+def test_totals_and_extreme_cells_of_groups(adata, dense, layout, tmp_path, monkeypatch):
+    """Against sums and sorts of the dense matrix, also where blocks cut groups."""
+    group = np.arange(N_CELLS) % 3 - 1
+    if layout == "backed":
+        monkeypatch.setattr("scribe._adata.read.rows_per_block", lambda *_: 7)
+        adata.layers["counts"] = dense
+        adata.write_h5ad(tmp_path / "counts.h5ad")
+        adata = ad.read_h5ad(tmp_path / "counts.h5ad", backed="r")
+    found = counts_by_group(adata, group, 2, layer="counts")
+    for number in (0, 1):
+        mine = dense[group == number]
+        np.testing.assert_allclose(found.total[number], mine.sum(axis=0))
+        np.testing.assert_allclose(found.top[number], -np.sort(-mine, axis=0)[:3])
+    assert list(found.n_cells) == [13, 13]
+    both = found.merged([0, 1])
+    np.testing.assert_allclose(both.top[0], -np.sort(-dense[group >= 0], axis=0)[:3])
+    # 2 % of 26 cells is one
+    largest = dense[group >= 0].max(axis=0) / dense[group >= 0].sum(axis=0)
+    np.testing.assert_allclose(both.extreme_share[0], largest)
+    many = both._replace(n_cells=np.array([400]))
+    np.testing.assert_allclose(many.extreme_share[0], both.top[0].sum(axis=0) / both.total[0])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from scribe._stats.effects import find_threshold, lfsr, pefp, s_values
+from scribe._stats.effects import called_at, find_threshold, lfsr, pefp, s_values
 from scribe._stats.laws import Drawn, LowRankNormal, NormalMixture
 
 
@@ -26,7 +26,7 @@ def test_threshold_is_the_largest_that_holds(seed) -> None:
     target = 0.05
     possible = [t for t in [*rates, 1.0] if not np.any(rates < t) or rates[rates < t].mean() <= target]
     most = max(np.sum(rates < t) for t in possible)
-    found = find_threshold(rates, target)
+    found = find_threshold(rates, target, max_lfsr=1)
     assert np.sum(rates < found) == most
     assert pefp(rates, rates < found) <= target
     np.testing.assert_array_equal(rates < found, s_values(rates) <= target)
@@ -40,6 +40,17 @@ def test_thresholds_at_the_ends() -> None:
     np.testing.assert_array_equal(s_values(np.array([np.nan, 0.1])), [np.nan, 0.1])
     with pytest.raises(ValueError, match="target_pefp must lie between 0 and 1, got 5"):
         find_threshold(good, 5)
+
+
+def test_sure_genes_do_not_carry_unsure_ones() -> None:
+    """99 genes without doubt would let a gene be called whose sign is a coin toss."""
+    rates = np.append(np.zeros(99), [0.15, 0.5])
+    np.testing.assert_array_equal(np.flatnonzero(called_at(rates, 0.05, max_lfsr=1)), np.arange(101))
+    np.testing.assert_array_equal(np.flatnonzero(called_at(rates, 0.05)), np.arange(100))
+    np.testing.assert_array_equal(np.flatnonzero(rates < find_threshold(rates, 0.05)), np.arange(100))
+    assert called_at(rates, 0.05, max_lfsr=0.1).sum() == (rates < find_threshold(rates, 0.05, max_lfsr=0.1)).sum() == 99
+    with pytest.raises(ValueError, match="max_lfsr must lie above 0 and not above 1, got 0; 1 calls by target_pefp"):
+        called_at(rates, 0.05, max_lfsr=0)
 
 
 def test_expected_share_of_wrong_signs_is_the_true_one() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from scribe._stats.logratios import balance, basis, reference_weights
+from scribe._stats.logratios import balance, basis, reference_of
 
 
 def test_basis_is_orthonormal_and_centred() -> None:
@@ -31,10 +31,12 @@ def test_references() -> None:
     sds = np.array([[0.1, 0.2, 0.4, 0.3, 0.1], [0.3, 0.2, 0.9, 0.1, 0.1]])
 
     def rests_on(reference):
-        weights = reference_weights(reference, means, sds, n_genes=4)
+        weights = reference_of(reference, means, sds, (means[0] - means[1], sds[0]), n_genes=4).weights
         np.testing.assert_allclose(weights.sum(), 1.0)
         return list(np.flatnonzero(weights))
 
+    unchanged = reference_of("unchanged", means, sds, (means[0] - means[1], sds[0]), n_genes=4).weights
+    np.testing.assert_allclose(unchanged[[3, 4]], 0.0, atol=0.02, err_msg="the fourth changes, the last is no gene")
     assert rests_on("clr") == [0, 1, 2, 3, 4], "the pooled part as well"
     assert rests_on("expressed") == [0, 1, 3], "known well in both groups"
     assert rests_on("iqlr") == [0, 2], "the middle half of 0.05, 0.0425, 0.485, 9.05"
@@ -47,5 +49,5 @@ def test_references() -> None:
 
 def test_of_genes_that_are_badly_known_the_best_quarter_is_the_reference() -> None:
     sds = np.tile(np.linspace(1, 2, 8), (2, 1))
-    weights = reference_weights("expressed", np.zeros((2, 8)), sds, n_genes=8)
+    weights = reference_of("expressed", np.zeros((2, 8)), sds, (np.zeros(8), sds[0]), n_genes=8).weights
     assert list(np.flatnonzero(weights)) == [0, 1]

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scanpy as sc
+from scipy import stats
 
 import scribe
 from scribe._counts.checks import CountsWarning
@@ -120,7 +121,7 @@ def test_samples_are_the_unit_with_sample_key(truth, known) -> None:
     )
     scribe.tl.de(adata, "condition", group="treated", reference="control", sample_key="donor", method="empirical")
     by_sample = scribe.get.de(adata)
-    assert by_sample.loc[0, ["level", "replicates", "relative_to"]].tolist() == ["sample", "4 vs 4", "expressed"]
+    assert by_sample.loc[0, ["level", "replicates", "relative_to"]].tolist() == ["sample", "4 vs 4", "unchanged"]
     with CELLS:
         scribe.tl.de(adata, "condition", group="treated", reference="control", method="empirical", key_added="cells")
     by_cell = scribe.get.de(adata, key_added="cells")
@@ -212,11 +213,12 @@ def test_conditions_within_a_component_and_components_of_all_datasets(truth) -> 
     sizes = adata.obs["scribe_component"].value_counts()
     assert sizes.min() > 50
     for component in ("B", 1):
-        scribe.tl.de(adata, "condition", sample_key="donor", component=component, **about)
+        with pytest.warns(UserWarning, match=r"In 1 of 1 comparisons .* more than half of the genes change"):
+            scribe.tl.de(adata, "condition", sample_key="donor", component=component, **about)
         table = scribe.get.de(adata)
         assert set(table["level"]) == {"sample"}
         assert (np.sign(table["lfc_mean"][: 2 * N_UP]) == np.sign(truth.uns["effect"][: 2 * N_UP])).all()
-    with CELLS:
+    with CELLS, pytest.warns(UserWarning, match="more than half"):
         scribe.tl.de(adata, "condition", component="T/cell", key_added="cells", **about)
     assert np.corrcoef(scribe.get.de(adata, key_added="cells")["lfc_mean"], table["lfc_mean"])[0, 1] > 0.95
     with CELLS:
@@ -292,7 +294,7 @@ def test_what_is_asked_must_be_there(known) -> None:
         ({"rank": 3}, ValueError, "rank=3 is that of the normal law"),
         ({"estimand": "cell", "method": "shrinkage"}, ValueError, "estimand='cell' varies as cells do"),
         ({"key_added": "a/b"}, ValueError, "key_added='a/b' must be a name without '/'"),
-        ({"reference_genes": "alr"}, KeyError, "'alr' is neither a gene nor one of 'expressed', 'clr', 'iqlr'"),
+        ({"reference_genes": "alr"}, KeyError, "'alr' is neither a gene nor one of 'unchanged', 'expressed', 'clr'"),
         ({"gene_mask": ["g0", "x"]}, KeyError, r"not in the results, the first: \['x'\]"),
         ({"gene_sets": "no.gmt"}, FileNotFoundError, "no.gmt"),
     ):
@@ -341,3 +343,109 @@ def test_sets_from_a_file(tmp_path, known) -> None:
     path.write_text("up\n")
     with pytest.raises(ValueError, match=r"sets\.gmt, line 1: expected a new name"):
         scribe.get.gene_sets(path)
+
+
+def two_groups(n_cells: int, log_fold: np.ndarray, *, seed: int = 0, depth: float = 1.0) -> ad.AnnData:
+    """Negative binomial counts of the groups A and B, which differ by ``log_fold`` and in depth."""
+    rng, n_genes = np.random.default_rng(seed), len(log_fold)
+    mean = np.exp(rng.normal(0, 1.3, n_genes))
+    mean, size = mean / mean.sum() * 2000, np.exp(rng.normal(0.5, 0.6, n_genes))
+    counts = [
+        rng.poisson(rng.gamma(size, np.exp(rng.normal(0, 0.4, n_cells))[:, None] * mean * scale * np.exp(fold) / size))
+        for scale, fold in ((1.0, 0.0), (depth, log_fold))
+    ]
+    obs = pd.DataFrame({"g": np.repeat(["A", "B"], n_cells)}, index=[f"c{i}" for i in range(2 * n_cells)])
+    return ad.AnnData(
+        np.concatenate(counts).astype(np.float32), obs, pd.DataFrame(index=[f"g{i}" for i in range(n_genes)])
+    )
+
+
+def a_and_b(adata: ad.AnnData, **options) -> pd.DataFrame:
+    quiet_fit(adata, dataset_key="g", n_steps=400, **MEANS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        scribe.tl.de(adata, "g", group="B", reference="A", **options)
+    return scribe.get.de(adata)
+
+
+def test_genes_that_change_to_one_side_do_not_displace_the_others() -> None:
+    """30 % of the genes go up eightfold in a group of a quarter of the depth."""
+    log_fold = np.where(np.arange(120) < 36, np.log(8), 0.0)
+    adata = two_groups(120, log_fold, depth=0.25)
+    table = a_and_b(adata)
+    null = log_fold == 0
+    assert abs(np.median(table["lfc_mean"][null])) < 0.05
+    assert (table["is_de"] & null).sum() <= 2
+    assert table["is_de"][~null].mean() > 0.8
+    assert set(table["relative_to"]) == {"unchanged"}
+    # of draws, too; a plain mean of log-ratios is off by 0.9
+    plain = a_and_b(adata, method="empirical")
+    assert abs(np.median(plain["lfc_mean"][null])) < 0.1
+    shifted = a_and_b(adata, method="empirical", reference_genes="expressed")
+    assert np.median(shifted["lfc_mean"][null]) < -0.6
+
+
+def test_evidence_of_genes_that_one_group_lacks_is_that_of_their_counts() -> None:
+    """Unseen in 150 cells of A and seen in 8, 15, 30 of 150 of B, against Fisher's exact test."""
+    adata, seen = two_groups(150, np.zeros(120)), (8, 15, 30)
+    rng = np.random.default_rng(1)
+    for gene, n in enumerate(seen):
+        adata.X[:, gene] = 0
+        adata.X[150 + rng.choice(150, n, replace=False), gene] = 1
+    table = a_and_b(adata)
+    p_values = [stats.fisher_exact([[0, 150], [n, 150 - n]]).pvalue for n in seen]
+    rates = table["lfsr"][:3].to_numpy()
+    assert rates[1] < 0.03
+    assert rates[2] < 1e-4
+    assert np.all(np.diff(np.log(rates)) < 0.3 * np.diff(np.log(p_values))), "it falls as the p-values do"
+    assert table["is_de"][3:].sum() <= 1
+    assert (table["lfc_q95"] - table["lfc_q05"])[1:3].min() > 3, "no upper limit but that of the prior"
+
+
+def test_the_prior_counts_once_however_many_samples_lack_a_gene() -> None:
+    rng, n, genes = np.random.default_rng(3), 40, 60
+    mean = np.exp(rng.normal(0, 1.2, genes))
+    mean, donors = mean / mean.sum() * 1500, 10
+    donor = np.repeat(np.arange(donors), n)
+    rates = mean * np.exp(rng.normal(0, 0.2, (donors, genes)))[donor] * np.exp(rng.normal(0, 0.4, (len(donor), 1)))
+    counts = rng.poisson(rng.gamma(1.5, rates / 1.5)).astype(np.float32)
+    counts[donor < 5, 0] = 0
+    counts[donor >= 5, 0] = rng.poisson(0.7, 5 * n)
+    obs = pd.DataFrame({"g": np.where(donor < 5, "A", "B"), "donor": [f"d{d}" for d in donor]})
+    obs.index = obs.index.astype(str)
+    adata = quiet_fit(ad.AnnData(counts, obs), dataset_key=["donor", "g"], **MEANS)
+    for method in ("empirical", "shrinkage"):
+        scribe.tl.de(adata, "g", group="B", reference="A", sample_key="donor", method=method)
+        first = scribe.get.de(adata).iloc[0]
+        assert first["lfsr"] < 0.01
+        assert first["lfc_q95"] - first["lfc_q05"] > 4
+    with pytest.raises(ValueError, match="n_samples=50 has no effect with sample_key"):
+        scribe.tl.de(adata, "g", group="B", reference="A", sample_key="donor", n_samples=50)
+
+
+def test_what_rests_on_few_cells_is_said_and_not_called() -> None:
+    adata = two_groups(150, np.where(np.arange(60) < 5, np.log(6), 0.0))
+    adata.X[:, [50, 51]] = 0
+    adata.X[[3, 200], 50] = 1
+    adata.X[150:210, 51], adata.X[150:153, 51] = 1, 100
+    table = a_and_b(adata).set_index("names")
+    few = table.loc["g51"]
+    assert (few["status"], few["is_de"]) == ("few cells", False)
+    assert few["lfsr"] < 0.01
+    assert (few["top_cells_group"], few["top_cells_reference"]) == (300 / 357, 0.0)
+    assert table["is_de"].iloc[:5].all()
+    assert set(table["status"].iloc[:50]) == {"ok"}
+    counts = adata.X[150:, 7]
+    np.testing.assert_allclose(table["top_cells_group"].iloc[7], np.sort(counts)[-3:].sum() / counts.sum())
+    assert table["top_sample_group"].isna().all()
+    assert bool(a_and_b(adata, call_extremes=True).set_index("names").loc["g51", "is_de"])
+
+
+def test_no_gene_is_called_whose_own_rate_exceeds_the_limit() -> None:
+    log_fold = np.where(np.arange(120) < 50, np.log(6) * np.where(np.arange(120) % 2, 1, -1), 0.0)
+    log_fold[50:70] = 0.15
+    adata = two_groups(100, log_fold)
+    default, without = a_and_b(adata), a_and_b(adata, max_lfsr=1.0)
+    assert default["lfsr"][default["is_de"]].max() <= 0.2
+    assert without["is_de"].sum() > default["is_de"].sum()
+    assert without["lfsr"][without["is_de"]].max() > 0.2

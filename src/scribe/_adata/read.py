@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,12 +20,15 @@ from scribe._counts.container import Counts
 from scribe._model.checks import nearest
 from scribe._types import FloatArray, IntArray
 
-__all__ = ["as_counts", "integer_calls", "read_counts", "totals_by_group"]
+__all__ = ["GroupCounts", "as_counts", "counts_by_group", "integer_calls", "read_counts"]
 
 LAZY = ("dask", "h5py", "zarr")
 """Packages whose arrays are read by blocks of rows."""
 
 SAMPLE_ROWS = 100
+
+_TOP = 3
+"""Most cells that are called extreme."""
 
 logger = logging.getLogger("scribe")
 
@@ -78,20 +81,53 @@ def as_counts(
     return Counts.from_matrix(data, cells_axis=cells_axis, gene_names=genes, cell_names=cells, non_integer=non_integer)
 
 
-def totals_by_group(adata: AnnData, group: IntArray, n_groups: int, *, layer: str | None = None) -> FloatArray:
-    """Total count of every gene in every group of cells, (groups, genes), a block of cells at a time.
+class GroupCounts(NamedTuple):
+    """Counts of genes in groups of cells.
+
+    ``total`` (groups, genes); ``top`` (groups, 3, genes), the largest counts of single cells; ``n_cells`` (groups,).
+    """
+
+    total: FloatArray
+    top: FloatArray
+    n_cells: IntArray
+
+    def merged(self, groups: Sequence[int]) -> GroupCounts:
+        """Some groups as one."""
+        mine = list(groups)
+        top = -np.sort(-self.top[mine].reshape(-1, self.top.shape[2]), axis=0)[: self.top.shape[1]]
+        return GroupCounts(self.total[mine].sum(axis=0)[None], top[None], self.n_cells[mine].sum()[None])
+
+    @property
+    def extreme_share(self) -> FloatArray:
+        """Share of the counts of a gene that its most extreme cells hold, (groups, genes); 0 without counts.
+
+        They are 2 % of the cells of a group, one at least and three at most.
+        """
+        n = np.clip(np.ceil(0.02 * self.n_cells), 1, self.top.shape[1])
+        held = np.where(np.arange(self.top.shape[1])[:, None] < n[:, None, None], self.top, 0.0).sum(axis=1)
+        return held / np.maximum(self.total, 1e-300)
+
+
+def counts_by_group(adata: AnnData, group: IntArray, n_groups: int, *, layer: str | None = None) -> GroupCounts:
+    """Counts of every gene in every group of cells, a block of cells at a time.
 
     ``group`` (cells,) is that of every cell, -1 for cells of none.
     """
-    out, first = np.zeros((n_groups, adata.n_vars)), 0
+    total, top, first = np.zeros((n_groups, adata.n_vars)), np.zeros((n_groups, _TOP, adata.n_vars)), 0
     for block in _blocks(adata, layer):
         here = group[first : first + block.shape[0]]
         first += len(here)
-        rows = np.flatnonzero(here >= 0)
-        indicator = sp.csr_matrix((np.ones(len(rows)), (here[rows], rows)), (n_groups, len(here)))
-        product = indicator @ sp.csr_matrix(block)
-        out += product.toarray()
-    return out
+        rows = sp.csr_matrix(block)
+        for number in np.unique(here[here >= 0]):
+            mine = rows[here == number].tocoo()
+            order = np.lexsort((-mine.data, mine.col))
+            gene, value = mine.col[order], mine.data[order]
+            rank = np.arange(len(gene)) - np.searchsorted(gene, gene)
+            largest = np.zeros_like(top[number])
+            largest[rank[rank < _TOP], gene[rank < _TOP]] = value[rank < _TOP]
+            top[number] = -np.sort(-np.concatenate([top[number], largest]), axis=0)[:_TOP]
+            total[number] += np.bincount(mine.col, mine.data, minlength=adata.n_vars)
+    return GroupCounts(total, top, np.bincount(group[group >= 0], minlength=n_groups))
 
 
 def integer_calls(adata: AnnData, *, exclude: str | None) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from scribe._model.options import complete
 from scribe._model.resolve import resolve_spec
 from scribe._model.spec import ModelSpec
 from scribe._posterior.expression import Level
+from scribe._posterior.level_counts import LevelCounts
 from scribe._posterior.results import Results
 from scribe._types import AnyArray, IntArray
 
@@ -51,6 +53,11 @@ class Leaves:
     group: IntArray
     sample: AnyArray | None
     n_cells: AnyArray
+
+    @functools.cached_property
+    def counts(self) -> LevelCounts:
+        """What the counts of every level say of the means of genes."""
+        return self.results.count_levels(self.levels)
 
 
 def leaves_by_obs(
@@ -127,9 +134,7 @@ def _of_datasets(
     n = len(results.spec.levels["dataset"].labels)
     of_group = _of_level(design.dataset, np.asarray(groups.codes), n)
     of_sample = None if samples is None else _of_level(design.dataset, np.asarray(samples.codes), n)
-    populations = any("dataset" in results.spec.priors[name].adds for name in results.spec.priors)
-    # members of a population are drawn towards each other, which would hide what varies between samples
-    if of_group is None or (samples is not None and (of_sample is None or populations)):
+    if of_group is None or (samples is not None and of_sample is None):
         return None
     number, inside = 0, np.ones(len(design.dataset), bool)
     if component is not None:

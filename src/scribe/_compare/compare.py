@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Unpack
 
 import numpy as np
@@ -73,7 +74,8 @@ def compare(
         ``"mean"``, the default: the difference of the means over cells. ``"cell"``: that of one random cell of A and
         one of B, which varies as cells do, however many there are; ``n_samples_dirichlet`` cells are drawn per draw.
     reference
-        ``"expressed"``, ``"clr"``, ``"iqlr"`` or genes: see `scribe.DifferentialExpression.set_reference`.
+        ``"unchanged"``, ``"expressed"``, ``"clr"``, ``"iqlr"`` or genes: see
+        `scribe.DifferentialExpression.set_reference`.
     gene_mask
         Genes to keep: names, numbers or a mask. The others are pooled.
     n_samples
@@ -214,7 +216,10 @@ def _groups(model_A: Any, model_B: Any, said: dict[str, Any]) -> list[Group]:
         where = [said[f"{name}_{side}"] for name in ("component", "dataset")]
         weights = said[f"mixture_weights_{side}"] if mixed else None
         population = model.population(*where, mixed=mixed, weights=weights, side=f"_{side}")
-        made[side] = Mean((population,), key[0], n, said["estimand"], key[1])
+        levels = None
+        if model.counts_source is not None:
+            levels = functools.partial(model.count_levels, population.levels)
+        made[side] = Mean((population,), key[0], n, said["estimand"], key[1], levels=levels)
     return [made[side] for side in models]
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,8 +15,9 @@ from scribe._compare.groups import fitted_normal, keys_of
 from scribe._compare.relative import Method
 from scribe._model.checks import nearest
 from scribe._posterior.expression import Estimand, Population
+from scribe._posterior.level_counts import LevelCounts, joined
 from scribe._stats.contrasts import Evidence, Group, Mean, Samples, TwoGroups
-from scribe._types import AnyArray, FloatArray, IntArray, Key
+from scribe._types import AnyArray, IntArray, Key
 
 __all__ = ["REST", "between_cells", "between_samples", "check_samples", "pairs_of_groups"]
 
@@ -70,37 +73,46 @@ def between_cells(
     compared = (group,), others
     names = repr(compared[0]).encode(), repr(compared[1]).encode()
     for numbers, (own, cells) in zip(compared, keys_of(key, names, paired=True), strict=True):
-        if not np.isin(leaves.group, numbers).any():
+        mine = np.flatnonzero(np.isin(leaves.group, numbers))
+        if not mine.size:
             msg = f"{', '.join(labels[number] for number in numbers)}: there is no cell to compare."
             raise ValueError(msg)
-        groups.append(Mean((_population(leaves, numbers),), own, n_draws, estimand, cells))
+        counts = functools.partial(_counts_of, leaves, mine)
+        groups.append(Mean((_population(leaves, mine),), own, n_draws, estimand, cells, levels=counts))
     return TwoGroups(groups[0], groups[1], fitted_normal(rank) if method == "parametric" else None)
 
 
-def _population(leaves: Leaves, groups: tuple[int, ...]) -> Population:
-    mine = np.flatnonzero(np.isin(leaves.group, groups))
+def _counts_of(leaves: Leaves, mine: IntArray) -> LevelCounts:
+    return leaves.counts.take(mine)
+
+
+def _population(leaves: Leaves, mine: IntArray) -> Population:
     weights = None if len(mine) == 1 else tuple(map(float, leaves.n_cells[mine] / leaves.n_cells[mine].sum()))
     return Population(leaves.results.posterior, tuple(leaves.levels[i] for i in mine), weights)
 
 
-def between_samples(
-    leaves: Leaves, group: int, others: tuple[int, ...], *, labels: Sequence[str], key: Key, n_draws: int
-) -> Evidence:
-    """Samples of a group against those of others: paired, where they have the same labels in several groups.
+def between_samples(leaves: Leaves, group: int, others: tuple[int, ...], *, labels: Sequence[str]) -> Evidence:
+    """Samples of a group against those of others: paired, where they have the same labels on both sides.
 
-    Every group counts alike. Of samples that are paired those with one group only are left out.
+    Other groups of a sample are taken together, by their numbers of cells. Of samples that are paired those on one side
+    only are left out.
     """
-    mine, alone, paired = _comparable(leaves.group, np.asarray(leaves.sample), (group, *others), labels)
+    samples = np.asarray(leaves.sample)
+    side = np.where(leaves.group == group, 0, np.where(np.isin(leaves.group, others), 1, -1))
+    sides, alone, paired = _comparable(side, samples, (group, *others), labels)
     if alone.size:
         msg = (
-            f"{len(alone)} of {len(alone) + len(np.unique(np.asarray(leaves.sample)[mine]))} samples have some of the "
+            f"{len(alone)} of {len(alone) + len({name for _, name in sides})} samples have some of the "
             f"groups only and are left out of the comparison of pairs: {', '.join(map(str, alone[:5]))}."
         )
         warnings.warn(msg, UserWarning, stacklevel=4)
-    of_group = leaves.group[mine]
-    design, contrast = _design(of_group, np.asarray(leaves.sample)[mine] if paired else None, group, others)
-    levels = tuple(leaves.levels[i] for i in mine)
-    return Samples(leaves.results.posterior, levels, of_group == group, design, contrast, key, n_draws, paired)
+    counts, parts = leaves.counts.aligned(), []
+    for number, name in sides:
+        mine = np.flatnonzero((side == number) & (samples == name))
+        parts.append(counts.take(mine).pooled(leaves.n_cells[mine]))
+    of_A = np.asarray([number == 0 for number, _ in sides])
+    block = np.unique([name if paired else "" for _, name in sides], return_inverse=True)[1]
+    return Samples(joined(parts), of_A, block)
 
 
 def check_samples(
@@ -110,43 +122,29 @@ def check_samples(
     known = (groups.codes >= 0) & (samples.codes >= 0)
     leaves = np.unique(np.stack([groups.codes[known], samples.codes[known]]), axis=1)
     for group, others in compared:
-        _comparable(leaves[0], leaves[1], (group, *others), list(map(str, groups.categories)))
+        side = np.where(leaves[0] == group, 0, np.where(np.isin(leaves[0], others), 1, -1))
+        _comparable(side, leaves[1], (group, *others), list(map(str, groups.categories)))
 
 
 def _comparable(
-    group: AnyArray, sample: AnyArray, compared: tuple[int, ...], labels: Sequence[str]
-) -> tuple[IntArray, AnyArray, bool]:
-    """Levels to compare, samples that are left out as they have no pair, and whether samples are paired."""
-    mine = np.flatnonzero(np.isin(group, compared))
-    names, counts = np.unique(sample[mine], return_counts=True)
-    paired = bool(np.any(counts > 1))
-    alone = names[counts < len(compared)] if paired else names[:0]
-    mine = mine[~np.isin(sample[mine], alone)]
-    _check_replicates(group[mine], compared, labels, paired=paired)
-    return mine, alone, paired
+    side: AnyArray, sample: AnyArray, compared: tuple[int, ...], labels: Sequence[str]
+) -> tuple[list[tuple[int, Any]], AnyArray, bool]:
+    """Side and label of the samples to compare, those left out as they have no pair, and whether there are pairs."""
+    of_A, of_B = (np.unique(sample[side == number]) for number in range(2))
+    both = np.intersect1d(of_A, of_B)
+    paired = both.size > 0
+    alone = np.setxor1d(of_A, of_B) if paired else both
+    kept = [both, both] if paired else [of_A, of_B]
+    for names, numbers in zip(kept, (compared[:1], compared[1:]), strict=True):
+        if len(names) < 2:
+            raise ValueError(_too_few(len(names), [labels[number] for number in numbers], paired=paired))
+    return [(number, name) for number, names in enumerate(kept) for name in names], alone, paired
 
 
-def _check_replicates(of_group: AnyArray, compared: tuple[int, ...], labels: Sequence[str], *, paired: bool) -> None:
-    for number in compared:
-        n = int(np.sum(of_group == number))
-        if n < 2:
-            what = "pair of samples" if paired else "sample"
-            msg = (
-                f"Group {labels[number]!r} has {n} {what}: how much samples vary, and so whether a difference is one "
-                "of conditions, takes two or more in every group. Leave out sample_key for differences between these "
-                "cells (level='cell'), which say nothing of other samples."
-            )
-            raise ValueError(msg)
-
-
-def _design(
-    of_group: AnyArray, sample: AnyArray | None, group: int, others: tuple[int, ...]
-) -> tuple[FloatArray, FloatArray]:
-    """A column per group and, of paired samples, one per sample but the first; and the contrast of the groups."""
-    columns = [of_group == number for number in (group, *others)]
-    if sample is not None:
-        columns += [sample == name for name in np.unique(sample)[1:]]
-    contrast = np.zeros(len(columns))
-    contrast[0] = 1.0
-    contrast[1 : 1 + len(others)] = -1.0 / len(others)
-    return np.stack(columns, axis=1).astype(np.float64), contrast
+def _too_few(n: int, groups: Sequence[str], *, paired: bool) -> str:
+    what = "pair of samples" if paired else "sample"
+    return (
+        f"Group {', '.join(map(repr, groups))} has {n} {what}: how much samples vary, and so whether a difference is "
+        "one of conditions, takes two or more in every group. Leave out sample_key for differences between these "
+        "cells (level='cell'), which say nothing of other samples."
+    )

@@ -15,7 +15,7 @@ from scribe._compare.biology import biological_level, table_of
 from scribe._compare.relative import RelativeExpression
 from scribe._model.checks import require_known
 from scribe._posterior.indexing import Selector
-from scribe._stats.effects import called_at, find_threshold, lfsr, pefp
+from scribe._stats.effects import MAX_LFSR, called_at, find_threshold, lfsr, pefp
 from scribe._stats.gene_sets import Perturbation
 from scribe._stats.laws import Drawn
 from scribe._types import AnyArray, FloatArray, Rng
@@ -52,7 +52,7 @@ class DifferentialExpression(RelativeExpression):
     level
         ``"cell"``: uncertain is what cells leave open; ``"sample"``: differences between samples count as well.
     reference
-        ``"expressed"``, ``"clr"``, ``"iqlr"``, or genes: see `set_reference`.
+        ``"unchanged"``, ``"expressed"``, ``"clr"``, ``"iqlr"``, or genes: see `set_reference`.
     gene_mask
         Genes to keep; None keeps all.
     shrinkage_options
@@ -98,6 +98,7 @@ class DifferentialExpression(RelativeExpression):
         *,
         prob_effect_threshold: float = 0.95,
         target_pefp: float | None = None,
+        max_lfsr: float = MAX_LFSR,
         tau: float = 0.0,
     ) -> AnyArray:
         """Call genes.
@@ -110,6 +111,9 @@ class DifferentialExpression(RelativeExpression):
             With ``tau`` above zero they must also differ by more than it with this probability.
         target_pefp
             Call as many genes as keep the expected share of wrong signs among them below this, instead.
+        max_lfsr
+            With ``target_pefp``: the largest local false sign rate of a gene that is called. Many sure genes would
+            else carry unsure ones.
         tau
             As in `gene_level`.
 
@@ -126,7 +130,7 @@ class DifferentialExpression(RelativeExpression):
                 raise ValueError(msg)
         rates = lfsr(self.law, tau)
         if target_pefp is not None:
-            return rates < find_threshold(rates, target_pefp)
+            return rates < find_threshold(rates, target_pefp, max_lfsr=max_lfsr)
         effect = self.law.above(tau) + self.law.below(-tau)
         return (rates < (0.05 if lfsr_threshold is None else lfsr_threshold)) & (effect > prob_effect_threshold)
 
@@ -159,7 +163,8 @@ class DifferentialExpression(RelativeExpression):
 
         Returns
         -------
-        The threshold, for `call_genes` and `compute_pefp`; 0 where no gene can be called.
+        The threshold, for `call_genes` and `compute_pefp`; 0 where no gene can be called. It calls no gene whose rate
+        is above 0.2.
         """
         return find_threshold(lfsr(self.law, tau), target_pefp)
 
@@ -230,7 +235,7 @@ class DifferentialExpression(RelativeExpression):
         if biological and metrics == "clr":
             msg = f"{', '.join(biological)} of means and variances goes with metrics='bio' or 'all', not 'clr'."
             raise TypeError(msg)
-        columns: dict[str, Any] = {"gene": self._names(), "kept": self._kept}
+        columns: dict[str, Any] = {"gene": self.names, "kept": self._kept}
         columns |= {"A": self.label_A, "B": self.label_B, "relative_to": self.relative_to, "level": self.level}
         if metrics in ("clr", "all"):
             found = self.gene_level(tau)
@@ -297,7 +302,7 @@ class DifferentialExpression(RelativeExpression):
         tested = stats.jarque_bera(drawn, axis=0)
         columns = {"skewness": stats.skew(drawn, axis=0), "excess_kurtosis": stats.kurtosis(drawn, axis=0)}
         columns |= {"jarque_bera": tested.statistic, "p_value": tested.pvalue}
-        return pd.DataFrame({"gene": self._names()[self._kept], **columns})
+        return pd.DataFrame({"gene": self.names[self._kept], **columns})
 
     def test_contrast(self, weights: FloatArray, *, tau: float = 0.0) -> dict[str, float]:
         """Weighted sum of the differences of genes.

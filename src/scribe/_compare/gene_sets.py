@@ -59,7 +59,7 @@ def contrast(of: RelativeExpression, weights: FloatArray, *, tau: float) -> dict
 
 def isometric(of: RelativeExpression, *, tau: float) -> dict[str, FloatArray]:
     """Differences in the coordinates of an orthonormal basis."""
-    n_parts = len(of.comparison.weights)
+    n_parts = len(of.comparison.reference.weights)
     return _tested(of, lambda columns: basis(n_parts, columns), n_parts - 1, tau)
 
 
@@ -141,7 +141,7 @@ def _tested(
 
 def _sums(of: RelativeExpression, weights: AnyArray) -> LinearLaw:
     """Law of weighted sums over the genes that are kept, relative to the reference."""
-    parts, reference = _parts(of), of.comparison.weights
+    parts, reference = _parts(of), of.comparison.reference.weights
     padded = np.zeros((len(reference), weights.shape[1]))
     padded[: len(weights)] = weights
     return parts.contrast(padded - np.outer(reference, weights.sum(axis=0)))

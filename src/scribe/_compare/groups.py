@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import warnings
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -31,6 +31,7 @@ __all__ = [
     "refuse_idle_rank",
     "refuse_same",
     "warn_of_cells",
+    "warn_of_reference",
 ]
 
 
@@ -39,6 +40,17 @@ def warn_of_cells(what: str, remedy: str) -> None:
     msg = (
         f"Comparing {what}: errors are those of these cells (level='cell'), as for markers of cell types. For a "
         f"difference between conditions {remedy}: cells of one sample are not independent."
+    )
+    warnings.warn(msg, UserWarning, stacklevel=3)
+
+
+def warn_of_reference(doubtful: Sequence[str], n_comparisons: int) -> None:
+    """Say that so many genes change that fold changes depend on the reference, to the caller of the caller."""
+    named = ", ".join(doubtful[:3]) + (", ..." if len(doubtful) > 3 else "")
+    msg = (
+        f"In {len(doubtful)} of {n_comparisons} comparisons ({named}) more than half of the genes change, or two "
+        "groups of genes disagree on what a change is. Counts do not say which genes are the unchanged ones, and "
+        "another choice shifts all fold changes by one number. Pass reference_genes=[...] if you know stable genes."
     )
     warnings.warn(msg, UserWarning, stacklevel=3)
 

@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 from scribe._model.checks import nearest, require_known, require_whole
 from scribe._posterior.expression import ESTIMANDS, Estimand
 from scribe._posterior.indexing import Selector
+from scribe._stats.effects import MAX_LFSR
 from scribe._types import AnyArray, Rng
 
 __all__ = ["DEFAULTS", "CompareOptions", "ContrastOptions", "DrawOptions", "Pairing", "completed"]
@@ -59,14 +60,16 @@ class CompareOptions(ContrastOptions, total=False):
 
 DEFAULTS: Mapping[str, Any] = {
     "estimand": "mean",
-    "reference": "expressed",
+    "reference": "unchanged",
     "n_samples": 1000,
     "n_samples_dirichlet": 1,
     "mixture_weighted": False,
     "min_complete_pairs": 2,
     "min_lfc": 0.0,
     "target_pefp": 0.05,
-    "reference_genes": "expressed",
+    "max_lfsr": MAX_LFSR,
+    "call_extremes": False,
+    "reference_genes": "unchanged",
     "shrinkage_max_iter": 2000,
     "shrinkage_tol": 1e-8,
 }

@@ -13,11 +13,12 @@ import pandas as pd
 from scribe._model.checks import nearest, require_known
 from scribe._posterior.expression import Estimand
 from scribe._posterior.indexing import Selector, index_of
+from scribe._stats.centre import Centre
 from scribe._stats.contrasts import Comparison, Evidence
 from scribe._stats.effects import called_at, lfsr
 from scribe._stats.laws import Law, NormalMixture
 from scribe._stats.logratios import REFERENCES, Reference
-from scribe._stats.shrinkage import Shrunk, shrink
+from scribe._stats.shrinkage import WEAK, Shrunk, posterior_under, shrink
 from scribe._types import AnyArray, FloatArray, IntArray
 
 __all__ = ["Method", "RelativeExpression", "check_genes", "chosen_method", "covering"]
@@ -64,7 +65,7 @@ class RelativeExpression:
     method: Method = "empirical"
     estimand: Estimand = "mean"
     level: Literal["cell", "sample"] = "cell"
-    reference: Selector = "expressed"
+    reference: Selector = "unchanged"
     gene_mask: Selector | None = None
     shrinkage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
@@ -88,7 +89,7 @@ class RelativeExpression:
         if isinstance(self.reference, str):
             return self.reference
         genes = np.flatnonzero(self._kept)[self._reference_genes()]
-        names = self._names()[genes]
+        names = self.names[genes]
         return ", ".join(names) if len(names) <= _FEW else f"{len(names):,} genes"
 
     @property
@@ -102,7 +103,7 @@ class RelativeExpression:
         return self._kept
 
     @functools.cached_property
-    def comparison(self) -> Comparison:
+    def comparison(self) -> Comparison[Law]:
         """Differences of the genes that are kept, before shrinkage."""
         return self.evidence.compare(self._kept, self._reference())
 
@@ -111,14 +112,33 @@ class RelativeExpression:
         """Shrunken differences and the population they are drawn towards, with ``method="shrinkage"``."""
         if self.method != "shrinkage":
             return None
-        law = self.comparison.law
-        seen = law if isinstance(law, NormalMixture) else NormalMixture(np.ones((len(law.mean), 1)), *_columns(law))
-        return shrink(seen, **self.shrinkage_options)
+        return shrink(self._likelihood.law, **self.shrinkage_options)
+
+    @functools.cached_property
+    def _likelihood(self) -> Comparison[NormalMixture]:
+        return self.evidence.likelihood(self._kept, self._reference())
+
+    @property
+    def centre(self) -> Centre:
+        """Weights of the reference, how many genes change relative to it, and whether that makes it doubtful."""
+        return (self.comparison if self.method != "shrinkage" else self._likelihood).reference
 
     @property
     def law(self) -> Law:
         """Law of the differences of the genes that are kept."""
         return self.comparison.law if self.shrunk is None else self.shrunk.law
+
+    def left_without_extreme(self) -> FloatArray | None:
+        """Share of the difference that is left without its most extreme sample, of the genes that are kept.
+
+        None where there are no samples, or fewer than three in a group.
+        """
+        less = self.evidence.without_extreme()
+        if less is None:
+            return None
+        laws = (self._likelihood.law, less.likelihood(self._kept, self._reference()).law)
+        whole, rest = (posterior_under(law, WEAK).mean for law in laws)
+        return rest / np.where(whole == 0, 1.0, whole)
 
     @property
     def null_proportion(self) -> float:
@@ -197,9 +217,11 @@ class RelativeExpression:
         Parameters
         ----------
         reference
-            ``"expressed"``: genes whose expression is well known in both groups; ``"clr"``: all genes that are kept
-            and the others together; ``"iqlr"``: genes that vary neither little nor much; or genes, by name, number or
-            mask: one for additive log-ratios, several known to be stable.
+            ``"unchanged"``: the largest group of genes that agree on a log-ratio, found among those that change one way
+            or the other; where more than half change, the middle fifth of all. ``"expressed"``: genes whose expression
+            is well known in both groups; ``"clr"``: all genes that are kept and the others together; ``"iqlr"``: genes
+            that vary neither little nor much; or genes, by name, number or mask: one for additive log-ratios, several
+            known to be stable.
 
         Returns
         -------
@@ -232,7 +254,7 @@ class RelativeExpression:
         up = np.stack([law.above(tau) >= law.below(-tau) for law in laws])
         return pd.DataFrame(
             {
-                "gene": self._names()[self._kept],
+                "gene": self.names[self._kept],
                 "n_up": np.sum(called & up, axis=0),
                 "n_down": np.sum(called & ~up, axis=0),
                 "n_references": len(laws),
@@ -246,7 +268,7 @@ class RelativeExpression:
             self._kept = self.gene_mask = kept
         if reference is not None:
             self.reference = reference
-        for name in ("comparison", "shrunk"):
+        for name in ("comparison", "shrunk", "_likelihood"):
             self.__dict__.pop(name, None)
         return self
 
@@ -258,7 +280,8 @@ class RelativeExpression:
             raise ValueError(msg)
         return out
 
-    def _names(self) -> AnyArray:
+    @property
+    def names(self) -> AnyArray:
         """Names of all genes, their numbers where they have none."""
         return np.asarray(np.arange(self.n_genes) if self.gene_names is None else self.gene_names, str)
 
@@ -298,7 +321,3 @@ def covering(share: FloatArray, coverage: float) -> AnyArray:
     out = np.zeros(len(share), bool)
     out[order[: int(np.searchsorted(reached, coverage - 1e-12)) + 1]] = True
     return out
-
-
-def _columns(law: Law) -> tuple[FloatArray, FloatArray]:
-    return law.mean[:, None], law.sd[:, None]

@@ -277,13 +277,17 @@ class ModelSpec:
             for name, value in found.items()
         }
 
-    def natural(self, working: Mapping[str, Array]) -> dict[str, Array]:
+    def natural(self, working: Mapping[str, Array], *, log_fold: Array | None = None) -> dict[str, Array]:
         """Natural parameters from the sampled ones, all on the working scale.
 
         Where the model has levels, arrays are (components, datasets, genes), of length 1 where nothing varies: see
-        `scribe._counts.levels`. Numbers without any axis stay scalars.
+        `scribe._counts.levels`. Numbers without any axis stay scalars. ``log_fold``, of that shape or (genes,), changes
+        the mean of genes and keeps all other sampled parameters.
         """
         aligned = {site.name: self._aligned(site, working[site.name]) for site in self.sites if site.name in working}
+        if log_fold is not None:
+            mean = "mu" if "mu" in self.coordinates.names else "r"
+            aligned[mean] = aligned[mean] + log_fold
         added = {p.natural: aligned[p.name] for p in self.family.params}
         return {**self.coordinates.to_natural(aligned), **added}
 

@@ -17,8 +17,9 @@ from scribe._model.checks import nearest
 from scribe._model.names import rename, site_among
 from scribe._model.spec import LEVEL_AXES, ModelSpec
 from scribe._posterior.assign import assign
-from scribe._posterior.expression import Population
+from scribe._posterior.expression import Level, Population
 from scribe._posterior.indexing import Selector, index_of
+from scribe._posterior.level_counts import LevelCounts, count_levels
 from scribe._posterior.posterior import Posterior, Summary
 from scribe._rng import as_key
 from scribe._types import AnyArray, Array, FloatArray, IntArray, Key, Rng
@@ -144,6 +145,10 @@ class Estimates(ABC):
             msg = f"Weights must be one number, not negative, for each of {len(pairs)} components; got {weights!r}."
             raise ValueError(msg)
         return Population(self.posterior, pairs, None if weights is None else tuple(map(float, weights)))
+
+    def count_levels(self, levels: Sequence[Level]) -> LevelCounts:
+        """What the counts of some levels say of the mean of every gene, free of its prior."""
+        return count_levels(self.posterior, self.counts(), levels)
 
     def _subset(self, *, genes: IntArray | None = None, cells: IntArray | None = None) -> Self:
         source, gene_names, cell_names = self.counts_source, self.gene_names, self.cell_names

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.special import log_softmax, logsumexp
+from scipy.special import log_softmax, logsumexp, softmax
 
 from scribe._counts.levels import at_cells
 from scribe._model.spec import LEVEL_AXES, MIXING, ModelSpec
@@ -125,6 +125,13 @@ class Population:
     posterior: Posterior
     levels: tuple[Level, ...]
     weights: tuple[float, ...] | None = None
+
+    def shares(self) -> FloatArray:
+        """Shares of the levels, (levels,), at the most probable parameters where the model gives them."""
+        if self.weights is not None:
+            return np.asarray(self.weights) / np.sum(self.weights)
+        component, dataset = jnp.asarray(np.asarray(self.levels, np.int32).T)
+        return softmax(np.asarray(_log_shares(self.posterior.centre(), component, dataset), np.float64))
 
     def log_expression(
         self, key: Key, n_draws: int, *, estimand: Estimand = "mean", key_cells: Key | None = None

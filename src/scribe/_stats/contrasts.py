@@ -9,31 +9,42 @@ import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 from scipy.special import logsumexp
 
-from scribe._posterior.expression import Estimand, Level, Population, draws_at_levels
-from scribe._posterior.posterior import Posterior
-from scribe._stats.laws import Drawn, Law, LinearLaw
-from scribe._stats.logratios import Reference, reference_weights
-from scribe._stats.shrinkage import sample_effects
+from scribe._posterior.expression import Estimand, Population
+from scribe._posterior.level_counts import LevelCounts, joined
+from scribe._stats.centre import Centre
+from scribe._stats.differences import likelihood_of_difference, of_moments
+from scribe._stats.laws import Drawn, Law, LinearLaw, NormalMixture
+from scribe._stats.logratios import Reference, reference_of
+from scribe._stats.shrinkage import WEAK, posterior_under
 from scribe._types import AnyArray, FloatArray, Key
 
 __all__ = ["Comparison", "Evidence", "Given", "Group", "Mean", "Moments", "Samples", "TwoGroups"]
 
 
-class Comparison(NamedTuple):
+_FEWEST = 3
+"""Samples of which one may be left out."""
+
+_NO_EXPOSURE = 1e-9
+
+L_co = TypeVar("L_co", bound=Law, covariant=True)
+
+
+@dataclass(frozen=True)
+class Comparison(Generic[L_co]):
     """Law of the differences of the genes that are kept, and what they are relative to.
 
-    ``weights`` (parts,) are those of the reference, ``parts`` the joint law of the differences of all parts, before any
+    ``reference`` has the weights of all parts; ``parts`` is the joint law of the differences of all parts, before any
     reference, where there is one.
     """
 
-    law: Law
-    weights: FloatArray
-    parts: LinearLaw | None
+    law: L_co
+    reference: Centre
+    parts: LinearLaw | None = None
 
 
 class Moments(NamedTuple):
@@ -57,8 +68,12 @@ class Evidence(ABC):
         return ""
 
     @abstractmethod
-    def compare(self, kept: AnyArray, reference: Reference) -> Comparison:
-        """Differences of the genes that are kept; ``reference`` as in `scribe._stats.logratios.reference_weights`."""
+    def compare(self, kept: AnyArray, reference: Reference) -> Comparison[Law]:
+        """Posterior of the genes that are kept; ``reference`` as in `scribe._stats.logratios.reference_of`."""
+
+    @abstractmethod
+    def likelihood(self, kept: AnyArray, reference: Reference) -> Comparison[NormalMixture]:
+        """Law under a flat prior, to which the prior of all genes together is put."""
 
     @abstractmethod
     def expression(self) -> tuple[FloatArray, FloatArray]:
@@ -72,6 +87,10 @@ class Evidence(ABC):
     def plain(self) -> Evidence:
         """The same without normal laws in the place of draws."""
         return self
+
+    def without_extreme(self) -> Evidence | None:
+        """The same, of every gene without the sample that speaks most for its difference; None of fewer than three."""
+        return None
 
 
 class Group(ABC):
@@ -89,6 +108,10 @@ class Group(ABC):
     @abstractmethod
     def moments(self) -> Moments | None:
         """Draws of means and variances, where they are known."""
+
+    def counts(self) -> LevelCounts | None:
+        """What its counts say, as of one level; None where there are none."""
+        return None
 
 
 @dataclass(frozen=True)
@@ -116,7 +139,8 @@ class Given(Group):
 class Mean(Group):
     """The average of the log expression of several populations, drawn from their posteriors when asked for.
 
-    Populations that are drawn with the same key have the same draws of what they share.
+    Populations that are drawn with the same key have the same draws of what they share. ``levels`` counts what was seen
+    of the levels of a single population.
     """
 
     populations: tuple[Population, ...]
@@ -125,6 +149,7 @@ class Mean(Group):
     estimand: Estimand = "mean"
     key_cells: Key | None = None
     weights: tuple[float, ...] = (1.0,)
+    levels: Callable[[], LevelCounts] | None = None
 
     @property
     def n_genes(self) -> int:
@@ -155,6 +180,12 @@ class Mean(Group):
             return None
         return Moments(*self.populations[0].log_moments(self.key, self.n_draws))
 
+    def counts(self) -> LevelCounts | None:
+        """Those of the levels, whose compositions are averaged."""
+        if self.levels is None or len(self.populations) > 1:
+            return None
+        return self.levels().as_shares().pooled(self.populations[0].shares())
+
 
 @dataclass(frozen=True)
 class TwoGroups(Evidence):
@@ -173,15 +204,25 @@ class TwoGroups(Evidence):
         """That of the groups."""
         return self.group_A.n_genes
 
-    def compare(self, kept: AnyArray, reference: Reference) -> Comparison:
+    def compare(self, kept: AnyArray, reference: Reference) -> Comparison[Law]:
         """Difference of the log-ratios of A and B."""
         groups = [group.parts(kept) for group in (self.group_A, self.group_B)]
         n_genes, n_parts = int(kept.sum()), len(groups[0].mean)
         centred = [group.relative(np.full(n_parts, 1.0 / n_parts)) for group in groups]
         means, sds = np.stack([law.mean for law in centred]), np.stack([law.sd for law in centred])
-        weights = reference_weights(reference, means, sds, n_genes=n_genes)
         difference = self._difference(*groups)
-        return Comparison(difference.relative(weights).take(slice(n_genes)), weights, difference)
+        found = reference_of(reference, means, sds, (difference.mean, difference.sd), n_genes=n_genes)
+        law = difference.relative(found.weights, found.error).take(slice(n_genes))
+        return Comparison(law, found, difference)
+
+    def likelihood(self, kept: AnyArray, reference: Reference) -> Comparison[NormalMixture]:
+        """From counts where both groups have some, else a law with the first three moments of the difference."""
+        counts = [group.counts() for group in (self.group_A, self.group_B)]
+        if counts[0] is None or counts[1] is None:
+            found = self.compare(kept, reference)
+            return Comparison(of_moments(found.law), found.reference, found.parts)
+        of_A = np.array([True, False])
+        return _relative(joined([counts[0], counts[1]]), of_A, np.zeros(2, int), kept, reference, samples=False)
 
     @property
     def plain(self) -> Evidence:
@@ -216,65 +257,88 @@ def _per_10k(group: Group) -> FloatArray:
     return 1e4 * total / number
 
 
+def _relative(
+    levels: LevelCounts, of_A: AnyArray, block: AnyArray, kept: AnyArray, reference: Reference, *, samples: bool
+) -> Comparison[NormalMixture]:
+    """Likelihood of the difference of the genes that are kept, relative to a reference."""
+    n_genes, some = int(kept.sum()), levels.genes(kept)
+    seen = likelihood_of_difference(some, of_A, block, samples=samples)
+    log_means, sds = some.log_mean, np.sqrt(some.variance)
+    difference, errors = seen.mean, seen.sd
+    if not kept.all():
+        others = logsumexp(levels.log_mean[:, ~kept], axis=1, keepdims=True)
+        log_means, sds = np.append(log_means, others, axis=1), np.append(sds, np.zeros_like(others), axis=1)
+        difference, errors = np.append(difference, others[of_A].mean() - others[~of_A].mean()), np.append(errors, 0.0)
+    centred = log_means - log_means.mean(axis=1, keepdims=True)
+    found = reference_of(reference, centred, sds, (difference, errors), n_genes=n_genes)
+    error = float(np.hypot(found.error, np.sqrt(np.sum(np.square(found.weights * errors)))))
+    law = seen.relative(found.weights[:n_genes], float(found.weights @ difference), error)
+    return Comparison(law, found)
+
+
 @dataclass(frozen=True)
 class Samples(Evidence):
-    """Several samples of two conditions, each a level of a fit, seen as draws from a population of samples.
+    """Several samples of two conditions, seen as draws from a population of samples.
 
-    ``design`` (samples, columns) says which coefficients the log expression of a sample is the sum of, ``contrast``
-    (columns,) which difference of them is asked for; ``of_A`` (samples,) which samples are of A.
+    ``counts`` are what was seen of every sample, ``of_A`` (samples,) which samples are of A, ``block`` (samples,) which
+    are compared with each other alone: pairs, or all.
     """
 
-    posterior: Posterior
-    levels: tuple[Level, ...]
+    counts: LevelCounts
     of_A: AnyArray
-    design: FloatArray
-    contrast: FloatArray
-    key: Key
-    n_draws: int
-    paired: bool = False
+    block: AnyArray
 
     @property
     def n_genes(self) -> int:
-        """That of the posterior."""
-        return self.posterior.n_genes
+        """That of the counts."""
+        return self.counts.molecules.shape[1]
 
     @property
     def replicates(self) -> str:
         """Numbers of samples, or of pairs."""
         n_A, n_B = int(self.of_A.sum()), int((~self.of_A).sum())
-        return f"{n_A} pairs" if self.paired else f"{n_A} vs {n_B}"
+        return f"{n_A} pairs" if len(np.unique(self.block)) > 1 else f"{n_A} vs {n_B}"
 
-    def _moments(self, kept: AnyArray, weights: FloatArray | None) -> tuple[FloatArray, FloatArray]:
-        """Means and variances of the log-ratios of all samples, (samples, parts) each; None centres them."""
-        sums: AnyArray = np.zeros(())
-        squares: AnyArray = np.zeros(())
-        first: FloatArray | None = None
-        for block in draws_at_levels(self.posterior, self.key, self.n_draws, levels=self.levels, quantities=("mean",)):
-            value = block.values["mean"]
-            flat = Drawn(value.reshape(-1, value.shape[2])).pooled(kept)
-            uniform = np.full(flat.draws.shape[1], 1.0 / flat.draws.shape[1])
-            logs = flat.relative(uniform if weights is None else weights).draws.reshape(*value.shape[:2], -1)
-            # about the first draw, so that squares do not cancel
-            first = logs[0].astype(np.float64) if first is None else first
-            sums = sums + np.sum(logs - first, axis=0)
-            squares = squares + np.sum(np.square(logs - first), axis=0)
-        mean = sums / self.n_draws
-        variance = (squares / self.n_draws - np.square(mean)) * self.n_draws / (self.n_draws - 1)
-        return mean if first is None else mean + first, np.maximum(variance, 1e-12)
+    def likelihood(self, kept: AnyArray, reference: Reference) -> Comparison[NormalMixture]:
+        """With what varies between samples in its error."""
+        return _relative(self.counts, self.of_A, self.block, kept, reference, samples=True)
 
-    def compare(self, kept: AnyArray, reference: Reference) -> Comparison:
-        """Contrast of the conditions, with what varies between samples in its error."""
-        n_genes = int(kept.sum())
-        means, variances = self._moments(kept, None)
-        weights = reference_weights(reference, means, np.sqrt(variances), n_genes=n_genes)
-        means, variances = (x[:, :n_genes].T for x in self._moments(kept, weights))
-        return Comparison(sample_effects(means, variances, self.design, self.contrast), weights, None)
+    def compare(self, kept: AnyArray, reference: Reference) -> Comparison[Law]:
+        """Under the prior that log expression has in a fit, once for each condition."""
+        found = self.likelihood(kept, reference)
+        return Comparison(posterior_under(found.law, WEAK), found.reference)
+
+    @property
+    def top_share(self) -> tuple[FloatArray, FloatArray]:
+        """Share that the largest sample has in the expression of A and of B, (genes,) each; 0 without counts."""
+        first, second = (self._rates[side] for side in (self.of_A, ~self.of_A))
+        return tuple(x.max(axis=0) / np.maximum(x.sum(axis=0), 1e-300) for x in (first, second))
+
+    @property
+    def _rates(self) -> FloatArray:
+        return self.counts.molecules / self.counts.exposure
+
+    def without_extreme(self) -> Samples | None:
+        """Without the largest sample of the group that has more, or the pair that differs most in this direction."""
+        sides = [np.flatnonzero(side) for side in (self.of_A, ~self.of_A)]
+        if min(map(len, sides)) < _FEWEST:
+            return None
+        genes, left_out = np.arange(self.n_genes), np.zeros(self.counts.molecules.shape, bool)
+        if len(np.unique(self.block)) > 1:
+            first, second = (side[np.argsort(self.block[side])] for side in sides)
+            ratios = self.counts.log_mean[first] - self.counts.log_mean[second]
+            extreme = np.argmax(ratios * np.sign(ratios.sum(axis=0)), axis=0)
+            left_out[first[extreme], genes] = left_out[second[extreme], genes] = True
+        else:
+            higher = self._rates[sides[0]].mean(axis=0) > self._rates[sides[1]].mean(axis=0)
+            largest = [side[np.argmax(self._rates[side], axis=0)] for side in sides]
+            left_out[np.where(higher, *largest), genes] = True
+        nothing = LevelCounts(*(np.zeros(()), np.full((), _NO_EXPOSURE), np.ones(())))
+        less = LevelCounts(*(np.where(left_out, no, x) for no, x in zip(nothing, self.counts, strict=True)))
+        return replace(self, counts=less)
 
     def expression(self) -> tuple[FloatArray, FloatArray]:
         """Averages over the samples of A and of B."""
-        total = np.zeros((len(self.levels), self.posterior.n_genes))
-        for block in draws_at_levels(self.posterior, self.key, self.n_draws, levels=self.levels, quantities=("mean",)):
-            value = block.values["mean"]
-            total += np.sum(np.exp(value - logsumexp(value, axis=2, keepdims=True)), axis=0)
-        share = 1e4 * total / self.n_draws
-        return share[self.of_A].mean(axis=0), share[~self.of_A].mean(axis=0)
+        shares = self.counts.as_shares()
+        per_10k = 1e4 * shares.molecules / shares.exposure
+        return per_10k[self.of_A].mean(axis=0), per_10k[~self.of_A].mean(axis=0)

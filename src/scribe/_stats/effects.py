@@ -13,7 +13,20 @@ import numpy as np
 from scribe._stats.laws import Law
 from scribe._types import AnyArray, FloatArray
 
-__all__ = ["called_at", "check_target_pefp", "check_tau", "find_threshold", "lfsr", "pefp", "s_values"]
+__all__ = [
+    "MAX_LFSR",
+    "called_at",
+    "check_max_lfsr",
+    "check_target_pefp",
+    "check_tau",
+    "find_threshold",
+    "lfsr",
+    "pefp",
+    "s_values",
+]
+
+MAX_LFSR = 0.2
+"""Largest local false sign rate of a gene that is called, unless asked otherwise."""
 
 
 def check_tau(tau: AnyArray | float, *, name: str = "tau") -> None:
@@ -36,6 +49,13 @@ def lfsr(law: Law, tau: float = 0.0) -> FloatArray:
     return np.maximum(np.minimum(law.not_above(tau), law.not_below(-tau)), law.resolution)
 
 
+def check_max_lfsr(max_lfsr: float) -> None:
+    """Raise where the largest rate of a called gene is no probability."""
+    if not 0.0 < max_lfsr <= 1.0:
+        msg = f"max_lfsr must lie above 0 and not above 1, got {max_lfsr!r}; 1 calls by target_pefp alone."
+        raise ValueError(msg)
+
+
 def pefp(rates: FloatArray, called: AnyArray) -> float:
     """Mean rate among the genes that are called; 0 where none is."""
     return float(np.mean(rates[called])) if np.any(called) else 0.0
@@ -53,18 +73,27 @@ def s_values(rates: FloatArray) -> FloatArray:
     return out
 
 
-def called_at(rates: FloatArray, target: float) -> AnyArray:
-    """Mask of the most genes, the surest first, of which no larger share of signs is expected to be wrong."""
+def called_at(rates: FloatArray, target: float, *, max_lfsr: float = MAX_LFSR) -> AnyArray:
+    """Mask of the most genes, the surest first, of which no larger share of signs is expected to be wrong.
+
+    Many sure genes would carry unsure ones, so none with a rate above ``max_lfsr`` is called.
+    """
     check_target_pefp(target)
-    return s_values(rates) <= target
+    check_max_lfsr(max_lfsr)
+    return (s_values(rates) <= target) & (rates <= max_lfsr)
 
 
-def find_threshold(rates: FloatArray, target: float) -> float:
-    """Largest threshold such that genes with a rate below it have a PEFP of at most ``target``; 0 if none can be."""
+def find_threshold(rates: FloatArray, target: float, *, max_lfsr: float = MAX_LFSR) -> float:
+    """Largest threshold such that genes with a rate below it have a PEFP of at most ``target``; 0 if none can be.
+
+    It is no larger than makes ``max_lfsr`` the largest rate below it.
+    """
     check_target_pefp(target)
+    check_max_lfsr(max_lfsr)
     values = np.sort(rates[np.isfinite(rates)])
-    good = np.flatnonzero(np.cumsum(values) / np.arange(1, len(values) + 1) <= target)
+    expected = np.cumsum(values) / np.arange(1, len(values) + 1)
+    good = np.flatnonzero((expected <= target) & (values <= max_lfsr))
     if not good.size:
         return 0.0
     last = int(good[-1])
-    return float(values[last + 1]) if last + 1 < len(values) else float(values[-1] * (1.0 + 1e-6))
+    return float(values[last + 1]) if last + 1 < len(values) else float(np.nextafter(values[-1], np.inf))

@@ -33,6 +33,11 @@ class Law(ABC):
         """Standard deviations."""
 
     @property
+    def skewness(self) -> FloatArray:
+        """Third standardised moments, 0 of symmetric laws."""
+        return np.zeros_like(self.mean)
+
+    @property
     def resolution(self) -> float:
         """Least probability that it can tell from zero."""
         return float(np.finfo(np.float64).tiny)
@@ -70,8 +75,11 @@ class LinearLaw(Law):
         """Law of weighted sums over parts; ``weights`` are (parts, sums)."""
 
     @abstractmethod
-    def relative(self, weights: FloatArray) -> Self:
-        """Law of the log-ratios to a reference with the given weights (parts,), which sum to one."""
+    def relative(self, weights: FloatArray, error: float = 0.0) -> Self:
+        """Law of the log-ratios to a reference with the given weights (parts,), which sum to one.
+
+        ``error`` is the standard error of the reference beyond those of its parts.
+        """
 
     @abstractmethod
     def pooled(self, kept: AnyArray) -> Self:
@@ -103,6 +111,12 @@ class Drawn(LinearLaw):
         return np.std(self.draws, axis=0, ddof=1, dtype=np.float64)
 
     @property
+    def skewness(self) -> FloatArray:
+        """Skewness of the draws, 0 of constants."""
+        spread = np.where(self.sd > 0, self.sd, 1.0)
+        return np.mean(np.power((self.draws - self.mean) / spread, 3), axis=0)
+
+    @property
     def resolution(self) -> float:
         """One over the number of draws."""
         return 1.0 / len(self.draws)
@@ -131,9 +145,12 @@ class Drawn(LinearLaw):
         """Law of weighted sums over parts."""
         return Drawn(self.draws @ weights.astype(self.draws.dtype))
 
-    def relative(self, weights: FloatArray) -> Drawn:
-        """Law of the log-ratios to a reference."""
-        return Drawn(self.draws - self.contrast(weights[:, None]).draws)
+    def relative(self, weights: FloatArray, error: float = 0.0) -> Drawn:
+        """Law of the log-ratios to a reference, whose draws are spread until they have its error."""
+        common = self.contrast(weights[:, None])
+        stretch = np.hypot(common.sd, error) / np.maximum(common.sd, 1e-30) if error else 1.0
+        centre = common.mean.astype(self.draws.dtype)
+        return Drawn(self.draws - (centre + (common.draws - centre) * np.asarray(stretch, self.draws.dtype)))
 
     def pooled(self, kept: AnyArray) -> Drawn:
         """Law of the parts that are kept and of the logarithm of the sum of all others."""
@@ -195,10 +212,10 @@ class LowRankNormal(LinearLaw):
         noise = np.square(weights).T @ self.noise
         return LowRankNormal(weights.T @ self.loc, weights.T @ self.factors, noise)
 
-    def relative(self, weights: FloatArray) -> LowRankNormal:
+    def relative(self, weights: FloatArray, error: float = 0.0) -> LowRankNormal:
         """Law of the log-ratios to a reference; the noise is that of their marginals."""
         common = self.contrast(weights[:, None])
-        noise = self.noise * (1.0 - 2.0 * weights) + common.noise
+        noise = self.noise * (1.0 - 2.0 * weights) + common.noise + error**2
         return LowRankNormal(self.loc - common.loc, self.factors - common.factors, noise)
 
     def rows(self) -> Iterator[FloatArray]:
@@ -224,6 +241,16 @@ class NormalMixture(Law):
     weights: FloatArray
     locs: FloatArray
     sds: FloatArray
+
+    def relative(self, weights: FloatArray, centre: float, error: float) -> NormalMixture:
+        """Law of the differences to a reference, the sum of ``weights`` (genes,) times the genes.
+
+        ``centre`` is its mean and ``error`` its standard deviation, in which genes are independent.
+        """
+        own = (1.0 - weights)[:, None]
+        others = np.maximum(error**2 - np.square(weights * self.sd), 0.0)[:, None]
+        locs = (self.mean - centre)[:, None] + own * (self.locs - self.mean[:, None])
+        return NormalMixture(self.weights, locs, np.sqrt(np.square(own * self.sds) + others))
 
     @functools.cached_property
     def mean(self) -> FloatArray:
@@ -256,11 +283,13 @@ class NormalMixture(Law):
         """Quantiles, by bisection between those of the parts."""
         ends = self.locs + self.sds * ndtri(q)
         low, high = ends.min(axis=1), ends.max(axis=1)
+        least = (high - low) * 2.0**-38
         for _ in range(40):
             middle = 0.5 * (low + high)
             under = self.below(middle[:, None]) < q
             low, high = np.where(under, middle, low), np.where(under, high, middle)
-        return 0.5 * (low + high)
+        # a point at zero is met exactly
+        return np.where(np.abs(low + high) <= 2.0 * least, 0.0, 0.5 * (low + high))
 
 
 def _distance(upper: AnyArray | float, lower: AnyArray | float, sd: FloatArray) -> FloatArray:

@@ -12,33 +12,46 @@ from __future__ import annotations
 import numpy as np
 
 from scribe._model.checks import require_known
+from scribe._stats.centre import Centre, null_centre
 from scribe._types import AnyArray, FloatArray, IntArray
 
-__all__ = ["REFERENCES", "Reference", "balance", "basis", "reference_weights"]
+__all__ = ["REFERENCES", "Reference", "balance", "basis", "reference_of"]
 
 Reference = str | AnyArray
 """A name of `REFERENCES`, or a mask of genes."""
 
-REFERENCES = ("expressed", "clr", "iqlr")
+REFERENCES = ("unchanged", "expressed", "clr", "iqlr")
 
 _WELL_KNOWN = 0.5
 """Largest posterior standard deviation of the log expression of a gene that the reference may rest on."""
 
 
-def reference_weights(reference: Reference, means: FloatArray, sds: FloatArray, *, n_genes: int) -> FloatArray:
-    """Weights of the parts in a reference, (parts,), equal among those it rests on.
+def reference_of(
+    reference: Reference,
+    means: FloatArray,
+    sds: FloatArray,
+    difference: tuple[FloatArray, FloatArray],
+    *,
+    n_genes: int,
+) -> Centre:
+    """Weights of the parts in a reference, (parts,), which sum to one, and how sure it is.
 
-    ``means`` and ``sds`` (groups, parts) are those of the centred log-ratios in the groups to be compared; the first
-    ``n_genes`` parts are genes. ``"clr"`` takes all parts; ``"iqlr"`` the genes whose centred log-ratio varies neither
-    little nor much over all groups, between the quartiles (Wu et al. 2021, "Finding the centre"); ``"expressed"`` the
-    genes whose expression every group knows well, to a standard deviation of 0.5, or the best known quarter of them; a
-    mask (genes,) those of the user.
+    ``means`` and ``sds`` (groups, parts) are those of the centred log-ratios in the groups to be compared,
+    ``difference`` mean and standard deviation (parts,) of the difference; the first ``n_genes`` parts are genes.
+    ``"unchanged"`` finds the genes that do not change (`scribe._stats.centre`); ``"expressed"`` takes those whose
+    expression every group knows well, to a standard deviation of 0.5, or the best known quarter of them; ``"clr"`` all
+    parts; ``"iqlr"`` the genes whose centred log-ratio varies neither little nor much over all groups, between the
+    quartiles (Wu et al. 2021, "Finding the centre"); a mask (genes,) those of the user. All but the first weigh genes
+    alike.
     """
     chosen = np.zeros(means.shape[1], bool)
     if not isinstance(reference, str):
         chosen[:n_genes] = reference
     else:
         require_known("reference", reference, REFERENCES)
+        if reference == "unchanged":
+            found = null_centre(*(x[:n_genes] for x in difference))
+            return found._replace(weights=np.pad(found.weights, (0, means.shape[1] - n_genes)))
         if reference == "clr":
             chosen[:] = True
         elif reference == "iqlr":
@@ -51,7 +64,7 @@ def reference_weights(reference: Reference, means: FloatArray, sds: FloatArray, 
     if not chosen.any():
         msg = "The reference has none of the genes that are kept: name some that gene_mask keeps."
         raise ValueError(msg)
-    return chosen / chosen.sum()
+    return Centre(chosen / chosen.sum(), 0.0)
 
 
 def basis(n_parts: int, columns: slice = slice(None)) -> FloatArray:

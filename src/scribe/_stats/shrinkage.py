@@ -1,27 +1,15 @@
-r"""Empirical Bayes over genes: effects, and their spread between samples, as draws from a population learned from all.
+r"""Empirical Bayes over genes: effects as draws from a population learned from all of them.
 
-A population is a mixture over a grid whose weights maximise the likelihood of all genes together, by EM,
+It is adaptive shrinkage (Stephens 2017, doi:10.1093/biostatistics/kxw041) with a population of more than one hump,
 
-.. math:: \pi_k \propto a_k + \sum_g \frac{\pi_k L_{gk}}{\sum_j \pi_j L_{gj}},
+.. math:: \Delta_g \sim \pi_0\,\delta_0 + \sum_{k>0} \pi_k N(m_k, \sigma_k^2)
 
-with :math:`L_{gk}` the likelihood of gene :math:`g` at point :math:`k` of the grid and :math:`a_k` genes beside that
-speak for this point alone.
+The normals stand side by side, on both sides of zero and ever wider away from it, so that the population may have any
+number of humps: where most genes respond by a factor of two, few respond by less, and a single hump about zero would
+take a gene without effect for one with a small effect of certain sign.
 
-*Shrinkage* (Stephens 2017, doi:10.1093/biostatistics/kxw041): effects are
-:math:`\Delta_g \sim \sum_k \pi_k N(0, \sigma_k^2)` with :math:`\sigma_0 = 0`, of which
-:math:`\hat\Delta_g \sim N(\Delta_g, s_g^2)` has been seen. Effects far below the errors cannot be told from none, and
-the likelihood alone takes most genes without any for genes with such, of a certain sign: of ten calls at an expected
-share of wrong signs of 5 % one had no effect. Nine genes are added to :math:`\sigma_0`, as is the rule there.
-
-*Samples*: the log expression :math:`\theta_{g\ell}` of gene :math:`g` in sample :math:`\ell` is known as
-:math:`m_{g\ell}` up to :math:`v_{g\ell}`, and samples vary beyond that,
-
-.. math:: m_{g\ell} \sim N\{(X\beta_g)_\ell,\ v_{g\ell} + \tau_g^2\},\qquad \tau_g \sim \sum_k \pi_k \delta(\tau_k),
-
-with a flat prior on :math:`\beta_g`. Given :math:`\tau_g` everything is normal; the posterior of a contrast is a
-mixture of normals over the grid, with the tails that few samples leave it. Like a t test it does not take the
-variance for known; the population lends it what degrees of freedom the samples lack (as in limma, Smyth 2004,
-doi:10.2202/1544-6115.1027).
+Effects far below the errors cannot be told from none, and the likelihood alone splits the genes without effect among
+those. Nine genes are therefore added to :math:`\pi_0`, as is the rule for one hump.
 """
 
 from __future__ import annotations
@@ -29,131 +17,131 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import logsumexp, softmax, xlogy
+from scipy.special import logsumexp, softmax
 
 from scribe._stats.laws import NormalMixture
+from scribe._stats.population import population_weights
 from scribe._types import FloatArray
 
-__all__ = ["Shrunk", "grid_of_effects", "population", "sample_effects", "shrink"]
+__all__ = ["WEAK", "EffectPopulation", "Shrunk", "grid_of_effects", "posterior_under", "shrink"]
 
 _WITHOUT_EFFECT = 9.0
 """Genes beside that are without effect: a Dirichlet prior of 10 on their share, and of 1 on all others."""
 
-_NEGLIGIBLE = 1e-4
-"""Weight of parts of a mixture that may be left out, all together, in any gene."""
+_RATIO = 1.25
+"""Distance from zero of a normal of the population over that of the one before it."""
+
+_OVERLAP = 0.7
+"""Standard deviation of a normal of the population, in distances to the next."""
+
+_BLOCK = 256
+"""Genes worked on at a time."""
 
 
-def population(
-    log_likelihood: FloatArray, prior: FloatArray, *, max_iterations: int = 2000, tolerance: float = 1e-8
-) -> FloatArray:
-    """Weights of the points of a grid, (points,), from log-likelihoods (genes, points).
+class EffectPopulation(NamedTuple):
+    """Normals with means, standard deviations and weights, (normals,) each; one without spread is a point."""
 
-    ``prior`` (points,) are numbers of genes beside, of which each speaks for one point.
-    """
-    likelihood = np.exp(log_likelihood - log_likelihood.max(axis=1, keepdims=True))
-    n_genes, n_points = likelihood.shape
-    weights, last = np.full(n_points, 1.0 / n_points), -np.inf
-    for _ in range(max_iterations):
-        joint = likelihood * weights
-        total = joint.sum(axis=1, keepdims=True)
-        now = float(np.sum(np.log(total)) + np.sum(xlogy(prior, weights)))
-        weights = (np.sum(joint / total, axis=0) + prior) / (n_genes + prior.sum())
-        if now - last < tolerance * abs(now) + 1e-12:
-            break
-        last = now
-    return weights
+    means: FloatArray
+    sds: FloatArray
+    weights: FloatArray
+
+
+WEAK = EffectPopulation(np.zeros(1), np.full(1, 3.0 * np.sqrt(2.0)), np.ones(1))
+"""Difference of two log means whose prior has the standard deviation 3, as expression has it in a fit."""
 
 
 class Shrunk(NamedTuple):
-    """Shrunken effects: their law, the standard deviations of the population, and the weights of these."""
+    """Shrunken effects: their law, and the population."""
 
     law: NormalMixture
-    sds: FloatArray
-    weights: FloatArray
+    population: EffectPopulation
 
     @property
     def null_proportion(self) -> float:
         """Share of effects that are exactly zero."""
-        return float(self.weights[0])
+        return float(self.population.weights[0])
 
 
-def grid_of_effects(estimates: FloatArray, errors: FloatArray, *, n_points: int = 26) -> FloatArray:
-    """Zero, and a geometric grid from a tenth of the smallest error to three times the largest effect.
+def grid_of_effects(seen: NormalMixture) -> tuple[FloatArray, FloatArray]:
+    """Means and standard deviations of a population: zero, then normals from the smallest errors to the largest effect.
 
-    Below that no effect can be told from zero, and weight that is split among points there would not be found at zero.
+    Below the errors no effect can be told from zero, and weight that is split among points there would not be found at
+    zero. The largest effect is that under a weak prior: genes that one group lacks set no limit.
     """
-    low = float(np.min(errors[errors > 0], initial=np.inf)) / 10
-    low = low if np.isfinite(low) else 1.0
-    high = max(3 * float(np.max(np.abs(estimates))), 10 * low)
-    return np.append(0.0, np.geomspace(low, high, n_points - 1))
+    first = max(float(np.quantile(seen.sd, 0.1)), 1e-3)
+    last = max(1.2 * float(np.max(np.abs(posterior_under(seen, WEAK).mean))), 2 * first)
+    means = first * _RATIO ** np.arange(np.ceil(np.log(last / first) / np.log(_RATIO)) + 1)
+    sds = _OVERLAP * np.append(np.diff(means), means[-1] * (_RATIO - 1.0))
+    return np.concatenate([[0.0], means, -means]), np.concatenate([[0.0], sds, sds])
 
 
 def shrink(
     seen: NormalMixture, *, sds: FloatArray | None = None, max_iterations: int = 2000, tolerance: float = 1e-8
 ) -> Shrunk:
-    """Posterior of effects under a population about zero that is learned from all of them.
+    """Posterior of effects under a population that is learned from all of them.
 
-    ``seen`` are the effects under a flat prior, (genes, parts): one normal each, or mixtures of several. ``sds`` is the
-    grid of the standard deviations of the population, which begins with zero.
+    ``seen`` are the effects under a flat prior, mixtures of narrow normals. ``sds``, beginning with zero, makes the
+    population one of normals about zero with these standard deviations.
     """
-    grid = grid_of_effects(seen.mean, seen.sd) if sds is None else np.asarray(sds, np.float64)
+    if sds is None:
+        means, sds = grid_of_effects(seen)
+    else:
+        means, sds = np.zeros(len(sds)), np.asarray(sds, np.float64)
+    likelihood = np.concatenate([_log_likelihood(part, means, sds) for part in _blocks(seen)])
+    prior = np.append(_WITHOUT_EFFECT, np.zeros(len(sds) - 1))
+    weights = population_weights(likelihood, prior, max_iterations=max_iterations, tolerance=tolerance)
+    population = EffectPopulation(means, sds, weights)
+    return Shrunk(posterior_under(seen, population), population)
+
+
+def posterior_under(seen: NormalMixture, population: EffectPopulation) -> NormalMixture:
+    """Posterior of effects seen under a flat prior, when they are drawn from a population.
+
+    Each normal of the population meets each of ``seen``. Of the products those in which ``seen`` is the narrower are
+    added up to one normal for each of its normals, the others to one for each normal of the population.
+    """
+    parts = [_posterior(part, population) for part in _blocks(seen)]
+    return NormalMixture(*(np.concatenate(x) for x in zip(*((p.weights, p.locs, p.sds) for p in parts), strict=True)))
+
+
+def _blocks(seen: NormalMixture) -> list[NormalMixture]:
+    starts = range(0, len(seen.locs), _BLOCK)
+    return [NormalMixture(*(x[i : i + _BLOCK] for x in (seen.weights, seen.locs, seen.sds))) for i in starts]
+
+
+def _joint(seen: NormalMixture, means: FloatArray, sds: FloatArray) -> FloatArray:
+    """Log of the weight of every product of normals, (genes, normals of ``seen``, normals of the population)."""
     # a gene that is the reference is zero for certain
-    locs, error = seen.locs[:, None, :], np.square(np.maximum(seen.sds, 1e-3 * grid[1]))[:, None, :]
-    scale = np.square(grid)[:, None]
-    total = scale + error
+    variance = np.maximum(np.square(seen.sds)[..., None] + np.square(sds), 1e-12)
     with np.errstate(divide="ignore"):
-        joint = np.log(seen.weights)[:, None, :] - 0.5 * (np.log(total) + np.square(locs) / total)
-    log_likelihood = logsumexp(joint, axis=2)
-    prior = np.append(_WITHOUT_EFFECT, np.zeros(len(grid) - 1))
-    weights = population(log_likelihood, prior, max_iterations=max_iterations, tolerance=tolerance)
-    joint += np.log(np.maximum(weights, 1e-300))[:, None]
-    share, n = scale / total, len(locs)
-    flat = (softmax(joint.reshape(n, -1), axis=1), (share * locs).reshape(n, -1), np.sqrt(share * error).reshape(n, -1))
-    return Shrunk(_without_idle_parts(*flat), grid, weights)
+        weights = np.log(seen.weights)[..., None]
+    return weights - 0.5 * (np.log(variance) + np.square(seen.locs[..., None] - means) / variance)
 
 
-def _without_idle_parts(weights: FloatArray, locs: FloatArray, sds: FloatArray) -> NormalMixture:
-    """Mixture of the parts that any gene makes use of: quantiles cost as much as there are parts."""
-    largest = weights.max(axis=0)
-    order = np.argsort(largest)
-    used = np.ones(len(order), bool)
-    used[order[np.cumsum(largest[order]) < _NEGLIGIBLE]] = False
-    # that of a gene which says most of an effect stays, however sure it is that there is none: genes keep their order
-    used[np.argmax(np.where(sds > 0, weights, -1.0), axis=1)] = True
-    return NormalMixture(weights[:, used] / weights[:, used].sum(axis=1, keepdims=True), locs[:, used], sds[:, used])
+def _log_likelihood(seen: NormalMixture, means: FloatArray, sds: FloatArray) -> FloatArray:
+    return logsumexp(_joint(seen, means, sds), axis=1)
 
 
-_SPREADS = np.append(0.0, np.geomspace(0.02, 4.0, 31))
-"""Standard deviations between samples, on the log scale: from 2 % to a factor of fifty."""
-
-_PRIOR = 0.5
-"""Genes that speak for every spread alike, so that few genes do not make it certain."""
-
-
-def sample_effects(
-    means: FloatArray, variances: FloatArray, design: FloatArray, contrast: FloatArray, *, prior: float = _PRIOR
-) -> NormalMixture:
-    """Posterior of ``contrast`` (columns,) of the coefficients of a ``design`` (samples, columns) in every gene.
-
-    ``means`` and ``variances`` (genes, samples) are those of log expression in every sample.
-    """
-    parts = [_given_spread(means, variances, design, contrast, spread) for spread in _SPREADS]
-    log_likelihood, locs, sds = (np.stack(part, axis=1) for part in zip(*parts, strict=True))
-    weights = population(log_likelihood, np.full(len(_SPREADS), prior))
-    return _without_idle_parts(softmax(log_likelihood + np.log(weights), axis=1), locs, sds)
+def _posterior(seen: NormalMixture, population: EffectPopulation) -> NormalMixture:
+    joint = _joint(seen, population.means, population.sds) + np.log(np.maximum(population.weights, 1e-300))
+    shape = joint.shape
+    weights = softmax(joint.reshape(len(joint), -1), axis=1).reshape(shape)
+    error, spread = np.square(seen.sds)[..., None], np.square(population.sds)
+    total = np.maximum(error + spread, 1e-12)
+    locs = (spread * seen.locs[..., None] + error * population.means) / total
+    variances = np.broadcast_to(spread * error / total, shape)
+    narrow = np.broadcast_to(error < spread, shape)
+    by_seen = _added(np.where(narrow, weights, 0.0), locs, variances, axis=2)
+    by_population = _added(np.where(narrow, 0.0, weights), locs, variances, axis=1)
+    return NormalMixture(*(np.concatenate(pair, axis=1) for pair in zip(by_seen, by_population, strict=True)))
 
 
-def _given_spread(
-    means: FloatArray, variances: FloatArray, design: FloatArray, contrast: FloatArray, spread: float
+def _added(
+    weights: FloatArray, locs: FloatArray, variances: FloatArray, *, axis: int
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Log-likelihood with the coefficients integrated out, and mean and sd of the contrast, (genes,) each."""
-    precision = 1.0 / (variances + spread**2)
-    weighted = design.T * precision[:, None, :]
-    information = weighted @ design
-    right = (weighted @ means[..., None])[..., 0]
-    solved = np.linalg.solve(information, np.stack([right, np.broadcast_to(contrast, right.shape)], axis=-1))
-    coefficients, direction = solved[..., 0], solved[..., 1]
-    left_over = np.sum(precision * np.square(means - coefficients @ design.T), axis=1)
-    log_det = np.linalg.slogdet(information)[1]
-    log_likelihood = 0.5 * (np.sum(np.log(precision), axis=1) - log_det - left_over)
-    return log_likelihood, coefficients @ contrast, np.sqrt(direction @ contrast)
+    """One normal with the moments of a mixture along an axis: weight, mean and standard deviation."""
+    total = weights.sum(axis=axis)
+    share = weights / np.expand_dims(np.maximum(total, 1e-300), axis)
+    mean = np.sum(share * locs, axis=axis)
+    spread = variances + np.square(locs - np.expand_dims(mean, axis))
+    return total, mean, np.sqrt(np.sum(share * spread, axis=axis))

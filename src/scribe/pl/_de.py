@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from anndata import AnnData
 
@@ -23,10 +22,7 @@ def comparison(adata: AnnData | DifferentialExpression, key: str, key_added: str
     """Genes with a result in every comparison that was made: the columns of `scribe.get.de` that plots draw."""
     if isinstance(adata, DifferentialExpression):
         params = {name: DEFAULTS[name] for name in ("min_lfc", "target_pefp")}
-        record: Mapping[str, Any] = {
-            "table": gene_table(adata, **params, seen=np.ones(adata.n_genes, bool)),
-            "params": params,
-        }
+        record: Mapping[str, Any] = {"table": gene_table(adata), "params": params}
     else:
         record = read_derived(adata, key=key, name="de", verb="de", place=key_added)
     columns = ["group", "reference", "names", "lfc_mean", "lfc_sd", "lfsr", "pefp", "is_de", "mean_group"]

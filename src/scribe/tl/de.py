@@ -14,20 +14,20 @@ from anndata import AnnData
 
 from scribe._adata.design import groups_of
 from scribe._adata.fits import read_fit
-from scribe._adata.read import totals_by_group
+from scribe._adata.read import counts_by_group
 from scribe._adata.slots import check_target, refuse_taken, require, write_derived
 from scribe._compare.by_obs import Leaves, leaves_by_obs
 from scribe._compare.contrasts import REST, between_cells, between_samples, check_samples, pairs_of_groups
 from scribe._compare.differential import DifferentialExpression
 from scribe._compare.gene_sets import read_gmt
-from scribe._compare.groups import n_draws, refuse_idle_rank, warn_of_cells
+from scribe._compare.groups import n_draws, refuse_idle_rank, warn_of_cells, warn_of_reference
 from scribe._compare.options import DrawOptions, completed
 from scribe._compare.relative import Method, check_genes, chosen_method
-from scribe._compare.tables import as_ranked, gene_table
+from scribe._compare.tables import Calls, as_ranked, gene_table
 from scribe._posterior.indexing import Selector
 from scribe._progress import progress
 from scribe._rng import as_key, as_seed
-from scribe._stats.effects import check_target_pefp, check_tau
+from scribe._stats.effects import check_max_lfsr, check_target_pefp, check_tau
 
 __all__ = ["de"]
 
@@ -39,6 +39,8 @@ class DEOptions(DrawOptions, total=False):
     reference_genes: Selector
     min_lfc: float
     target_pefp: float
+    max_lfsr: float
+    call_extremes: bool
     gene_sets: Mapping[str, Selector] | Path | str | None
 
 
@@ -108,6 +110,11 @@ def de(
         Log2 fold changes up to this one count as none, in ``prob_up``, ``prob_down``, ``lfsr`` and all that follows.
     target_pefp
         Share of wrong signs that is expected among the genes in ``is_de``; 0.05 unless given.
+    max_lfsr
+        Largest local false sign rate of a gene in ``is_de``; 0.2 unless given. The sure genes of a long list would else
+        carry unsure ones.
+    call_extremes
+        Whether genes may be in ``is_de`` that rest on few cells or one sample, see ``status``; False unless given.
     gene_mask
         Genes to keep: names, numbers or a mask, such as that of :func:`scribe.tl.gof`. The others are pooled.
     gene_sets
@@ -117,7 +124,8 @@ def de(
     n_samples, n_samples_dirichlet, rank
         As in :func:`scribe.compare`, whose ``reference`` is ``reference_genes`` here.
     reference_genes
-        What differences are relative to: ``"expressed"`` genes (unless given), ``"clr"``, ``"iqlr"``, or genes.
+        What differences are relative to: genes that are ``"unchanged"`` (unless given), well ``"expressed"``,
+        ``"clr"``, ``"iqlr"``, or genes: see :meth:`scribe.DifferentialExpression.set_reference`.
 
     Returns
     -------
@@ -129,10 +137,16 @@ def de(
         **positive where the share is larger in the group**, with its standard deviation and 90 % interval; ``prob_up``,
         ``prob_down``: probability that it lies above ``min_lfc`` or below its negative, ``prob_de`` the larger of the
         two; ``lfsr``: local false sign rate, ``1 - prob_de``; ``pefp``: expected share of wrong signs among all genes
-        with an lfsr up to this one; ``is_de``: whether that is at most ``target_pefp``; ``mean_group``,
-        ``mean_reference``: expected molecules among 10,000; ``status``: ``"ok"``, ``"no counts"`` in both groups or
-        ``"pooled"`` by ``gene_mask``, both with NaN; ``level``: ``"cell"`` or ``"sample"``; ``replicates``: numbers of
-        samples, ``"4 vs 4"`` or ``"4 pairs"``; ``relative_to``: what differences are relative to.
+        with an lfsr up to this one; ``is_de``: whether that is at most ``target_pefp``, ``lfsr`` at most ``max_lfsr``
+        and ``status`` ``"ok"``; ``mean_group``, ``mean_reference``: expected molecules among 10,000;
+        ``top_cells_group``, ``top_cells_reference``: share of the gene's counts that the cells with the largest counts
+        hold, 2 % of the cells, at least one and at most three; ``top_sample_group``, ``top_sample_reference``: share of
+        its expression, summed over samples, that the largest sample holds (NaN without ``sample_key``); ``status``:
+        ``"ok"``; ``"no counts"`` in both groups or ``"pooled"`` by ``gene_mask``, both with NaN; ``"few cells"``: these
+        cells hold more than half of the counts in the group that has more; ``"one sample"``: without its largest
+        sample, or the pair that differs most, of three or more, less than a third of the change is left; ``level``:
+        ``"cell"`` or ``"sample"``; ``replicates``: numbers of samples, ``"4 vs 4"`` or ``"4 pairs"``; ``relative_to``:
+        what differences are relative to.
     ``adata.uns[key_added]['gene_sets']`` : :class:`pandas.DataFrame`
         With ``gene_sets``: ``group``, ``reference`` and the columns of
         :meth:`scribe.DifferentialExpression.test_multiple_gene_sets`.
@@ -154,17 +168,19 @@ def de(
     Warns
     -----
     UserWarning
-        Without ``sample_key``: intervals are those of these cells, not of other samples.
+        Without ``sample_key``: intervals are those of these cells, not of other samples. Where more than half of the
+        genes change, or a second group of genes agrees on a change of its own: fold changes depend on the reference.
 
     Notes
     -----
     .. math::
         \Delta_g = \log_2\frac{\rho^A_g}{\rho^B_g} - \frac1{|R|}\sum_{h\in R}\log_2\frac{\rho^A_h}{\rho^B_h}
 
-    with the share :math:`\rho_g` of gene g and the genes R of the reference. With samples :math:`\ell`, of which
-    :math:`m_{g\ell}` and :math:`v_{g\ell}` are posterior mean and variance of the log-ratio,
-    :math:`m_{g\ell} \sim N\{(X\beta_g)_\ell, v_{g\ell} + \tau_g^2\}` with :math:`\tau_g` from a population over
-    genes.
+    with the share :math:`\rho_g` of gene g and the genes R of the reference. ``"shrinkage"``, and all comparisons of
+    samples, take what the counts say of it, free of the prior of the fit: those of gene g in level :math:`\ell` as one
+    negative binomial count with the mean :math:`E_{g\ell}\exp(\alpha_g + x_\ell\Delta_g)` and, of samples, the variance
+    :math:`\varsigma_g` between them, from a population over genes. Effects are drawn from a population with a share of
+    exact zeros and any number of humps on both sides.
 
     Examples
     --------
@@ -194,14 +210,17 @@ def de(
         adata, results, groups, samples, key=key, names=(groupby, sample_key), component=said["component"], seed=seed
     )
     layer = json.loads(require(adata, key)["config"])["layer"]
-    totals = totals_by_group(adata, np.asarray(groups.codes), len(labels), layer=layer)
-    tables, set_tables = [], []
+    counts = counts_by_group(adata, np.asarray(groups.codes), len(labels), layer=layer)
+    calls = Calls(*(said[name] for name in Calls._fields))
+    tables, set_tables, doubtful = [], [], []
     with progress(len(pairs), desc="de", unit="group") as bar:
         for number, others in pairs:
             names = (labels[number], labels[others[0]] if reference != REST else REST)
             found = _compare(leaves, number, others, labels=labels, names=names, said=said, seed=seed)
-            seen = totals[[number, *others]].sum(axis=0) > 0
-            tables.append(gene_table(found, min_lfc=said["min_lfc"], target_pefp=said["target_pefp"], seen=seen))
+            first, second = (counts.merged(one) for one in ((number,), others))
+            held = first.extreme_share[0], second.extreme_share[0]
+            tables.append(gene_table(found, calls, seen=first.total[0] + second.total[0] > 0, held=held))
+            doubtful += [f"{names[0]} vs {names[1]}"] if found.centre.doubtful else []
             if sets is not None:
                 table = found.test_multiple_gene_sets(sets, target_pefp=said["target_pefp"])
                 set_tables.append(table.assign(group=names[0], reference=names[1]))
@@ -216,6 +235,8 @@ def de(
     if sample_key is None:
         remedy = "pass sample_key=, the column of adata.obs with donors or samples"
         warn_of_cells(f"the cells of {groupby!r} without sample_key", remedy)
+    if doubtful:
+        warn_of_reference(doubtful, len(pairs))
     target = adata.copy() if copy else adata
     write_derived(target, {}, **mine, record={**record, "seed": seed})
     return target if copy else None
@@ -227,12 +248,18 @@ def _said(options: Mapping[str, Any], *, method: Method | None, sample_key: str 
     method = chosen_method(method, said["estimand"])
     refuse_idle_rank(said["rank"], method=method)
     check_target_pefp(said["target_pefp"])
+    check_max_lfsr(said["max_lfsr"])
     check_tau(said["min_lfc"], name="min_lfc")
     if sample_key is not None and (method == "parametric" or said["estimand"] != "mean" or said["gene_sets"]):
         msg = (
             "sample_key compares the means of samples gene by gene: method='empirical' or 'shrinkage', "
             "estimand='mean' and no gene_sets; got "
             f"method={method!r}, estimand={said['estimand']!r}, gene_sets={said['gene_sets'] is not None}."
+        )
+        raise ValueError(msg)
+    if sample_key is not None and "n_samples" in options:
+        msg = (
+            f"n_samples={options['n_samples']!r} draws from the posterior, which sample_key does without: leave it out."
         )
         raise ValueError(msg)
     return said | {"method": method, "sample_key": sample_key}
@@ -248,12 +275,12 @@ def _compare(
     said: Mapping[str, Any],
     seed: int,
 ) -> DifferentialExpression:
-    about: dict[str, Any] = {"labels": labels, "key": as_key(seed), "n_draws": n_draws(said, leaves.results)}
     if leaves.sample is None:
         how = {"estimand": said["estimand"], "method": said["method"], "rank": said["rank"]}
-        evidence = between_cells(leaves, number, others, **about, **how)
+        draws: dict[str, Any] = {"key": as_key(seed), "n_draws": n_draws(said, leaves.results)}
+        evidence = between_cells(leaves, number, others, labels=labels, **draws, **how)
     else:
-        evidence = between_samples(leaves, number, others, **about)
+        evidence = between_samples(leaves, number, others, labels=labels)
     return DifferentialExpression(
         evidence,
         gene_names=leaves.results.gene_names,
@@ -274,6 +301,8 @@ _SHOWN = (
     "estimand",
     "min_lfc",
     "target_pefp",
+    "max_lfsr",
+    "call_extremes",
     "n_samples",
     "sample_key",
     "component",

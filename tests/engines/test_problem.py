@@ -111,7 +111,8 @@ def test_traced_once_however_many_steps_seeds_and_rates(traces, model, batch_siz
         if seed == 0:
             once = traces[0]
     assert 1 <= once <= 2, "the loop body, once per number type at most"
-    assert traces[0] == once
+    # by minibatches the second, at a fixed rate, comes to rest and is probed over all cells
+    assert traces[0] <= once + (batch_size is not None)
 
 
 def test_data_of_similar_size_share_what_was_compiled(traces):

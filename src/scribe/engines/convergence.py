@@ -9,6 +9,9 @@ noise is not taken for progress.
 
 With the schedule (no ``step_size`` given) the learning rate falls when progress ends, and only at the lowest rate has
 the fit converged: at a high rate the loss stands still above its minimum, because the steps are too long to reach it.
+
+A loss that stands still is no evidence of a minimum. The verdict rests on an estimate of what is left to gain, too
+(`scribe.engines.probe`).
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from scribe._model.checks import known_settings
 from scribe._types import FloatArray
 from scribe.engines.outcome import Outcome
 
-__all__ = ["RATES", "EarlyStopping", "Smoothed", "Tracker", "Verdict"]
+__all__ = ["RATES", "EarlyStopping", "Remaining", "Smoothed", "Tracker", "Verdict", "most_left"]
 
 _RELATIVE_PERCENT = 1e-4
 _NOISE = 2.0
@@ -34,6 +37,13 @@ _STAGE_CHECKS = 2
 _EPOCH = 50
 _CHANGES = 6
 _RISE_SHARE = 1e-4
+_MOST_LEFT, _MOST_LEFT_SHARE, _NOISE_SHARE = 10.0, 1e-4, 1e-2
+
+_CONTINUE = "continue the fit (resume=True in tl.fit, resume=results in fit) or raise n_steps"
+_LOWER = "lower the step_size in optimizer_config, or leave it out"
+_LARGER = "leave batch_size out, or make it larger"
+
+_LEAVE_OUT = "leave step_size out of optimizer_config, for rates that fall by rule"
 
 RATES = (1.0, 0.3, 0.1, 0.03, 0.01)
 """Learning rates of the schedule, as parts of the first one."""
@@ -132,7 +142,8 @@ class Verdict(Outcome):
     """How an optimisation ended.
 
     ``steps`` is the number of steps so far, ``loss`` the best average, ``slope`` the change of the loss per step at the
-    end, ``retries`` how often a loss that was not finite made the fit go back, ``rate`` the last learning rate.
+    end, ``retries`` how often a loss that was not finite made the fit go back, ``rate`` the last learning rate,
+    ``remaining`` the nats that an estimate says are left to gain, NaN where the loss had not come to rest.
     """
 
     steps: int
@@ -140,6 +151,32 @@ class Verdict(Outcome):
     slope: float
     retries: int = 0
     rate: float = 0.0
+    remaining: float = np.nan
+
+
+class Remaining(NamedTuple):
+    """Estimate of the nats that are left to gain, its standard error, and what found it.
+
+    Engines have estimates of their own: a probe at other rates, or the decrement of Newton's steps.
+    """
+
+    nats: float
+    error: float
+    found_by: str
+
+    @property
+    def clear(self) -> bool:
+        """Whether there is something to gain beyond the error of the estimate."""
+        return np.isfinite(self.nats) and self.nats > 2.0 * self.error
+
+    def negligible(self, gained: float) -> bool:
+        """Whether a fit that has gained so much may end; an estimate too noisy to tell is no evidence."""
+        return self.nats + 2.0 * self.error <= most_left(gained)
+
+
+def most_left(gained: float) -> float:
+    """Nats that may be left of a fit that has converged and has ``gained`` so many since its start."""
+    return max(_MOST_LEFT, _MOST_LEFT_SHARE * gained)
 
 
 class Smoothed(NamedTuple):
@@ -188,6 +225,10 @@ class Tracker:
             self.best, self.best_step = average, step
         return improved
 
+    def start_again(self) -> None:
+        """Go on at the second rate of the schedule, as if nothing had been waited for."""
+        self.stage, self.waited, self.reference = 1, 0, np.inf
+
     def lower_rate(self) -> None:
         """Lower the learning rate where there is a schedule and progress has ended."""
         left = self.adaptive and self.stage < len(RATES) - 1
@@ -218,28 +259,51 @@ class Tracker:
         """Difference of averages that is neither too small to matter nor noise."""
         return max(self.rule.tolerance(loss), _NOISE * error) if np.isfinite(loss) else 0.0
 
-    def verdict(self, step: int, *, retries: int, rate: float) -> Verdict:
-        """Sum up a fit that ended at ``step``."""
-        average, error = self.smoothed()
-        risen = average - self.best > max(_RISE * self._threshold(self.best, error), _RISE_SHARE * abs(self.best))
-        slope = self._slope()
+    @property
+    def gained(self) -> float:
+        """Nats from the start to the best average; with minibatches from the average of the first steps."""
+        finite = self.losses[np.isfinite(self.losses)]
+        first = finite[: self.rule.check_every] if self.measured else finite[:1]
+        return float(np.mean(first) - self.best) if first.size else 0.0
+
+    def verdict(self, step: int, *, retries: int, rate: float, remaining: Remaining | None = None) -> Verdict:
+        """Sum up a fit that ended at ``step``, where ``remaining`` nats are left if the loss has come to rest."""
+        (average, error), slope = self.smoothed(), self._slope()
+        fault = self._fault(step, remaining)
         back = f"; the loss was not finite {retries} times and the rate was lowered each time" if retries else ""
-        if risen:
-            reason = (
-                f"the loss rose from {self.best:.7g} at step {self.best_step:,} to {average:.7g} at step {step:,}; "
-                "lower the step_size in optimizer_config, or leave it out"
-            )
+        if fault is not None:
+            reason = fault
         elif self.flat:
             reason = (
                 f"at step {step:,}, no improvement above {self._threshold(self.best, error):.3g} "
                 f"(loss {self.best:.7g}) in {self.rule.patience:,} steps"
             )
+            if remaining is not None:
+                reason += f"; by {remaining.found_by} {max(remaining.nats, 0.0):.2g} nats are left"
         else:
-            reason = (
-                f"all {step:,} steps used, loss {average:.7g} changing by {slope:.3g} per step; "
-                "continue the fit (resume=True in tl.fit, resume=results in fit) or raise n_steps"
-            )
-        return Verdict(self.flat and not risen, reason + back, step, self.best, slope, retries, rate)
+            reason = f"all {step:,} steps used, loss {average:.7g} changing by {slope:.3g} per step; {_CONTINUE}"
+        nats = np.nan if remaining is None else remaining.nats
+        return Verdict(fault is None and self.flat, reason + back, step, self.best, slope, retries, rate, nats)
+
+    def _fault(self, step: int, remaining: Remaining | None) -> str | None:
+        """What speaks against the end of a fit, and what to do; None where nothing does."""
+        average, error = self.smoothed()
+        gained = self.gained
+        if average - self.best > max(_RISE * self._threshold(self.best, error), _RISE_SHARE * abs(self.best)):
+            where = f"{self.best:.7g} at step {self.best_step:,} to {average:.7g} at step {step:,}"
+            return f"the loss rose from {where}; {_LOWER}"
+        if not self.measured and gained < -_MOST_LEFT - _NOISE * error:
+            return f"the loss, {self.best:.7g}, is higher than at the start by {-gained:.3g}; {_LOWER}"
+        if not self.flat:
+            return None
+        remedy = _LEAVE_OUT if not self.adaptive else _LARGER if self.measured else _CONTINUE
+        still = f"the loss stands still at {self.best:.7g} at step {step:,}, but"
+        if remaining is not None and not remaining.negligible(gained):
+            left = f"{remaining.nats:.3g} nats are left, and {most_left(gained):.3g} may be"
+            return f"{still} by {remaining.found_by} {left}: {remedy}"
+        if _NOISE * error > max(_MOST_LEFT, _NOISE_SHARE * gained):
+            return f"{still} it is known to {_NOISE * error:.3g} nats only, and {gained:.3g} have been gained: {remedy}"
+        return None
 
     def _slope(self) -> float:
         tail = self.losses[-2 * self.rule.patience :]

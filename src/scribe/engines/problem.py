@@ -38,6 +38,9 @@ _MOST_FOR_CELLS = 0.1
 _CHUNK = 100
 """Most steps per call of the compiled loop."""
 
+_DRAWS = 32
+"""Draws at which losses over all cells are compared."""
+
 _BATCH_BYTES = 2**26
 """Most memory for the minibatches of one call."""
 
@@ -103,13 +106,31 @@ class Problem:
     first: IntArray | None
     start: Params
     moves: Params
-    compiled: _Compiled
+    kind: _Kind
     chunk: int
     design: Design | None = None
 
-    def initial_state(self) -> State:
-        """State before the first step."""
-        return self.compiled.begin(self.start, self.moves)
+    @property
+    def compiled(self) -> _Compiled:
+        """Functions shared by all fits of one kind."""
+        return _compile(self.kind)
+
+    def with_optimizer(self, optimizer: Optimizer) -> Problem:
+        """Return the same problem, optimised in another way."""
+        return replace(self, optimizer=optimizer, kind=replace(self.kind, optimizer=replace(optimizer, step_size=None)))
+
+    def over_all_cells(self, *, most: int) -> Problem:
+        """Return the same problem without minibatches, where no more than so many non-zeros are to be held for it."""
+        if self.batches is None or self.counts.nnz > most:
+            return self
+        data = data_for(self.spec, self.counts, self.design, totals_suffice=self.spec.totals_suffice)
+        data = data._replace(cells=data.cells._replace(rows=self.data.cells.rows))
+        kind = replace(self.kind, shapes=_shapes(self.start, data, data))
+        return replace(self, data=data, batches=None, kind=kind, chunk=_CHUNK)
+
+    def initial_state(self, params: Params | None = None) -> State:
+        """State before the first step, from the start or from given parameters."""
+        return self.compiled.begin(self.start if params is None else params, self.moves)
 
     def is_finite(self, state: State) -> bool:
         """Whether all trainable arrays of a state are finite."""
@@ -132,19 +153,27 @@ class Problem:
         """Steps in which every cell is met once on average."""
         return 1 if self.batches is None else max(self.batches.n_disjoint, 1)
 
+    def losses(self, params: Params, number: int = 0) -> FloatArray:
+        """Negative ELBO at draws that are the same in every call with the same ``number``, (draws, parts).
+
+        The sums over parts are losses over all cells: parts are minibatches, which hold every cell once, or the whole.
+        """
+        key = jax.random.fold_in(jax.random.key(0), number)
+        if self.batches is None:
+            # steps of length zero leave the parameters where they are
+            return self.steps(self.initial_state(params), key, first=0, n=_DRAWS, rate=0.0)[1][:, None]
+        parts = []
+        for first in range(0, self.epoch, self.chunk):
+            some = self.batches.disjoint(first, self.chunk)
+            parts.append(np.asarray(self.compiled.losses(params, jax.random.fold_in(key, first), self.data, some)))
+        return np.concatenate(parts).astype(np.float64)[None] / self.epoch
+
     def loss(self, params: Params) -> float | None:
-        """Negative ELBO over all cells, minibatch by minibatch at the same draws in every call; None without them.
+        """Negative ELBO over all cells at the same draws in every call; None without minibatches.
 
         The loss of a step varies with the cells that it met, far more than it falls towards the end of a fit.
         """
-        if self.batches is None:
-            return None
-        total = 0.0
-        for first in range(0, self.epoch, self.chunk):
-            some = self.batches.disjoint(first, self.chunk)
-            key = jax.random.fold_in(jax.random.key(0), first)
-            total += float(jnp.sum(self.compiled.losses(params, key, self.data, some)))
-        return total / self.epoch
+        return None if self.batches is None else float(np.sum(self.losses(params)))
 
     def loss_and_gradient(self, params: Params, key: Key, data: CountData) -> tuple[Array, Params]:
         """Negative ELBO at one draw from the guide, and its gradient."""
@@ -172,6 +201,10 @@ class Problem:
     def _take(self, rows: IntArray, params: Params) -> Params:
         # by numpy, which has nothing to compile
         return {n: on_device(np.asarray(v)[rows], v.dtype) if self.is_cell(n) else v for n, v in params.items()}
+
+
+def _shapes(*trees: Any) -> tuple[tuple[tuple[int, ...], str], ...]:
+    return tuple((leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves(trees))
 
 
 def _example(data: CountData, batches: CellBatches | None, number: int) -> CountData:
@@ -330,12 +363,11 @@ def make_problem(
     params = guide.init(spec.latents, spec.start(start), lengths=lengths, totals=totals)
     # the rate is an argument of the compiled steps: fits that differ only in it share them
     any_rate = replace(optimizer, step_size=None)
-    shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves((params, example, data)))
-    compiled = _compile(_Kind(spec, counts.n_genes, guide, any_rate, stable_update, shapes))
+    kind = _Kind(spec, counts.n_genes, guide, any_rate, stable_update, _shapes(params, example, data))
     # the slope along a direction of all cells is too noisy on a few of them
     moved = {} if batched else _moved(moves, params)
     chunk = _CHUNK if batches is None else _batch_chunk(example)
-    return Problem(spec, counts, guide, optimizer, data, batches, groups, first, params, moved, compiled, chunk, design)
+    return Problem(spec, counts, guide, optimizer, data, batches, groups, first, params, moved, kind, chunk, design)
 
 
 def _moved(moves: Mapping[str, AnyArray], params: Params) -> Params:

@@ -16,13 +16,14 @@ from scribe._counts.container import Counts
 from scribe._counts.design import Design
 from scribe._model.checks import require_whole
 from scribe._model.spec import ModelSpec
-from scribe._progress import progress
-from scribe._types import FloatArray, Key
+from scribe._progress import Progress, progress
+from scribe._types import FloatArray, Key, Params
 from scribe.engines.checkpoints import Checkpoints, Snapshot, fingerprint
-from scribe.engines.convergence import RATES, EarlyStopping, Tracker
+from scribe.engines.convergence import RATES, EarlyStopping, Tracker, most_left
 from scribe.engines.diagnosis import where_not_finite
 from scribe.engines.fit import Fit
 from scribe.engines.optimizers import Optimizer
+from scribe.engines.probe import probe
 from scribe.engines.problem import Problem, State, make_problem
 from scribe.guides import Guide
 
@@ -33,6 +34,8 @@ _log = logging.getLogger("scribe")
 _MAX_RETRIES = 5
 _MAX_SKIPPED = 0.5
 _LINE_EVERY = 500
+_PROBES = 2**30
+"""Keys of probes are numbered from here on, by the step they are made at."""
 
 
 class NonFiniteError(FloatingPointError):
@@ -144,29 +147,58 @@ class _Run:
         return self.engine.early_stopping.stretched(self.problem.epoch)
 
     def run(self, earlier: Fit | None) -> Fit:
-        """Loop until converged or out of steps."""
+        """Loop until converged or out of steps.
+
+        Where the loss comes to rest and a probe finds more to gain, a fit with a schedule goes on from there.
+        """
         start, checkpoints = self._begin(earlier), self._checkpoints(earlier)
         now = start if checkpoints is None else self._load(checkpoints, start)
-        limit = self.engine.n_steps + start.step
-        safe: Snapshot | None = None
+        limit, remaining = self.engine.n_steps + start.step, None
         with progress(limit, desc="fit", unit="step") as bar:
             bar.update(now.step)
-            while now.step < limit and not now.tracker.done(now.step):
-                # steps are cut at multiples of check_every, wherever a run starts
-                n = min(self.rule.check_every - now.step % self.rule.check_every, limit - now.step)
-                key = self._key(now.retries)
-                state, losses = self.problem.steps(now.state, key, first=now.step, n=n, rate=self._rate(now))
-                if self._failed(losses, state):
-                    now = self._back(now, safe, losses)
-                    continue
-                safe, now = now, self._next(now, state, losses)
-                bar.update(n, elbo=f"{-now.tracker.smoothed().average:.7g}", learning_rate=f"{self._rate(now):.2g}")
-                self._log_line(now, n, limit)
-                if checkpoints is not None and self._worth_saving(now, n, limit):
-                    checkpoints.save(now)
-        params = self.problem.per_cell(now.best if self.rule.restore_best else now.state.params)
-        verdict = now.tracker.verdict(now.step, retries=now.retries, rate=self._rate(now))
+            while True:
+                now = self._until_rest(now, limit, bar, checkpoints)
+                if not now.tracker.flat:
+                    break
+                key, bound = self._key(now.step + _PROBES), most_left(now.tracker.gained)
+                remaining, found = probe(self.problem, self._result(now), key, most_left=bound)
+                more = remaining.clear and not remaining.negligible(now.tracker.gained)
+                # what a probe over all cells finds, minibatches would lose again
+                able = self.engine.optimizer.adaptive and self.problem.batches is None and now.step < limit
+                if not (more and able):
+                    break
+                now = self._go_on(now, found)
+        params = self.problem.per_cell(self._result(now))
+        verdict = now.tracker.verdict(now.step, retries=now.retries, rate=self._rate(now), remaining=remaining)
         return Fit(params, now.tracker.losses, verdict, self.seed)
+
+    def _until_rest(self, now: Snapshot, limit: int, bar: Progress, checkpoints: Checkpoints | None) -> Snapshot:
+        """Run until the loss comes to rest, or out of steps."""
+        safe: Snapshot | None = None
+        while now.step < limit and not now.tracker.done(now.step):
+            # steps are cut at multiples of check_every, wherever a run starts
+            n = min(self.rule.check_every - now.step % self.rule.check_every, limit - now.step)
+            key = self._key(now.retries)
+            state, losses = self.problem.steps(now.state, key, first=now.step, n=n, rate=self._rate(now))
+            if self._failed(losses, state):
+                now = self._back(now, safe, losses)
+                continue
+            safe, now = now, self._next(now, state, losses)
+            bar.update(n, elbo=f"{-now.tracker.smoothed().average:.7g}", learning_rate=f"{self._rate(now):.2g}")
+            self._log_line(now, n, limit)
+            if checkpoints is not None and self._worth_saving(now, n, limit):
+                checkpoints.save(now)
+        return now
+
+    def _result(self, now: Snapshot) -> Params:
+        """Parameters that the fit would end with."""
+        return now.best if self.rule.restore_best else now.state.params
+
+    def _go_on(self, now: Snapshot, params: Params) -> Snapshot:
+        """Continue from where a probe has led."""
+        tracker = replace(now.tracker)
+        tracker.start_again()
+        return now._replace(state=self.problem.initial_state(params), best=params, tracker=tracker)
 
     def _begin(self, earlier: Fit | None) -> Snapshot:
         """Where the loop starts without a checkpoint; a continued fit keeps its numbering and its place."""

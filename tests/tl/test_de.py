@@ -419,7 +419,7 @@ def test_the_prior_counts_once_however_many_samples_lack_a_gene() -> None:
         first = scribe.get.de(adata).iloc[0]
         assert first["lfsr"] < 0.01
         assert first["lfc_q95"] - first["lfc_q05"] > 4
-    with pytest.raises(ValueError, match="n_samples=50 has no effect with sample_key"):
+    with pytest.raises(ValueError, match="n_samples=50 draws from the posterior, which sample_key does without"):
         scribe.tl.de(adata, "g", group="B", reference="A", sample_key="donor", n_samples=50)
 
 

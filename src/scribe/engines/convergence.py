@@ -143,7 +143,7 @@ class Verdict(Outcome):
 
     ``steps`` is the number of steps so far, ``loss`` the best average, ``slope`` the change of the loss per step at the
     end, ``retries`` how often a loss that was not finite made the fit go back, ``rate`` the last learning rate,
-    ``remaining`` the nats that an estimate says are left to gain, NaN where the loss had not come to rest.
+    ``remaining`` the nats that an estimate says are left to gain, infinite where the loss had not come to rest.
     """
 
     steps: int
@@ -151,7 +151,7 @@ class Verdict(Outcome):
     slope: float
     retries: int = 0
     rate: float = 0.0
-    remaining: float = np.nan
+    remaining: float = np.inf
 
 
 class Remaining(NamedTuple):
@@ -282,7 +282,7 @@ class Tracker:
                 reason += f"; by {remaining.found_by} {max(remaining.nats, 0.0):.2g} nats are left"
         else:
             reason = f"all {step:,} steps used, loss {average:.7g} changing by {slope:.3g} per step; {_CONTINUE}"
-        nats = np.nan if remaining is None else remaining.nats
+        nats = np.inf if remaining is None else remaining.nats
         return Verdict(fault is None and self.flat, reason + back, step, self.best, slope, retries, rate, nats)
 
     def _fault(self, step: int, remaining: Remaining | None) -> str | None:

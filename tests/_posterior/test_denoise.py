@@ -102,8 +102,6 @@ def test_mode_is_at_the_most_probable_parameters_whatever_the_draws(results):
     np.testing.assert_array_equal(one, two)
     np.testing.assert_array_equal(one, np.rint(one))
     np.testing.assert_allclose(sd, moments(averaged(results, jax.random.key(1)))[1], rtol=1e-3, atol=1e-3)
-    if "gate_logit" in results.spec.family.natural:
-        return  # the mode of the likelier origin of a zero, which need not be that of the mixture
     p = enumerated(results, *as_numpy(results.posterior.parameters(results.posterior.centre())))
     at_mode = np.take_along_axis(p, one.astype(int)[None], axis=0)[0]
     np.testing.assert_allclose(at_mode, p.max(axis=0), rtol=1e-3)

@@ -20,6 +20,7 @@ import numpy as np
 from scribe._counts.container import Counts
 from scribe._counts.data import CountData
 from scribe._posterior.indexing import check_draws
+from scribe._posterior.mode import most_probable_counts
 from scribe._posterior.parameters import Parameters
 from scribe._posterior.posterior import Posterior
 from scribe._posterior.simulate import LARGE_MEAN, draw_elements
@@ -101,7 +102,7 @@ def denoise_blocks(
         if "mean" in methods or with_sd:
             values["mean"], sd = _moments(posterior.spec.family, u, draws.map_cells(here))
         if "mode" in methods:
-            values["mode"] = _mode(posterior.spec.family, u, _decided(centre.map_cells(here), None))
+            values["mode"] = most_probable_counts(posterior.spec.family, u, draw_of(centre.map_cells(here), 0))
         if "sample" in methods:
             values["sample"] = _sample(posterior.spec.family, u, _decided(draws.map_cells(here), key_block), key_block)
         value = np.asarray(values[methods[0]])
@@ -116,14 +117,12 @@ def with_responsibilities(posterior: Posterior, data: CountData, stacked: Parame
     return stacked._replace(log_weights=jnp.log(jnp.stack(gamma)))
 
 
-def _decided(stacked: Parameters, key: Key | None) -> Parameters:
-    """First draw, every cell in one component: the most probable, or with a key a random one."""
+def _decided(stacked: Parameters, key: Key) -> Parameters:
+    """First draw, every cell in one component at random."""
     first = draw_of(stacked, 0)
-    logits = first.log_weights
-    if logits is None:
+    if first.log_weights is None:
         return first
-    component = jnp.argmax(logits, axis=-1) if key is None else jax.random.categorical(key, logits)
-    return first._replace(component=component)
+    return first._replace(component=jax.random.categorical(key, first.log_weights))
 
 
 def _thinned(family: Family, u: Array, parameters: Parameters, component: Array | None = None) -> Thinned:
@@ -133,11 +132,6 @@ def _thinned(family: Family, u: Array, parameters: Parameters, component: Array 
 def draw_of(stacked: Parameters, number: int) -> Parameters:
     """One of the draws stacked along the first axis."""
     return jax.tree.map(lambda x: x[number], stacked)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _mode(family: Family, u: Array, parameters: Parameters) -> Array:
-    return jnp.broadcast_to(_thinned(family, u, parameters).mode(), u.shape)
 
 
 def _sample(family: Family, u: Array, parameters: Parameters, key: Key) -> FloatArray:

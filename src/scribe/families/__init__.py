@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable, Iterable
 
 from scribe.families._base import Family, Modifier, Moments, Param, Thinned
+from scribe.families._peaks import Highest, Part, highest_peak, most_probable
 from scribe.families.beta_mixed import OVERDISPERSION, BetaMixed, beta_mixed, deeper
 from scribe.families.capture import WithCapture, with_capture
 from scribe.families.nb import NegativeBinomial
@@ -41,10 +42,12 @@ __all__ = [
     "PARAMS",
     "BetaMixed",
     "Family",
+    "Highest",
     "Modifier",
     "Moments",
     "NegativeBinomial",
     "Param",
+    "Part",
     "Poisson",
     "Thinned",
     "TwoState",
@@ -53,6 +56,8 @@ __all__ = [
     "beta_mixed",
     "deeper",
     "from_layers",
+    "highest_peak",
+    "most_probable",
     "nb",
     "poisson",
     "two_state",

@@ -14,6 +14,7 @@ from jax.scipy.special import xlog1py
 from scribe._dist.cumulative import sum_of_pmf
 from scribe._dist.special import log_binomial
 from scribe._types import Array, Key, Natural
+from scribe.families._peaks import Part, most_probable
 from scribe.priors import Prior
 
 __all__ = ["Family", "Modifier", "Moments", "Param", "Thinned"]
@@ -75,8 +76,16 @@ class Thinned(ABC):
         """Mean and variance of ``m`` given the observation."""
 
     @abstractmethod
+    def parts(self) -> tuple[Part, ...]:
+        """The laws that it is a mixture of; itself, with its peaks, unless it is one."""
+
     def mode(self) -> Array:
         """Most probable ``m`` given the observation."""
+        return most_probable(self.parts())
+
+    def _alone(self, *peaks: Array) -> tuple[Part, ...]:
+        """No mixture, but one law with some peaks."""
+        return (Part(self, peaks, jnp.zeros(())),)
 
     @abstractmethod
     def log_prob(self, m: Array) -> Array:

@@ -47,6 +47,7 @@ from scribe.families._beta_mixture import (
     summarise,
     together,
 )
+from scribe.families._peaks import Part
 from scribe.families.nb import sample_gamma_poisson, sample_log_gamma
 from scribe.priors import LogNormal
 
@@ -111,8 +112,8 @@ class BetaMixedThinned(Thinned):
         growth = jnp.log((before + self.mixing.size) / unseen) + jnp.log(-jnp.expm1(self.offset))
         return growth + log_chance(before, self.mixing, self._molecules_at()) >= 0.0
 
-    def mode(self) -> Array:
-        """Most probable count, bit by bit; it lies within sqrt(3) standard deviations of the mean."""
+    def parts(self) -> tuple[Part, ...]:
+        """One peak, found bit by bit; it lies within sqrt(3) standard deviations of the mean."""
         mean, variance = self.moments()
         most = mean - self.u + jnp.sqrt(3.0 * variance) + 1.0
 
@@ -121,7 +122,7 @@ class BetaMixedThinned(Thinned):
             return jnp.where((more <= most) & self._rises(more), more, unseen)
 
         unseen: Array = jax.lax.fori_loop(0, _BITS, add, jnp.zeros_like(most))
-        return self.u + unseen
+        return self._alone(self.u + unseen)
 
     def log_prob(self, m: Array) -> Array:
         """Log-probability of ``m`` molecules."""

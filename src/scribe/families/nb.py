@@ -11,6 +11,7 @@ from scribe._dist.cumulative import nb_cdf
 from scribe._dist.special import log_binomial, nb_log_pmf
 from scribe._types import Array, Key, Natural
 from scribe.families._base import Family, Moments, Thinned
+from scribe.families._peaks import Part
 
 __all__ = ["NegativeBinomial", "ThinnedNegativeBinomial", "sample_gamma_poisson", "sample_log_gamma"]
 
@@ -63,10 +64,10 @@ class ThinnedNegativeBinomial(Thinned):
         size, weight = self._size_and_weight()
         return Moments(self.u + size * weight, size * weight * (1.0 + weight))
 
-    def mode(self) -> Array:
-        """Most probable count ``u + floor(max(r+u-1, 0) w)``."""
+    def parts(self) -> tuple[Part, ...]:
+        """One peak, at ``u + floor(max(r+u-1, 0) w)``."""
         size, weight = self._size_and_weight()
-        return self.u + jnp.floor(jnp.maximum(size - 1.0, 0.0) * weight)
+        return self._alone(self.u + jnp.floor(jnp.maximum(size - 1.0, 0.0) * weight))
 
     def _log_mean_and_size(self) -> tuple[Array, Array]:
         """Logarithms of mean and size of the unseen molecules; a mean of zero becomes the smallest positive one."""

@@ -11,6 +11,7 @@ from jax.scipy.special import gammaln, xlogy
 from scribe._dist.cumulative import nb_cdf
 from scribe._types import Array, Key, Natural
 from scribe.families._base import Family, Moments, Thinned
+from scribe.families._peaks import Part
 
 __all__ = ["Poisson", "ThinnedPoisson"]
 
@@ -34,9 +35,9 @@ class ThinnedPoisson(Thinned):
         unseen = jnp.broadcast_to(self._unseen(), jnp.broadcast_shapes(self.u.shape, self._unseen().shape))
         return Moments(self.u + unseen, unseen)
 
-    def mode(self) -> Array:
-        """Most probable count ``u + floor(mu (1 - nu))``."""
-        return self.u + jnp.floor(self._unseen())
+    def parts(self) -> tuple[Part, ...]:
+        """One peak, at ``u + floor(mu (1 - nu))``."""
+        return self._alone(self.u + jnp.floor(self._unseen()))
 
     def log_prob(self, m: Array) -> Array:
         """Log-probability of ``m - u`` unseen molecules."""

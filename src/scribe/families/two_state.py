@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from scribe._dist.poisson_beta import TiltedBeta, poisson_beta_log_pmf
 from scribe._types import Array, Key, Natural
 from scribe.families._base import Family, Moments, Thinned
+from scribe.families._peaks import Part
 
 __all__ = ["SHAPE_RANGE", "ThinnedTwoState", "TwoState"]
 
@@ -65,19 +66,18 @@ class ThinnedTwoState(Thinned):
         unseen = self._unseen_rate * mean
         return Moments(self.u + unseen, unseen + jnp.square(self._unseen_rate) * variance)
 
-    def mode(self) -> Array:
-        r"""Most probable count.
+    def parts(self) -> tuple[Part, ...]:
+        r"""One law with two peaks, which may be one.
 
         :math:`P(d+1)/P(d) = \rho E_d[p]/(d+1)`, with the expectation given that :math:`d` more were made. The law of
         :math:`p` has two peaks at most, and so has that of :math:`d`: where the quotient passes one is bisected on
-        either side of the valley between them, and the more probable of the two ends is the mode.
+        either side of the valley between them.
         """
         most = jnp.floor(self._unseen_rate) + 0.0 * self.u
         valley = jnp.floor(jnp.clip(self._valley(), 0.0, 1.0) * most)
         low = self._bisect(jnp.full_like(most, -1.0), valley)
         high = self._bisect(valley, most)
-        better = self.log_prob(self.u + high) > self.log_prob(self.u + low)
-        return self.u + jnp.where(better, high, low)
+        return self._alone(self.u + low, self.u + high)
 
     def _valley(self) -> Array:
         """Least probable share between two peaks; one or more if there is no such valley."""

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from scribe._types import Array, Key, Natural
 from scribe.families._base import Family, Modifier, Moments, Param, Thinned
+from scribe.families._peaks import Part
 from scribe.priors import Beta
 
 __all__ = ["GATE", "ZeroInflated", "ZeroInflatedThinned", "zero_inflated"]
@@ -37,9 +38,14 @@ class ZeroInflatedThinned(Thinned):
         between = self.gated * (1.0 - self.gated) * jnp.square(prior.mean - seen.mean)
         return Moments(mean, self.gated * prior.variance + (1.0 - self.gated) * seen.variance + between)
 
-    def mode(self) -> Array:
-        """Mode of the more probable origin."""
-        return jnp.where(self.gated > 0.5, self.prior.mode(), self.seen.mode())
+    def parts(self) -> tuple[Part, ...]:
+        """The two origins of a zero, one after the other."""
+        origins = (self.prior, jnp.log(self.gated)), (self.seen, jnp.log1p(-self.gated))
+        return tuple(
+            part._replace(log_weight=log_weight + part.log_weight)
+            for law, log_weight in origins
+            for part in law.parts()
+        )
 
     def log_prob(self, m: Array) -> Array:
         """Mixture of the two origins of a zero."""

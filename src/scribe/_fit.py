@@ -23,6 +23,7 @@ from scribe._model.resolve import resolve_spec
 from scribe._model.spec import ModelSpec
 from scribe._model.transfer import transfer
 from scribe._posterior.by_engine import ScribeMCMCResults, ScribeSVIResults
+from scribe._posterior.levels import with_level_cells
 from scribe._posterior.posterior import Posterior
 from scribe._posterior.results import Results
 from scribe._rng import as_seed
@@ -221,7 +222,7 @@ def fit_counts(
             near = _near(options["svi_init"], spec, counts, seed=seed)
             sampled = engine.fit(spec, counts, seed=seed, near=near, design=design)
             _report(spec, sampled.verdict)
-            draws = posterior(sampled.draws, sampled.params)
+            draws = with_level_cells(posterior(sampled.draws, sampled.params), counts)
             return ScribeMCMCResults(draws, sampled.verdict, statistics=sampled.statistics, **about)
         guide = _guide(options, spec, earlier)
         start = None
@@ -231,7 +232,7 @@ def fit_counts(
         params = {name: np.asarray(value) for name, value in fitted.params.items()}
     _report(spec, fitted.verdict)
     losses: dict[str, Any] = {"loss_history": fitted.losses, "restart_losses": fitted.restart_losses}
-    return ScribeSVIResults(posterior(guide, params), fitted.verdict, **losses, **about)
+    return ScribeSVIResults(with_level_cells(posterior(guide, params), counts), fitted.verdict, **losses, **about)
 
 
 def _held(counts: Counts) -> Counts:

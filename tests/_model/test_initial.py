@@ -12,6 +12,7 @@ import pytest
 
 from scribe._counts.container import Counts
 from scribe._counts.data import full_data
+from scribe._counts.design import Design
 from scribe._counts.likelihood import log_likelihood
 from scribe._model.initial import start as start_of
 from scribe._model.resolve import resolve_spec
@@ -175,3 +176,19 @@ def test_sizes_of_poisson_counts_start_where_any_link_can_leave_them(model: str)
     counts = Counts.from_matrix(np.random.default_rng(0).poisson(np.linspace(1, 20, 30), (300, 30)))
     sizes = start_of(resolve_spec(model, unconstrained=True, positive_transform="softplus"), counts).values["r"]
     assert 20 < np.median(sizes) <= 105
+
+
+@pytest.mark.parametrize("kind", POPULATIONS)
+def test_a_level_without_cells_starts_where_all_cells_do(kind: str) -> None:
+    """Of a mixture of two labels, the second data set lacks one; warnings are errors."""
+    counts = simulate(captured=True, size="shared").counts
+    label, dataset = np.arange(counts.n_cells) % 2, np.arange(counts.n_cells) % 4 // 2
+    label[dataset == 1] = 0
+    design = Design(dataset.astype(np.int32), 9.0 * np.eye(2)[label])
+    options = {**POPULATIONS[kind], "components": ("a", "b"), "datasets": ("x", "y"), "dataset_params": "all"}
+    values = start_of(resolve_spec("nbvcp", **options), counts, design).values
+    assert all(np.isfinite(value).all() for value in values.values())
+    at = {name: np.asarray(value) for name, value in values.items() if np.ndim(value) == 3}
+    assert at
+    for value in at.values():
+        assert np.all(np.abs(value[1, 1] - value[0, 1]) < 3)

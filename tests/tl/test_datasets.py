@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import warnings
 
 import anndata as ad
@@ -145,3 +146,71 @@ def test_concatenation_keeps_the_genes_that_are_shared(adata) -> None:
             dataset_key="batch",
             dataset_params="mean",
         )
+
+
+@pytest.fixture(scope="module")
+def lacking():
+    """Three cell types, of which the second batch has two."""
+    rng = np.random.default_rng(3)
+    types, batches = np.repeat(["T", "B", "NK", "T", "B"], 20), np.repeat(["b1", "b1", "b1", "b2", "b2"], 20)
+    mean = {"T": [9, 1, 1, 4, 4, 2], "B": [1, 9, 1, 4, 4, 2], "NK": [1, 1, 9, 4, 4, 2]}
+    counts = rng.poisson([mean[name] for name in types])
+    obs = pd.DataFrame({"type": types, "batch": batches}, index=[f"c{i}" for i in range(100)])
+    about = {"annotation_key": "type", "dataset_key": "batch", "dataset_params": "mean"}
+    return fit(ad.AnnData(counts.astype(np.float32), obs=obs), n_steps=60, **about)
+
+
+def test_a_type_that_a_dataset_lacks_has_no_mean_there(lacking, through_file) -> None:
+    for adata in (lacking, through_file(lacking)):
+        table = scribe.get.params(adata)
+        absent = ["mu_mean[NK, b2]", "mu_sd[NK, b2]"]
+        assert table[absent].isna().all(axis=None)
+        assert (table["status[NK, b2]"] == "no cells").all()
+        assert list(table.filter(like="status")) == ["status", "status[NK, b2]"]
+        rest = table.drop(columns=absent).select_dtypes("number")
+        assert np.isfinite(rest).all(axis=None)
+        observed = np.asarray(adata[(adata.obs["type"] == "NK") & (adata.obs["batch"] == "b1")].X).mean(0)
+        np.testing.assert_allclose(table["mu_mean[NK, b1]"], observed, rtol=0.2)
+
+
+def test_a_type_that_a_dataset_lacks_is_not_compared(lacking) -> None:
+    results = scribe.get.results(lacking)
+    for compare in (
+        lambda: scribe.compare_datasets(results, "b1", "b2", component="NK"),
+        lambda: scribe.compare(results, results, component_A="T", dataset_A="b1", component_B="NK", dataset_B="b2"),
+        lambda: results.get_compositional_samples(10, component="NK", dataset="b2"),
+    ):
+        with pytest.raises(ValueError, match="No cell is of component 'NK' in dataset 'b2'"):
+            compare()
+    with pytest.raises(ValueError, match="b2: there is no cell to compare"):
+        scribe.tl.de(lacking, "batch", group="b1", reference="b2", component="NK")
+    with pytest.warns(UserWarning, match="errors are those of these cells"):
+        found = scribe.compare_datasets(results, "b1", "b2", component="T", n_samples=50)
+    assert np.isfinite(found.law.mean).all()
+
+
+def test_readers_of_means_leave_out_what_has_no_cells(lacking) -> None:
+    assert scribe.pl.mean_calibration(lacking).get_xlabel()
+    frame = importlib.import_module("scribe.pl.mean_calibration").frame(lacking)
+    np.testing.assert_allclose(frame["predicted"], frame["observed"], rtol=0.15)
+    pairs = importlib.import_module("scribe.pl.mu_pairwise").frame(lacking)
+    assert "NK, b2" not in {*pairs["level"], *pairs["other"]}
+    scribe.tl.normalize(lacking, n_samples=10, layer=False)
+    shares = lacking.varm["scribe_composition"]
+    assert shares.columns[shares.isna().all()].str.endswith("[NK, b2]").all()
+    np.testing.assert_allclose(shares.filter(like="share_mean").sum().drop("share_mean[NK, b2]"), 1e4, rtol=1e-5)
+
+
+def test_incomplete_pairs_are_those_without_cells_of_the_component(lacking) -> None:
+    adata = lacking.copy()
+    adata.obs["half"] = np.where(np.arange(adata.n_obs) % 2, "x", "y")
+    made = fit(adata, annotation_key="type", dataset_key=["half", "batch"], dataset_params="mean", n_steps=20)
+    about = {"level_A": "b1", "level_B": "b2", "n_samples": 20}
+    results = scribe.get.results(made)
+    with pytest.warns(UserWarning, match="errors are those of these cells"):
+        scribe.compare_groups(results, "batch", component="T", **about)
+    with (
+        pytest.warns(UserWarning, match="2 of 'half' have one of 'b1' and 'b2' only and are left out"),
+        pytest.raises(ValueError, match="0 of 'half' have both"),
+    ):
+        scribe.compare_groups(results, "batch", component="NK", **about)

@@ -21,6 +21,7 @@ from scribe._counts.design import Design
 from scribe._model.spec import ModelSpec
 from scribe._posterior.assign import assign
 from scribe._posterior.by_engine import BY_ENGINE, thin_enough
+from scribe._posterior.levels import levels_without_cells
 from scribe._posterior.posterior import Posterior, Summary
 from scribe._posterior.results import Results
 from scribe._types import AnyArray, FloatArray
@@ -79,19 +80,27 @@ def _site_arrays(posterior: Posterior) -> tuple[dict[str, dict[str, Any]], dict[
 
 
 def _gene_table(
-    counts: Counts, summaries: Mapping[str, Summary], spec: ModelSpec, *, index: pd.Index[str]
+    counts: Counts, summaries: Mapping[str, Summary], posterior: Posterior, *, index: pd.Index[str]
 ) -> pd.DataFrame:
     """Posterior summaries per gene and level, its observed mean, and whether it had any counts."""
     columns: dict[str, Any] = {}
+    status = {"status": np.where(counts.gene_totals > 0, "ok", "all zero")}
     for name, summary in summaries.items():
-        axes = spec.readable_axes[name]
-        if "gene" in axes:
-            for level, label in labels_of(spec, axes):
-                columns[f"{name}_mean{label}"], columns[f"{name}_sd{label}"] = summary.mean[level], summary.sd[level]
+        axes = posterior.spec.readable_axes[name]
+        if "gene" not in axes:
+            continue
+        empty = levels_without_cells(posterior, axes)
+        for level, label in labels_of(posterior.spec, axes):
+            known = (np.full(counts.n_genes, np.nan),) * 2 if level in empty else (x[level] for x in summary)
+            columns[f"{name}_mean{label}"], columns[f"{name}_sd{label}"] = known
+            status |= {f"status{label}": np.full(counts.n_genes, "no cells")} if level in empty else {}
     columns["observed_mean"] = counts.gene_totals / max(counts.n_cells, 1)
-    status = np.where(counts.gene_totals > 0, "ok", "all zero")
-    columns["status"] = pd.Categorical(status, categories=["ok", "all zero"])
+    columns |= {name: pd.Categorical(values, categories=_STATUS) for name, values in status.items()}
     return pd.DataFrame(columns, index=index)
+
+
+_STATUS = ["ok", "all zero", "no cells"]
+"""What the table says of a gene, and of a gene at a level of the model."""
 
 
 def labels_of(spec: ModelSpec, axes: tuple[str, ...]) -> Iterator[tuple[tuple[int, ...], str]]:
@@ -131,7 +140,7 @@ def _mean_capture(results: Results, slots: Mapping[str, Mapping[str, Any]], *, k
     return np.einsum("c,ck,cd->kd", capture, component, dataset) / max(n_cells, 1)
 
 
-def _read_design(adata: AnnData, slots: Slots, spec: ModelSpec, *, n_genes: int) -> Design:
+def _read_design(adata: AnnData, slots: Slots, spec: ModelSpec, *, data: Mapping[str, Any]) -> Design:
     dataset = None
     if "dataset" in spec.levels:
         if slots.dataset not in adata.obs:
@@ -140,8 +149,12 @@ def _read_design(adata: AnnData, slots: Slots, spec: ModelSpec, *, n_genes: int)
         labels = list(spec.levels["dataset"].labels)
         dataset = np.asarray(pd.Categorical(adata.obs[slots.dataset], categories=labels).codes, np.int32)
     logits = np.asarray(adata.obsm[slots.logits]) if slots.logits in adata.obsm else None
-    some_genes = "component" in spec.levels and adata.n_vars < n_genes and slots.responsibilities in adata.obsm
-    return Design(dataset, logits, np.asarray(adata.obsm[slots.responsibilities]) if some_genes else None)
+    some_genes = (
+        "component" in spec.levels and adata.n_vars < int(data["n_genes"]) and slots.responsibilities in adata.obsm
+    )
+    responsibilities = np.asarray(adata.obsm[slots.responsibilities]) if some_genes else None
+    level_cells = data.get("level_cells")
+    return Design(dataset, logits, responsibilities, None if level_cells is None else np.asarray(level_cells))
 
 
 def write_fit(
@@ -154,7 +167,7 @@ def write_fit(
     results = thin_enough(results)
     placed, layout = _site_arrays(results.posterior)
     new: dict[str, dict[str, Any]] = {
-        "varm": {slots.params: _gene_table(counts, summaries, results.spec, index=adata.var_names)},
+        "varm": {slots.params: _gene_table(counts, summaries, results.posterior, index=adata.var_names)},
         "obs": {slots.total: counts.totals},
         "obsm": {},
     }
@@ -162,7 +175,7 @@ def write_fit(
         new[attribute] |= {slots.of(site): array for site, array in placed[attribute].items()}
     for attribute, named in _level_slots(results, counts, slots).items():
         new[attribute] |= named
-    capture = summaries.get("p_capture")
+    capture, cells = summaries.get("p_capture"), results.posterior.design.level_cells
     if capture is not None:
         new["obs"] |= {slots.capture: capture.mean, slots.capture_sd: capture.sd}
     scalars = {}
@@ -195,6 +208,7 @@ def write_fit(
             "integer": counts.integer,
             "capture": results.capture_identified,
             "mean_capture": _mean_capture(results, new, key=key),
+            **({} if cells is None else {"level_cells": cells}),
         },
     }
     clean = clean_uns(record, f"uns[{key!r}]")
@@ -213,7 +227,7 @@ def read_fit(adata: AnnData, *, key: str = "scribe") -> Results:
         _read_params(adata, key, config["layout"], spec),
         n_genes=adata.n_vars,
         n_cells=adata.n_obs,
-        design=_read_design(adata, Slots(key), spec, n_genes=int(record["data"]["n_genes"])),
+        design=_read_design(adata, Slots(key), spec, data=record["data"]),
     )
     kind = BY_ENGINE[config["engine"]]
     return kind(

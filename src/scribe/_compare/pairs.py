@@ -59,6 +59,7 @@ def paired_levels(results: Results, factor: str, compared: tuple[str, str], pair
         raise ValueError(msg)
     pairing = others[0] if pairing_factor is None else pairing_factor
     require_known("pairing_factor", pairing, others)
+    ((k, _),) = results.levels(dataset=0)
     found: list[dict[str, int]] = []
     for level in compared:
         require_known(f"level of {factor!r}", level, dict.fromkeys(factors[factor]))
@@ -67,9 +68,9 @@ def paired_levels(results: Results, factor: str, compared: tuple[str, str], pair
         if len(set(labels)) < len(labels):
             msg = f"Several datasets have {factor!r}={level!r} and the same {pairing!r}: pair by a finer factor."
             raise ValueError(msg)
-        found.append(dict(zip(labels, here, strict=True)))
+        pairs = zip(labels, here, strict=True)
+        found.append({label: number for label, number in pairs if results.has_cells((k, number))})
     complete = [label for label in found[0] if label in found[1]]
-    ((k, _),) = results.population(dataset=0).levels
     of_A, of_B = (tuple((k, numbers[label]) for label in complete) for numbers in found)
     alone = sorted(set(found[0]) ^ set(found[1]))
     return Pairs(pairing, tuple(complete), of_A, of_B, tuple(alone))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,19 +17,22 @@ class Design:
 
     ``dataset`` (cells,) is the number of the dataset of every cell, ``logits`` (cells, components) the log prior odds
     of the components that come on top of their weights. ``responsibilities`` (cells, components) are their posterior
-    probabilities as known from more genes than are at hand.
+    probabilities as known from more genes than are at hand. ``level_cells`` (components, datasets) are the expected
+    numbers of cells of every component in every dataset, once a mixture has been fitted; they are of all its cells.
     """
 
     dataset: IntArray | None = None
     logits: FloatArray | None = None
     responsibilities: FloatArray | None = None
+    level_cells: FloatArray | None = None
 
     def subset(self, cells: IntArray | slice) -> Design:
         """The covariates of some cells."""
-        return Design(
-            None if self.dataset is None else self.dataset[cells],
-            None if self.logits is None else self.logits[cells],
-            None if self.responsibilities is None else self.responsibilities[cells],
+        return replace(
+            self,
+            dataset=None if self.dataset is None else self.dataset[cells],
+            logits=None if self.logits is None else self.logits[cells],
+            responsibilities=None if self.responsibilities is None else self.responsibilities[cells],
         )
 
     def datasets(self, n_cells: int) -> IntArray:

@@ -148,7 +148,9 @@ def _natural(
     shape = spec.lengths.get("component", 1), spec.lengths.get("dataset", 1)
     leaves = []
     for k, d in np.ndindex(*shape):
-        cells = np.flatnonzero((component == k) & (dataset == d))
+        mine = (component == k) & (dataset == d)
+        # levels without cells start where all cells do
+        cells = np.flatnonzero(mine if mine.any() else np.ones_like(mine))
         # as if one more cell had been seen, of the mean of all
         here = counts.subset(cells=cells)
         leaves.append(_moments(spec, here, capture[cells], prior_mean=overall, prior_exposure=exposure))

@@ -20,6 +20,7 @@ from scribe._posterior.assign import assign
 from scribe._posterior.expression import Level, Population
 from scribe._posterior.indexing import Selector, index_of
 from scribe._posterior.level_counts import LevelCounts, count_levels
+from scribe._posterior.levels import levels_without_cells
 from scribe._posterior.posterior import Posterior, Summary
 from scribe._rng import as_key
 from scribe._types import AnyArray, Array, FloatArray, IntArray, Key, Rng
@@ -125,6 +126,28 @@ class Estimates(ABC):
 
         ``side`` is what follows ``component`` and ``dataset`` in the keywords that errors name.
         """
+        levels = self.levels(component, dataset, mixed=mixed, side=side)
+        if weights is not None and (np.shape(weights) != (len(levels),) or np.any(np.asarray(weights) < 0)):
+            msg = f"Weights must be one number, not negative, for each of {len(levels)} components; got {weights!r}."
+            raise ValueError(msg)
+        if len(levels) == 1 and not self.has_cells(levels[0]):
+            own = zip(LEVEL_AXES, levels[0], strict=True)
+            named = " in ".join(
+                f"{axis} {self.spec.levels[axis].labels[n]!r}" for axis, n in own if axis in self.spec.levels
+            )
+            msg = f"No cell is of {named}: nothing is known of its expression. Choose one that has cells."
+            raise ValueError(msg)
+        return Population(self.posterior, levels, None if weights is None else tuple(map(float, weights)))
+
+    def levels(
+        self,
+        component: str | int | None = None,
+        dataset: str | int | None = None,
+        *,
+        mixed: bool = False,
+        side: str = "",
+    ) -> tuple[Level, ...]:
+        """Numbers of one component and dataset, or of all components with ``mixed``; see `population`."""
         chosen = dict(self.posterior.chosen)
         for axis, asked in (("component", component), ("dataset", dataset)):
             if asked is not None:
@@ -140,11 +163,13 @@ class Estimates(ABC):
                 also = " or mixture_weighted=True" if axis == "component" else ""
                 msg = f"The fit has {axis}s: pass {axis}{side}=, one of {', '.join(levels.labels)}{also}."
                 raise ValueError(msg)
-        pairs = tuple((k, d) for k in found["component"] for d in found["dataset"])
-        if weights is not None and (np.shape(weights) != (len(pairs),) or np.any(np.asarray(weights) < 0)):
-            msg = f"Weights must be one number, not negative, for each of {len(pairs)} components; got {weights!r}."
-            raise ValueError(msg)
-        return Population(self.posterior, pairs, None if weights is None else tuple(map(float, weights)))
+        return tuple((k, d) for k in found["component"] for d in found["dataset"])
+
+    def has_cells(self, level: Level) -> bool:
+        """Whether any cell tells of the expression in a component and dataset, as far as is known."""
+        axes = self.spec.natural_axes["log_mean"]
+        own = tuple(number for axis, number in zip(LEVEL_AXES, level, strict=True) if axis in axes)
+        return own not in levels_without_cells(self.posterior, [axis for axis in LEVEL_AXES if axis in axes])
 
     def count_levels(self, levels: Sequence[Level]) -> LevelCounts:
         """What the counts of some levels say of the mean of every gene, free of its prior."""

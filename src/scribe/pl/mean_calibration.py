@@ -33,7 +33,8 @@ def _by_level(table: pd.DataFrame, spec: ModelSpec, site: str) -> FloatArray:
     axes = spec.readable_axes.get(site)
     if axes is None:
         return np.zeros((1, 1, 1))
-    columns = [table[f"{site}_mean{label}"].to_numpy(np.float64) for _, label in labels_of(spec, axes)]
+    # levels without cells, of which nothing is known, add nothing
+    columns = [table[f"{site}_mean{label}"].fillna(0.0).to_numpy(np.float64) for _, label in labels_of(spec, axes)]
     shape = [spec.lengths[axis] if axis in axes else 1 for axis in LEVEL_AXES]
     return np.reshape(columns, (*shape, len(table)))
 

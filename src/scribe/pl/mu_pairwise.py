@@ -28,7 +28,8 @@ def frame(adata: AnnData, key: str = "scribe", *, levels: Sequence[str] | None =
     spec = read_fit(adata, key=key).spec
     table = slot(adata, "varm", Slots(key).params, key=key)
     axes = spec.readable_axes["mu"]
-    names = [label[1:-1] for _, label in labels_of(spec, axes) if label]
+    known = [label for _, label in labels_of(spec, axes) if label and table[f"mu_mean{label}"].notna().any()]
+    names = [label[1:-1] for label in known]
     chosen = names if levels is None else list(levels)
     missing = [name for name in chosen if name not in names]
     if missing:

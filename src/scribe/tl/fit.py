@@ -70,7 +70,8 @@ def fit(
 
     ``adata.varm[key_added + '_params']`` : :class:`pandas.DataFrame` (genes)
         Posterior mean and sd of every per-gene parameter, ``mu_mean, mu_sd, r_mean, r_sd, ...``, in molecules
-        (``mu``); the gene's ``observed_mean`` count; ``status`` says where a gene has no counts.
+        (``mu``); the gene's ``observed_mean`` count; ``status`` says where a gene has no counts. Where no cell is of a
+        component in a dataset they are NaN, and ``status[component, dataset]`` says ``"no cells"``.
     ``adata.obs[key_added + '_total']`` : float (cells)
         Total count of the cell.
     ``adata.obs[key_added + '_capture']``, ``adata.obs[key_added + '_capture_sd']`` : float (cells)
@@ -82,8 +83,9 @@ def fit(
         ``restart_losses``: at the end of every run, with ``n_restarts``),
         ``convergence`` (the verdict), ``seed``, ``versions``, ``schema_version``, and ``data``: where the counts were
         read (``source``, ``n_cells``, ``n_genes``, ``var_names_sha256``, ``integer``), whether ``capture`` is
-        ``"absolute"``, ``"relative"`` or ``"none"``, and ``mean_capture``: that of all cells, by what the cells of
-        every component and dataset add to it.
+        ``"absolute"``, ``"relative"`` or ``"none"``, ``mean_capture``: that of all cells, by what the cells of
+        every component and dataset add to it, and, of mixtures, ``level_cells``: expected numbers of cells of every
+        component in every dataset.
 
     Raises
     ------

@@ -148,8 +148,9 @@ def _table(results: Results, *, n_samples: int, seed: int, target_sum: float, in
         own = dict(zip((axis for axis in axes if axis in LEVEL_AXES), level, strict=True))
         # of an axis along which expression is the same any level will do
         where: dict[str, Any] = {axis: own.get(axis, 0) for axis in LEVEL_AXES if axis in results.spec.levels}
-        if not results.has_cells(tuple(own.get(axis, 0) for axis in LEVEL_AXES)):
-            columns |= {f"{name}{label}": np.nan for name in ("share_mean", "share_sd", "clr_mean", "clr_sd")}
+        if not results.has_cells((own.get("component", 0), own.get("dataset", 0))):
+            unknown = np.full(results.n_genes, np.nan)
+            columns |= {f"{name}{label}": unknown for name in ("share_mean", "share_sd", "clr_mean", "clr_sd")}
             continue
         shares = results.get_compositional_samples(n_samples, estimand="mean", rng=seed, **where)
         logs = np.log(np.maximum(shares, 1e-30))

@@ -64,7 +64,7 @@ def dense_nb(natural: dict[str, Any], offset: Any, u: Any) -> Any:
 def dense_bnb(natural: dict[str, Any], offset: Any, u: Any) -> Any:
     """Elementwise beta-negative-binomial log-pmf, mixed where counts are observed, in its closed form."""
     size = jnp.exp(natural["log_mean"] + natural["log_odds"])[None, :]
-    kappa = 2.0 + (size + 1.0) / jnp.exp(natural["log_bnb_concentration"])[None, :]
+    kappa = 2.0 + (size + 1.0) / jnp.exp(natural["log_omega"])[None, :]
     alpha = (kappa - 1.0) * jnp.exp(natural["log_mean"][None, :] + offset[:, None]) / size
     return jnp.sum(
         gammaln(u + size) - gammaln(size) - gammaln(u + 1.0) + betaln(alpha + u, kappa + size) - betaln(alpha, kappa)

@@ -40,14 +40,14 @@ MODELS: dict[str, dict[str, Any]] = {
         "overdispersion": "bnb",
         "overdispersion_prior": "none",
         # the default expects next to none, against which the few cells here have nothing to say
-        "priors": {"bnb_concentration": (0.0, 2.0)},
+        "priors": {"omega": (0.0, 2.0)},
     },
     "two-state": {"model": "twostatevcp"},
 }
 TRUTHS: dict[str, dict[str, Any]] = {
     "NB": {},
     "ZINB": {"gate": 0.3},
-    "BNB": {"bnb_concentration": 5.0},
+    "BNB": {"omega": 5.0},
     "two-state": {"mu": 30.0, "burst_size": 60.0, "k_off": 0.8},
 }
 """Parameters that make a model differ from the others."""

@@ -188,14 +188,14 @@ RECIPES: dict[str, Recipe] = {
     ),
     "fit 9: beta-negative-binomial": Recipe(
         {**VCP, "overdispersion": "bnb", **FREE, **NETWORK},
-        {"bnb_concentration": GENE},
+        {"omega": GENE},
         ("Amortised(64, 32; leaky_relu)", "MeanField"),
-        says={"bnb_concentration": "Horseshoe"},
+        says={"omega": "Horseshoe"},
     ),
     "script 5: beta-negative-binomial": Recipe(
         {**FREE, "overdispersion": "bnb", "overdispersion_prior": "horseshoe"},
-        {"bnb_concentration": GENE, "p_capture": CELL},
-        says={"bnb_concentration": "Horseshoe"},
+        {"omega": GENE, "p_capture": CELL},
+        says={"omega": "Horseshoe"},
     ),
     "fit 10: five cell types": Recipe(
         {**VCP, "n_components": 5, **NETWORK},
@@ -279,7 +279,7 @@ RECIPES: dict[str, Recipe] = {
             "capture_scaling_prior": "gaussian",
             "priors": HUMAN,
         },
-        {"p": BY_DATASET, "bnb_concentration": BY_DATASET, "mu_eta": ("dataset",), "r": GENE},
+        {"p": BY_DATASET, "omega": BY_DATASET, "mu_eta": ("dataset",), "r": GENE},
     ),
     "fit 12: priors of p and r": Recipe(
         {"model": "nbdm", "priors": {"p": (1.0, 1.0), "r": (0.0, 1.0)}},
@@ -329,9 +329,9 @@ RECIPES: dict[str, Recipe] = {
             **NETWORK,
             "batch_size": 32,
         },
-        {"p": GENE, "mu": GENE, "bnb_concentration": GENE, "eta_capture": CELL},
+        {"p": GENE, "mu": GENE, "omega": GENE, "eta_capture": CELL},
         ("Amortised(64, 32; leaky_relu)", "MeanField"),
-        says={"mu": "MeanAnchor", "p": "Gaussian", "bnb_concentration": "Horseshoe"},
+        says={"mu": "MeanAnchor", "p": "Gaussian", "omega": "Horseshoe"},
         fitted=True,
     ),
     **{

@@ -48,7 +48,7 @@ def test_anchor_of_a_full_model() -> None:
     options = {"expression_anchor": True, "overdispersion": "bnb", "prob_prior": "gaussian", **HUMAN}
     spec = resolve_spec(parameterization="mean_odds", **options)
     assert spec.priors["phi"] == over("gene", TransformedNormal(0.0, 1.0, "exp"), Gaussian(0.0, 0.5))
-    assert set(spec.priors) == {"mu", "phi", "eta_capture", "bnb_concentration"}
+    assert set(spec.priors) == {"mu", "phi", "eta_capture", "omega"}
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def test_the_link_is_exponential_unless_asked_otherwise() -> None:
         ({"zero_inflation_dataset_prior": {"donor": "fixed"}, "model": "zinb"}, "gate", ("dataset:donor", "gene")),
         (
             {"overdispersion_dataset_prior": {"donor": "gaussian"}, "overdispersion": "bnb"},
-            "bnb_concentration",
+            "omega",
             ("dataset:donor", "gene"),
         ),
         (

@@ -46,19 +46,19 @@ OPTIONS = complete({}, kind=ModelOptions)
         ("zinb", {"gate_prior": "neg"}, "gate", GATE),
         ("zinb", {"priors": {"zero_inflation": {"type": "neg"}}}, "gate", GATE),
         ("zip", {"zero_inflation_prior": "neg"}, "gate", GATE),
-        ("zinbvcp", {"overdispersion": "bnb"}, "bnb_concentration", OMEGA),
-        ("nbdm", {"overdispersion": "bnb", "overdispersion_prior": "horseshoe"}, "bnb_concentration", OMEGA),
-        ("nbdm", {"overdispersion": "bnb", "priors": {"overdispersion": "horseshoe"}}, "bnb_concentration", OMEGA),
+        ("zinbvcp", {"overdispersion": "bnb"}, "omega", OMEGA),
+        ("nbdm", {"overdispersion": "bnb", "overdispersion_prior": "horseshoe"}, "omega", OMEGA),
+        ("nbdm", {"overdispersion": "bnb", "priors": {"overdispersion": "horseshoe"}}, "omega", OMEGA),
         (
             "nbvcp",
             {"overdispersion": "bnb", "overdispersion_prior": "gaussian"},
-            "bnb_concentration",
+            "omega",
             over("gene", TransformedNormal(-5.0, 1.0, "exp"), Gaussian(0.0, 1.0)),
         ),
         (
             "nbvcp",
             {"overdispersion": "bnb", "overdispersion_prior": "none"},
-            "bnb_concentration",
+            "omega",
             TransformedNormal(-5.0, 1.0, "exp"),
         ),
         (
@@ -196,11 +196,11 @@ def test_hierarchy_of_every_population(axis: str, kind: str) -> None:
         ),
         ("nbvcp", {"overdispersion": "BNB"}, "overdispersion must be one of 'none', 'bnb', got 'BNB'"),
         ("poisson", {"overdispersion": "bnb"}, "overdispersion='bnb' needs a negative binomial model"),
-        ("nbvcp", {"overdispersion_prior": "neg"}, "needs a model with 'bnb_concentration': pass overdispersion='bnb'"),
+        ("nbvcp", {"overdispersion_prior": "neg"}, "needs a model with 'omega': pass overdispersion='bnb'"),
         (
             "nbvcp",
             {"priors": {"overdispersion": "neg"}},
-            r"priors\['bnb_concentration'\] needs overdispersion='bnb'",
+            r"priors\['omega'\] needs overdispersion='bnb'",
         ),
         ("poissonvcp", {"prob_prior": "neg"}, "which the 'poisson' family does not have: leave it out"),
         ("nbvcp", {"horseshoe_tau0": 0.1}, "horseshoe_tau0=0.1 has no effect: no prior of this model is 'horseshoe'"),
@@ -258,7 +258,7 @@ def test_fit_writes_reads_back_and_denoises(small_counts: Any, options: dict[str
     held = {*adata.uns["scribe"]["sites"], *(n.removeprefix("scribe_") for n in (*adata.varm, *adata.obsm))}
     assert {latent.name.removesuffix("_unconstrained") for latent in results.spec.latents} <= held
     site = "phi" if "parameterization" in options else "gate" if "model" in options else "p"
-    site = "bnb_concentration" if "overdispersion" in options else site
+    site = "omega" if "overdispersion" in options else site
     found = results.get_map()[site]
     assert found.shape == (20,)
     assert np.ptp(found) > 0

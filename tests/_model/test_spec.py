@@ -125,7 +125,9 @@ def test_parameters_from_real_numbers(combination: tuple[str, str, bool, str]) -
         r = value["r"] if "r" in value else value["mu"] * (1 - p) / p
         expected |= {"p": p, "r": r, "mu": r * p / (1 - p), "phi": (1 - p) / p}
     if spec.capture_site is not None:
-        expected["p_capture"] = CAPTURE[spec.capture_site](value[spec.capture_site])
+        expected["p_capture"] = capture = CAPTURE[spec.capture_site](value[spec.capture_site])
+        # also where an anchor has capture sampled in another form
+        expected |= {"phi_capture": (1 - capture) / capture} if spec.coordinates.name == "mean_odds" else {}
     if spec.family.layers[0] == "two_state":
         # rates are bounded, and many things follow from them: tests/contracts/test_coordinates.py
         assert {name: found[name].shape for name in value} == {name: np.shape(v) for name, v in value.items()}

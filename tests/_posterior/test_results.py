@@ -289,4 +289,5 @@ def test_what_is_known_of_capture(made_fit):
 
 def test_convergence_is_reported(default):
     assert default.converged
+    np.testing.assert_array_equal(default.losses, default.loss_history)
     assert str(default.verdict) == "converged: made up"

@@ -133,7 +133,7 @@ class Row:
             "log_k_on": np.log(ON).reshape(shape),
             "log_k_off": np.log(OFF).reshape(shape),
             "gate_logit": special.logit(GATE).reshape(shape),
-            "log_bnb_concentration": np.log(OMEGA).reshape(shape),
+            "log_omega": np.log(OMEGA).reshape(shape),
         }
         return {name: jnp.asarray(known[name], dtype) for name in self.family.natural}
 
@@ -372,7 +372,7 @@ def shifted_log_pmf(row: Row, name: str, delta: float) -> Floats:
         mean,
         size=row.size / MEAN * np.exp(delta * (name == "log_odds")) * mean,
         gate=special.expit(special.logit(GATE) + delta * (name == "gate_logit")),
-        omega=OMEGA * np.exp(delta * (name == "log_bnb_concentration")),
+        omega=OMEGA * np.exp(delta * (name == "log_omega")),
         on=ON * np.exp(delta * (name == "log_k_on")),
         off=OFF * np.exp(delta * (name == "log_k_off")),
     )
@@ -484,13 +484,13 @@ def test_readable_parameters_are_consistent(row: Row) -> None:
         np.testing.assert_allclose(found["phi"], (1 - found["p"]) / found["p"], rtol=1e-10)
     if row.base == "two_state":
         total = ON + OFF
-        expected |= {"k_on": ON, "k_off": OFF, "r_hat": MEAN * total / ON, "burst_size": MEAN / ON}
+        expected |= {"k_on": ON, "alpha": ON, "k_off": OFF, "beta": OFF, "r_hat": MEAN * total / ON, "burst_size": MEAN / ON}
         expected |= {"switching_ratio": OFF / ON, "excess_fano": MEAN * OFF / ON / (total + 1)}
         expected |= {"concentration": total, "inv_concentration": 1 / (total + 1)}
     if row.inflated:
         expected["gate"] = GATE
     if row.mixed:
-        expected["bnb_concentration"] = OMEGA
+        expected |= {"omega": OMEGA, "bnb_concentration": 2 + (row.size + 1) / OMEGA}
     assert set(found) == set(expected)
     for name, value in expected.items():
         np.testing.assert_allclose(found[name] + np.zeros_like(value), value, rtol=1e-12)
@@ -505,12 +505,12 @@ def test_little_mixing_is_none_and_full_capture_makes_the_orders_one(dtype: Any)
         u, log_mean, log_odds, x = (
             jnp.asarray(a, dtype) for a in (u, np.log(mean), np.log(size / mean), np.log(capture))
         )
-        natural = {"log_mean": log_mean, "log_odds": log_odds, "log_bnb_concentration": jnp.full_like(x, -18.0)}
+        natural = {"log_mean": log_mean, "log_odds": log_odds, "log_omega": jnp.full_like(x, -18.0)}
         orders = [from_layers(("nb", *layers)) for layers in (("with_capture", "beta_mixed"), ("beta_mixed",))]
         plain = np.asarray(log_pmf(families.nb, u, natural, x))
         for family in orders:
             np.testing.assert_allclose(log_pmf(family, u, natural, x), plain, rtol=1e-5, atol=2e-5)
-        natural["log_bnb_concentration"] = jnp.full_like(x, -0.5)
+        natural["log_omega"] = jnp.full_like(x, -0.5)
         one, other = (np.asarray(log_pmf(family, u, natural, jnp.zeros_like(x))) for family in orders)
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
         assert np.abs(one - log_pmf(families.nb, u, natural, jnp.zeros_like(x))).max() > 0.1

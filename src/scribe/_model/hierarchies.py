@@ -47,13 +47,13 @@ _ROLES = {"p": "probability", "phi": "probability", "mu": "expression", "r": "ex
 _POPULATIONS: dict[tuple[str, str], Population] = {
     ("probability", "gene"): Population((0.0, 1.0), (0.0, 0.5)),
     ("gate", "gene"): Population((-5.0, 1.0), (-2.0, 0.5)),
-    ("bnb_concentration", "gene"): Population((-5.0, 1.0), (0.0, 1.0)),
+    ("omega", "gene"): Population((-5.0, 1.0), (0.0, 1.0)),
     # about a location that has the prior of a model without levels
     ("expression", "component"): Population((0.0, 3.0), (-2.0, 0.5)),
     ("expression", "dataset"): Population((0.0, 3.0), (-2.0, 0.5)),
     ("probability", "dataset"): Population((0.0, 1.0), (0.0, 0.5)),
     ("gate", "dataset"): Population((-2.0, 1.0), (-2.0, 0.5)),
-    ("bnb_concentration", "dataset"): Population((-5.0, 1.0), (0.0, 1.0)),
+    ("omega", "dataset"): Population((-5.0, 1.0), (0.0, 1.0)),
     ("mu_eta", "dataset"): Population((12.0, 1.0), (-2.0, 0.5)),
 }
 """Default hyperpriors by the role of a parameter and the axis of the population."""
@@ -63,12 +63,12 @@ _EXPRESSION, _PROBABILITY = ("mu", "r"), ("p", "phi")
 FLAT: dict[str, tuple[tuple[str, ...], str]] = {
     "prob_prior": (_PROBABILITY, "gene"),
     "zero_inflation_prior": (("gate",), "gene"),
-    "overdispersion_prior": (("bnb_concentration",), "gene"),
+    "overdispersion_prior": (("omega",), "gene"),
     "expression_prior": (_EXPRESSION, "component"),
     "expression_dataset_prior": (_EXPRESSION, "dataset"),
     "prob_dataset_prior": (_PROBABILITY, "dataset"),
     "zero_inflation_dataset_prior": (("gate",), "dataset"),
-    "overdispersion_dataset_prior": (("bnb_concentration",), "dataset"),
+    "overdispersion_dataset_prior": (("omega",), "dataset"),
     "capture_scaling_prior": (("mu_eta",), "dataset"),
 }
 """Keywords that ask for a population: the parameters of which the sampled one is meant, and the axis."""

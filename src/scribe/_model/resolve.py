@@ -36,7 +36,7 @@ __all__ = ["resolve_spec"]
 
 _POSITIVE_TRANSFORMS = ("softplus", "exp")
 
-_MODIFIED = {"gate": "zero_inflation=True", "bnb_concentration": "overdispersion='bnb'"}
+_MODIFIED = {"gate": "zero_inflation=True", "omega": "overdispersion='bnb'"}
 """Parameters that a keyword adds to a model."""
 
 

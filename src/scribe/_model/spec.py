@@ -262,8 +262,13 @@ class ModelSpec:
         """Axes of every named quantity of `readable`."""
         derived = self._traced_axes(lambda working: self.family.readable(self.natural(working)))
         sampled = {**{site.name: site.axes for site in self.sites}, **self.effect_axes}
-        capture = {} if self.capture_site is None else {"p_capture": ("cell",)}
+        capture = dict.fromkeys(self._capture_forms, ("cell",))
         return {**derived, **{n: a for n, a in sampled.items() if n not in derived}, **capture}
+
+    @property
+    def _capture_forms(self) -> tuple[str, ...]:
+        """Forms in which capture is reported beside that which is sampled."""
+        return tuple(dict.fromkeys(("p_capture", self.coordinates.capture))) if self.family.captured else ()
 
     def _traced_axes(
         self, quantities: Callable[[Mapping[str, Array]], Mapping[str, Array]]
@@ -320,8 +325,8 @@ class ModelSpec:
     def readable(self, values: Mapping[str, Array]) -> dict[str, Array]:
         """Every named quantity users know from values on the real line: sampled and derived ones.
 
-        With a capture site, ``p_capture`` is among them, and ``phi_capture`` or ``eta_capture`` where sampled. Effects
-        of factors stay on the real line, where they add up.
+        With a capture site, ``p_capture`` is among them, ``phi_capture`` in coordinates that have it, and
+        ``eta_capture`` where it is sampled. Effects of factors stay on the real line, where they add up.
         """
         out = self.family.readable(self.natural(self.working(values)))
         out = {name: self._squeezed(name, value) for name, value in out.items()}
@@ -330,7 +335,9 @@ class ModelSpec:
                 out[site.name] = site.link.value(values[site.name])
         out |= {name: values[name] for name in self.effect_axes if name in values}
         if self.capture_site is not None:
-            out["p_capture"] = jnp.exp(self.offset(values, values[self.capture_site].shape[-1]))
+            offset = self.offset(values, values[self.capture_site].shape[-1])
+            forms = {"p_capture": jnp.exp, "phi_capture": lambda x: jnp.expm1(-x)}
+            out |= {name: forms[name](offset) for name in self._capture_forms if name not in out}
         return out
 
     def _squeezed(self, name: str, value: Array) -> Array:

@@ -57,6 +57,11 @@ class ScribeSVIResults(Results):
     loss_history: FloatArray
     restart_losses: FloatArray | None = None
 
+    @property
+    def losses(self) -> FloatArray:
+        """Same as ``loss_history``."""
+        return self.loss_history
+
     def record(self) -> dict[str, Any]:
         """The losses and the verdict."""
         restarts = {} if self.restart_losses is None else {"restart_losses": np.asarray(self.restart_losses)}

@@ -54,7 +54,7 @@ from scribe.priors import LogNormal
 __all__ = ["OVERDISPERSION", "BetaMixed", "BetaMixedThinned", "beta_mixed", "deeper"]
 
 OVERDISPERSION = Param(
-    "bnb_concentration", ("overdispersion",), "positive", ("gene",), LogNormal(-5.0, 1.0), (-5.0, 1.0), start=-3.0
+    "omega", ("overdispersion",), "positive", ("gene",), LogNormal(-5.0, 1.0), (-5.0, 1.0), start=-3.0
 )
 """Excess of the variance over that of the negative binomial, :math:`\\omega`."""
 
@@ -65,12 +65,16 @@ _LARGEST = 1e10
 """Largest concentration: beyond, nothing of the mixing is left."""
 
 
+def _excess(natural: Natural) -> Array:
+    """The overdispersion within its range."""
+    return jnp.exp(jnp.clip(natural[OVERDISPERSION.natural], *_LOG_RANGE))
+
+
 def _mixing(natural: Natural, at: Array) -> Mixing:
     """Concentrations where q is mixed at the log capture ``at``."""
     log_size = natural["log_mean"] + natural["log_odds"]
     size = jnp.exp(log_size)
-    omega = jnp.exp(jnp.clip(natural["log_bnb_concentration"], *_LOG_RANGE))
-    kappa = jnp.minimum(2.0 + (size + 1.0) / omega, _LARGEST)
+    kappa = jnp.minimum(2.0 + (size + 1.0) / _excess(natural), _LARGEST)
     log_mean = natural["log_mean"] + at + jnp.log1p(-1.0 / kappa)
     mixed = jnp.broadcast_arrays(size, log_size, kappa * jnp.exp(log_mean - log_size), kappa, log_mean)
     return Mixing(*mixed)
@@ -177,7 +181,7 @@ class BetaMixed(Modifier):
     molecules, ``with_capture(beta_mixed(nb))``: coherent between cells of different capture, and a quadrature per
     count. Without capture the two are one.
 
-    Adds the natural parameter ``log_bnb_concentration``, :math:`\log\omega_g`. ``gain`` is set by `deeper` alone.
+    Adds the natural parameter ``log_omega``, :math:`\log\omega_g`. ``gain`` is set by `deeper` alone.
     """
 
     kind = "beta_mixed"
@@ -219,7 +223,7 @@ class BetaMixed(Modifier):
 
     def moments(self, natural: Natural, offset: Array) -> Moments:
         r"""Mean :math:`\nu\mu`; variance :math:`1+\omega` times the base's, at the capture where it is mixed."""
-        omega = jnp.exp(jnp.clip(natural[OVERDISPERSION.natural], *_LOG_RANGE))
+        omega = _excess(natural)
         if self.captured:
             mean, variance = self.base.moments(natural, offset)
             return Moments(mean, variance * (1.0 + omega))
@@ -263,6 +267,11 @@ class BetaMixed(Modifier):
         weight = Moments(scale * mean, jnp.square(scale) * variance)
         nothing, zero = jnp.full_like(offset, -jnp.inf), jnp.zeros_like(u)
         return BetaMixedThinned(zero, m, nothing, at, zero, weight, _beta_posterior(a, b))
+
+    def readable(self, natural: Natural) -> dict[str, Array]:
+        r"""Those of the base, ``omega``, and ``bnb_concentration``, the :math:`\kappa` that it makes with the size."""
+        kappa = _mixing(natural, jnp.zeros(())).kappa
+        return {**super().readable(natural), "bnb_concentration": kappa}
 
 
 def deeper(family: Family, gain: float) -> Family:

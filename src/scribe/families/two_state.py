@@ -186,9 +186,9 @@ class TwoState(Family):
         }
 
     def readable(self, natural: Natural) -> dict[str, Array]:
-        """``mu``, the rates ``k_on``, ``k_off`` and ``r_hat``, and what the coordinates sample.
+        """``mu``, the rates ``k_on`` (also ``alpha``), ``k_off`` (``beta``) and ``r_hat``, and what coordinates sample.
 
-        They are as the likelihood uses them, after the clamps. ``k_on`` and ``k_off`` are also known as alpha and beta.
+        They are as the likelihood uses them, after the clamps.
         """
         on, off = _shapes(natural)
         mu = jnp.exp(natural["log_mean"])
@@ -196,7 +196,9 @@ class TwoState(Family):
         return {
             "mu": mu,
             "k_on": on,
+            "alpha": on,
             "k_off": off,
+            "beta": off,
             "r_hat": mu * (concentration / on),
             "burst_size": mu / on,
             "switching_ratio": off / on,

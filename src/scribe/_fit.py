@@ -15,9 +15,11 @@ import numpy as np
 from scribe import engines, guides
 from scribe._adata.design import Covariates, read_covariates
 from scribe._adata.read import as_counts
+from scribe._counts.checks import outside_stacklevel
 from scribe._counts.container import Counts
 from scribe._model.checks import require_known
 from scribe._model.config import configured
+from scribe._model.keywords import hinted
 from scribe._model.options import FitOptions, ModelOptions, complete, options_table
 from scribe._model.resolve import resolve_spec
 from scribe._model.spec import ModelSpec
@@ -244,9 +246,10 @@ def _report(spec: ModelSpec, verdict: Outcome) -> None:
     """Say how the fit ended."""
     _log.info("%s (%s): %s", spec.family.name, spec.coordinates.name, verdict)
     if not verdict.converged:
-        warnings.warn(str(verdict), ConvergenceWarning, stacklevel=4)
+        warnings.warn(str(verdict), ConvergenceWarning, stacklevel=outside_stacklevel())
 
 
+@hinted
 def fit(
     counts: Any,
     model: str | Family | None = None,

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["SLOPES", "AnyArray", "Array", "FloatArray", "IntArray", "Key", "Natural", "Params", "Rng"]
+__all__ = [
+    "SLOPES",
+    "AnyArray",
+    "Array",
+    "FloatArray",
+    "IntArray",
+    "Key",
+    "Label",
+    "Labels",
+    "Natural",
+    "Params",
+    "Rng",
+]
 
 Array = jax.Array
 """An array on the device (or a tracer of one)."""
@@ -31,6 +43,12 @@ Params = dict[str, Array]
 
 Rng = int | np.random.Generator | jax.Array | None
 """What a user may pass as ``rng``: a seed, a NumPy generator, a JAX key or None."""
+
+Label = str | int | float
+"""A label of a group of cells as it stands in a column: text, a number, True or False."""
+
+Labels = Label | Sequence[Label]
+"""One label or several."""
 
 SLOPES = "slopes"
 """Name under which a function saves derivatives that a gradient computed anew is to keep (``jax.checkpoint``)."""

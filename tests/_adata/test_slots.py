@@ -319,7 +319,9 @@ def test_no_verb_replaces_the_result_of_another(small_fit):
     np.testing.assert_allclose(adata.varm["scribe_composition"]["share_mean"].sum(), 1e4, rtol=1e-5)
     with pytest.raises(ValueError, match=r"layers\['scribe_normalized'\] was computed .* by scribe.tl.normalize"):
         scribe.tl.fit(adata, layer="scribe_normalized", n_steps=2)
-    with pytest.raises(KeyError, match=r"No adata.uns\['scribe_gof'\]. Run scribe.tl.de\(adata\) first"):
+    with pytest.raises(
+        KeyError, match=r"No result of scribe.tl.de in adata.uns\['scribe_gof'\]. Run scribe.tl.de\(adata\) first"
+    ):
         scribe.get.de(adata, key_added="scribe_gof")
     adata.varm["mine_composition"] = np.ones((adata.n_vars, 1))
     with pytest.raises(ValueError, match=r"varm\['mine_composition'\] is taken by something else"):

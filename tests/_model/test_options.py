@@ -150,15 +150,15 @@ def test_the_aliases_of_the_interface() -> None:
 @pytest.mark.parametrize(
     ("typed", "message"),
     [
-        ("n_step", r"fit\(\) got an unknown keyword 'n_step'\. Did you mean 'n_steps'\?$"),
+        ("n_step", r"fit\(\): unknown keyword 'n_step'\. Did you mean 'n_steps'\?$"),
         ("coordinate", r"unknown keyword 'coordinate'\. Did you mean 'coordinates'\?"),
         ("variable_captur", r"Did you mean 'variable_capture'\?"),
         ("guide_rnk", r"unknown keyword 'guide_rnk'\. Did you mean 'guide_rank'\?"),
-        ("qqq", r"unknown keyword 'qqq'\. All keywords: "),
+        ("qqq", r"unknown keyword 'qqq'\. It takes: "),
     ],
 )
 def test_unknown_keywords_get_the_nearest_name(typed: str, message: str) -> None:
     with pytest.raises(TypeError, match=message):
         complete({typed: 1})
-    with pytest.raises(TypeError, match=r"simulate\(\) got an unknown keyword 'n_steps'"):
+    with pytest.raises(TypeError, match=r"simulate\(\): unknown keyword 'n_steps'"):
         complete({"n_steps": 1}, kind=ModelOptions, verb="simulate")

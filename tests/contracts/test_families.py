@@ -484,7 +484,8 @@ def test_readable_parameters_are_consistent(row: Row) -> None:
         np.testing.assert_allclose(found["phi"], (1 - found["p"]) / found["p"], rtol=1e-10)
     if row.base == "two_state":
         total = ON + OFF
-        expected |= {"k_on": ON, "alpha": ON, "k_off": OFF, "beta": OFF, "r_hat": MEAN * total / ON, "burst_size": MEAN / ON}
+        expected |= {"k_on": ON, "alpha": ON, "k_off": OFF, "beta": OFF}
+        expected |= {"r_hat": MEAN * total / ON, "burst_size": MEAN / ON}
         expected |= {"switching_ratio": OFF / ON, "excess_fano": MEAN * OFF / ON / (total + 1)}
         expected |= {"concentration": total, "inv_concentration": 1 / (total + 1)}
     if row.inflated:

@@ -248,7 +248,7 @@ def test_a_missing_slot_names_the_verb_to_call(name, adata):
     key = PLOTS[name].key
     with pytest.raises(KeyError, match=rf"Did you mean '{key}'\?"):
         plot(name, adata, key=key[:-1])
-    with pytest.raises(TypeError, match=rf"scribe\.pl\.{name}: got an unexpected keyword argument 'axes'"):
+    with pytest.raises(TypeError, match=rf"{name}\(\): unknown keyword 'axes'\. Did you mean 'ax'\?"):
         plot(name, adata, axes=None)
     assert plt.get_fignums() == []
 

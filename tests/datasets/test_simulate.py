@@ -131,7 +131,7 @@ def test_bad_parameters(options, params, message):
 
 
 def test_bad_calls():
-    with pytest.raises(TypeError, match=r"simulate\(\) got an unknown keyword 'prior'. Did you mean 'priors'\?"):
+    with pytest.raises(TypeError, match=r"simulate\(\): unknown keyword 'prior'. Did you mean 'priors'\?"):
         simulate(4, 3, prior={})
     with pytest.raises(TypeError, match="unknown keyword 'n_steps'"):
         simulate(4, 3, n_steps=3)

@@ -50,7 +50,7 @@ def test_genes_may_be_what_is_left_out(compared):
     np.testing.assert_array_equal(made.varm["scribe_compare_k_hat"]["poisson"], expected.psis_loo("poisson").k_hat)
     assert "scribe_compare_elpd" not in made.obsm
     assert scribe.pl.model_comparison(made, show=False).get_title(loc="left") == "leave-one-gene-out"
-    with pytest.raises(TypeError, match="unexpected keyword argument 'observation'"):
+    with pytest.raises(TypeError, match=r"unknown keyword 'observation'\. Did you mean 'observations'"):
         scribe.tl.compare_models(compared, NAMES, observation="gene")
 
 

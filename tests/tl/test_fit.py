@@ -101,7 +101,7 @@ def test_models(adata, options, family, coordinates):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"n_step": 3}, TypeError, r"fit\(\) got an unknown keyword 'n_step'. Did you mean 'n_steps'\?"),
+        ({"n_step": 3}, TypeError, r"fit\(\): unknown keyword 'n_step'. Did you mean 'n_steps'\?"),
         ({"model": "nbvpc"}, ValueError, r"Unknown model 'nbvpc'. Did you mean 'nbvcp'\?"),
         ({"model": "nbdm", "variable_capture": True}, ValueError, "means variable_capture=False, but"),
         ({"parameterization": "mean"}, ValueError, "parameterization='mean' is not defined for the 'nb' family"),

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from scribe._counts.checks import outside_stacklevel
 from scribe._posterior.denoise import Method, by_count
 from scribe._posterior.results import Results
 from scribe._progress import progress
@@ -41,7 +42,7 @@ def warn_of_identity(results: Results) -> None:
             f"The model of this fit ({family.name}) has neither capture nor zero inflation: every molecule is "
             'observed and denoising returns the counts. Fit model="nbvcp" (the default) to model capture.'
         )
-        warnings.warn(msg, UserWarning, stacklevel=3)
+        warnings.warn(msg, UserWarning, stacklevel=outside_stacklevel())
 
 
 def computed(results: Results, *, method: Method, n_samples: int, sd: bool, seed: int) -> tuple[FloatArray, ...]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,8 +11,10 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
+from scribe._counts.checks import outside_stacklevel
 from scribe._counts.design import Design
 from scribe._model.checks import nearest
+from scribe._model.labels import as_labels, joined, label_of
 from scribe._types import FloatArray, IntArray
 
 __all__ = ["Covariates", "groups_of", "obs_column", "read_covariates"]
@@ -71,7 +72,7 @@ _MOST_NUMBERS = 50
 def groups_of(adata: AnnData, groupby: str, *, keyword: str = "groupby") -> pd.Categorical:
     """Groups of cells by a column of ``obs``, in its order, under text labels; cells without a value are of none."""
     column = obs_column(adata, groupby, keyword=keyword)
-    found = pd.Categorical(column).remove_unused_categories()
+    found = _as_text(column)
     if len(found.categories) == 0:
         msg = f"{keyword}={groupby!r} has a value in none of the cells: name a column of adata.obs that has."
         raise ValueError(msg)
@@ -81,7 +82,16 @@ def groups_of(adata: AnnData, groupby: str, *, keyword: str = "groupby") -> pd.C
             f"it into some, pd.cut(adata.obs[{groupby!r}], 4), or make its type category if they are labels."
         )
         raise ValueError(msg)
-    return found.rename_categories([str(label) for label in found.categories])
+    return found
+
+
+def _as_text(column: pd.Series) -> pd.Categorical:
+    """Labels of cells as text, in the order of the column's own values; labels that read alike are one."""
+    found = pd.Categorical(column).remove_unused_categories()
+    texts = list(map(label_of, found.categories))
+    labels = list(dict.fromkeys(texts))
+    codes = np.array([*map(labels.index, texts), -1])[found.codes]
+    return pd.Categorical.from_codes(codes, labels)
 
 
 def _components(data: object, options: Mapping[str, Any], *, n_cells: int) -> tuple[tuple[str, ...], FloatArray | None]:
@@ -109,7 +119,7 @@ def _components(data: object, options: Mapping[str, Any], *, n_cells: int) -> tu
             f"annotation_key={options['annotation_key']!r} has {len(order)} label(s), so there is nothing to tell "
             "apart: fitting one component. Pass n_components=2 or more for a mixture."
         )
-        warnings.warn(msg, UserWarning, stacklevel=5)
+        warnings.warn(msg, UserWarning, stacklevel=outside_stacklevel())
         return (), None
     codes = pd.Categorical(labels, categories=list(order)).codes
     logits = np.zeros((n_cells, len(order) + len(extra)))
@@ -150,8 +160,10 @@ def _labels(data: object, options: Mapping[str, Any]) -> pd.Series:
     keys = options["annotation_key"]
     columns = [obs_column(data, key, keyword="annotation_key") for key in ([keys] if isinstance(keys, str) else keys)]
     missing = np.any([column.isna().to_numpy() for column in columns], axis=0)
-    joined = functools.reduce(lambda left, right: left + "__" + right, (column.astype(str) for column in columns))
-    labels = joined.where(~missing, None)
+    texts = {str(i): np.asarray(_as_text(column), object)[~missing] for i, column in enumerate(columns)}
+    combined, number = np.unique(np.stack(list(texts.values())).astype(str), axis=1, return_inverse=True)
+    labels = pd.Series(None, columns[0].index, object)
+    labels[~missing] = np.asarray(joined(dict(zip(texts, combined, strict=True)), "__"), object)[number]
     if options["annotation_min_cells"] is not None:
         n = labels.value_counts()
         labels = labels.where(labels.isin(n.index[n >= options["annotation_min_cells"]]), None)
@@ -160,11 +172,11 @@ def _labels(data: object, options: Mapping[str, Any]) -> pd.Series:
 
 def _order(labels: pd.Series, options: Mapping[str, Any]) -> tuple[str, ...]:
     found = sorted(labels.dropna().unique())
-    order: Sequence[str] | None = options["annotation_component_order"]
-    if order is None:
+    if options["annotation_component_order"] is None:
         return tuple(found)
+    order = as_labels(options["annotation_component_order"])
     missing, unknown = sorted(set(found) - set(order)), sorted(set(order) - set(found))
-    if missing or unknown or len(set(order)) < len(order):
+    if missing or unknown:
         msg = (
             f"annotation_component_order must name every label once; missing {missing}, not found {unknown}. "
             f"Labels: {found}."
@@ -199,12 +211,12 @@ def _datasets(
                 f"dataset. Leave these out, adata[adata.obs[{key!r}].notna()]."
             )
             raise ValueError(msg)
-        columns[key] = column.astype(str)
+        columns[key] = np.asarray(_as_text(column), str)
     # datasets are the combinations that there are
     grouped = pd.DataFrame(columns).groupby(keys)
     found = grouped.size().index.to_frame()
     factors = {key: tuple(map(str, found[key])) for key in keys}
-    labels = tuple(" | ".join(of) for of in zip(*factors.values(), strict=True))
+    labels = joined(factors)
     if n is not None and n != len(labels):
         named = f"adata.obs[{asked!r}]"
         msg = f"n_datasets={n}, but {named} has {len(labels)}: {', '.join(labels)}. Leave n_datasets out."

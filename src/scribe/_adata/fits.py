@@ -18,6 +18,7 @@ from scribe._adata.source import counts_reader
 from scribe._adata.uns import clean_uns
 from scribe._counts.container import Counts
 from scribe._counts.design import Design
+from scribe._model.labels import apart
 from scribe._model.spec import ModelSpec
 from scribe._posterior.assign import assign
 from scribe._posterior.by_engine import BY_ENGINE, thin_enough
@@ -28,7 +29,7 @@ from scribe._types import AnyArray, FloatArray
 from scribe.guides import from_json as guide_from_json
 from scribe.priors import LATENT_SUFFIX, latent_name
 
-__all__ = ["labels_of", "read_fit", "write_fit"]
+__all__ = ["labels_of", "level_names", "read_fit", "write_fit"]
 
 _AXIS_SLOT = {"gene": "varm", "cell": "obsm"}
 
@@ -105,11 +106,19 @@ _STATUS = ["ok", "all zero", "no cells"]
 
 def labels_of(spec: ModelSpec, axes: tuple[str, ...]) -> Iterator[tuple[tuple[int, ...], str]]:
     """Every combination of the levels that a quantity runs over, with what its name is followed by."""
+    named = level_names(spec, axes)
+    # no reader of h5ad takes a slash in the name of a column; what has none keeps its name
+    order = sorted(named, key=lambda level: "/" in named[level])
+    shown = dict(zip(order, apart([named[level].replace("/", "|") for level in order]), strict=True))
+    for level in named:
+        yield level, f"[{shown[level]}]" if level else ""
+
+
+def level_names(spec: ModelSpec, axes: tuple[str, ...]) -> dict[tuple[int, ...], str]:
+    """Labels of every combination of the levels that a quantity runs over."""
     levels = [spec.levels[axis].labels for axis in axes if axis in spec.levels]
-    for level in np.ndindex(*(len(labels) for labels in levels)):
-        names = [labels[i] for labels, i in zip(levels, level, strict=True)]
-        # no reader of h5ad takes a slash in the name of a column
-        yield level, f"[{', '.join(names)}]".replace("/", "|") if names else ""
+    numbers = np.ndindex(*(len(labels) for labels in levels))
+    return {number: ", ".join(labels[i] for labels, i in zip(levels, number, strict=True)) for number in numbers}
 
 
 def _level_slots(results: Results, counts: Counts, slots: Slots) -> dict[str, dict[str, Any]]:

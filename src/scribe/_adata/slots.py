@@ -227,16 +227,21 @@ def remove_derived(adata: AnnData, *, key: str, name: str) -> None:
 
 
 def read_derived(adata: AnnData, *, key: str, name: str, verb: str, place: str | None = None) -> Mapping[str, Any]:
-    """Record of one result of `write_derived`; the error of a missing one names the verb that writes it."""
-    require(adata, key)
-    place = Slots(key).of(name) if place is None else place
-    record = adata.uns.get(place)
-    if record is None or _derived_from(record) != (key,) or _kind(record, name) != name:
-        call = f"scribe.tl.{verb}(adata)" if key == "scribe" else f"scribe.tl.{verb}(adata, key={key!r})"
-        msg = f"No adata.uns[{place!r}]. Run {call} first."
+    """Record of one result of `write_derived`; the error of a missing one names the verb that writes it.
+
+    A result at a ``place`` of its own is found whatever fit it is of.
+    """
+    if place is None:
+        require(adata, key)
+    found = {n: record for n, record in adata.uns.items() if _derived_from(record) and _kind(record, name) == name}
+    slot = Slots(key).of(name) if place is None else place
+    if slot not in found or (place is None and _derived_from(found[slot]) != (key,)):
+        hint = "" if place is None else nearest(slot, list(found))
+        fit = "" if key == "scribe" else f", key={key!r}"
+        msg = f"No result of scribe.tl.{verb} in adata.uns[{slot!r}].{hint} Run scribe.tl.{verb}(adata{fit}) first."
         raise KeyError(msg)
-    found: Mapping[str, Any] = adata.uns[place]
-    return found
+    record: Mapping[str, Any] = found[slot]
+    return record
 
 
 def read_comparison(adata: AnnData, key: str) -> Mapping[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,16 +13,17 @@ import pandas as pd
 from anndata import AnnData
 
 from scribe._adata.design import Covariates
-from scribe._adata.slots import Slots, require
+from scribe._adata.slots import Slots
 from scribe._counts.design import Design
 from scribe._fit import fit_counts
+from scribe._model.labels import joined
 from scribe._model.options import complete
 from scribe._model.resolve import resolve_spec
 from scribe._model.spec import ModelSpec
 from scribe._posterior.expression import Level
 from scribe._posterior.level_counts import LevelCounts
 from scribe._posterior.results import Results
-from scribe._types import AnyArray, IntArray
+from scribe._types import AnyArray, FloatArray, IntArray
 
 __all__ = ["Leaves", "leaves_by_obs"]
 
@@ -81,25 +81,22 @@ def leaves_by_obs(
         raise ValueError(msg)
     found = None
     if samples is None and component is None:
-        found = _of_components(adata, results, groups, key=key, groupby=names[0])
+        found = _of_components(results, groups, key=key, groupby=names[0])
     found = found or _of_datasets(adata, results, groups, samples, key=key, component=component)
     if found is None and "component" in results.spec.levels:
         raise ValueError(_not_told_apart(results, names, component, of_components=Slots(key).component))
     return found or _fit_leaves(results, groups, samples, names=names, seed=seed)
 
 
-def _of_components(
-    adata: AnnData, results: Results, groups: pd.Categorical, *, key: str, groupby: str
-) -> Leaves | None:
+def _of_components(results: Results, groups: pd.Categorical, *, key: str, groupby: str) -> Leaves | None:
     """Components of a mixture, where groups are these or the annotation of these; those of all datasets together."""
     levels = results.spec.levels.get("component")
     if levels is None:
         return None
     labels = list(levels.labels)
-    annotation = json.loads(require(adata, key)["config"])["options"].get("annotation_key")
-    if groupby != Slots(key).component and annotation != repr(groupby):
-        return None
     if not set(groups.categories) <= set(labels):
+        return None
+    if groupby != Slots(key).component and not _is_annotation(groups, labels, results.posterior.design.logits):
         return None
     if "component" not in results.spec.natural_axes["log_mean"]:
         msg = (
@@ -116,6 +113,14 @@ def _of_components(
     group, at = np.nonzero(present)
     numbers = tuple((labels.index(groups.categories[g]), int(d)) for g, d in zip(group, at, strict=True))
     return Leaves(results, numbers, group, None, n_cells[group, at])
+
+
+def _is_annotation(groups: pd.Categorical, labels: list[str], logits: FloatArray | None) -> bool:
+    """Whether groups are what the components were fitted to: the label that every cell with one has by prior odds."""
+    if logits is None:
+        return False
+    known = np.any(logits > 0, axis=1)
+    return bool(np.all(np.asarray(groups)[known] == np.asarray(labels)[np.argmax(logits[known], axis=1)]))
 
 
 def _of_datasets(
@@ -173,7 +178,7 @@ def _fit_leaves(
     grouped = frame.groupby(list(columns))
     leaves = grouped.size().index.to_frame()
     factors = {name: tuple(map(str, leaves[name])) for name in columns}
-    labels = tuple(" | ".join(of) for of in zip(*factors.values(), strict=True))
+    labels = joined(factors)
     if len(labels) < 2:
         msg = f"All cells with a value are of one group, {labels[0]!r}: there is nothing to compare."
         raise ValueError(msg)

@@ -21,6 +21,7 @@ from scribe._compare.groups import (
 )
 from scribe._compare.options import CompareOptions, ContrastOptions, completed
 from scribe._compare.relative import Method, chosen_method
+from scribe._model.keywords import hinted
 from scribe._posterior.expression import Estimand
 from scribe._posterior.logistic_normal import LogisticNormal
 from scribe._posterior.results import Results, require_results
@@ -32,6 +33,7 @@ from scribe._types import AnyArray
 __all__ = ["compare", "compare_datasets"]
 
 
+@hinted
 def compare(
     model_A: Any,
     model_B: Any,
@@ -114,7 +116,7 @@ def compare(
     >>> de = scribe.compare(results, results, component_A=0, component_B=1)
     >>> table = de.to_dataframe(target_pefp=0.05)
     """
-    said = completed(CompareOptions, options, verb="compare")
+    said = completed(CompareOptions, options)
     said["estimand"] = _estimand_of(model_A, model_B, options.get("estimand"))
     found = _compared(model_A, model_B, said, gene_names=gene_names, labels=(label_A, label_B), method=method)
     if _differ_in_samples(model_A, model_B, said):
@@ -256,6 +258,7 @@ def _same_genes(first: Results, second: Results, gene_names: Any) -> tuple[Resul
     return second if same else second[[str(name) for name in first.gene_names]], names
 
 
+@hinted
 def compare_datasets(
     results: Results,
     dataset_A: str | int,
@@ -295,14 +298,13 @@ def compare_datasets(
     UserWarning
         Intervals are those of these cells, not of other samples.
     """
-    completed(ContrastOptions, options, verb="compare_datasets")
     require_results(results, verb="compare_datasets")
     first, second = (results._at_level("dataset", dataset) for dataset in (dataset_A, dataset_B))
     refuse_same(results, "dataset", 'expression_dataset_prior="gaussian" or dataset_params="mean"')
     known = results.spec.levels["dataset"].labels
     labels = known[first.posterior.chosen["dataset"]], known[second.posterior.chosen["dataset"]]
     about = {"component_A": component, "component_B": component, **options}
-    said = completed(CompareOptions, about, verb="compare")
+    said = completed(CompareOptions, about)
     found = _compared(first, second, said, labels=labels, method=chosen_method(method, said["estimand"]))
     warn_of_cells(f"{labels[0]!r} with {labels[1]!r}", _SAMPLES)
     return found

@@ -10,22 +10,27 @@ from scribe._compare.groups import fitted_normal, keys_of, n_draws, refuse_idle_
 from scribe._compare.options import Pairing, completed
 from scribe._compare.pairs import Pairs, Weighting, effects_of, paired_levels
 from scribe._compare.relative import Method, chosen_method
+from scribe._counts.checks import outside_stacklevel
 from scribe._model.checks import require_known
+from scribe._model.keywords import hinted
+from scribe._model.labels import label_of
 from scribe._posterior.expression import ESTIMANDS, Population
 from scribe._posterior.results import Results, require_results
 from scribe._rng import as_key
 from scribe._stats.contrasts import Given, Group, Mean, TwoGroups
 from scribe._stats.laws import Drawn
+from scribe._types import Label
 
 __all__ = ["compare_groups"]
 
 
+@hinted
 def compare_groups(
     results: Results,
     factor: str,
     *,
-    level_A: str,
-    level_B: str,
+    level_A: Label,
+    level_B: Label,
     pairing_factor: str | None = None,
     pair_weighting: Weighting = "uniform",
     incomplete_pairs: Literal["drop", "error"] = "drop",
@@ -79,8 +84,9 @@ def compare_groups(
     UserWarning
         Intervals are those of these pairs, not of others.
     """
-    said = completed(Pairing, options, verb="compare_groups", estimands=(*ESTIMANDS, *_PAIRED_ESTIMANDS))
+    said = completed(Pairing, options, estimands=(*ESTIMANDS, *_PAIRED_ESTIMANDS))
     require_results(results, verb="compare_groups")
+    level_A, level_B = label_of(level_A), label_of(level_B)
     method = chosen_method(method, said["estimand"])
     require_known("incomplete_pairs", incomplete_pairs, ("drop", "error"))
     refuse_idle_rank(said["rank"], method=method)
@@ -127,7 +133,9 @@ def _check_pairs(pairs: Pairs, levels: tuple[str, str], incomplete_pairs: str, *
         if incomplete_pairs == "error":
             msg = f'{found}: {", ".join(pairs.incomplete)}. Leave them out, or pass incomplete_pairs="drop".'
             raise ValueError(msg)
-        warnings.warn(f"{found} and are left out: {', '.join(pairs.incomplete)}.", UserWarning, stacklevel=3)
+        warnings.warn(
+            f"{found} and are left out: {', '.join(pairs.incomplete)}.", UserWarning, stacklevel=outside_stacklevel()
+        )
     if len(pairs.labels) < least:
         msg = (
             f"{len(pairs.labels)} of {pairs.name!r} have both {levels[0]!r} and {levels[1]!r}, and "

@@ -13,11 +13,13 @@ import pandas as pd
 from scribe._compare.by_obs import Leaves
 from scribe._compare.groups import fitted_normal, keys_of
 from scribe._compare.relative import Method
+from scribe._counts.checks import outside_stacklevel
 from scribe._model.checks import nearest
+from scribe._model.labels import as_labels, label_of
 from scribe._posterior.expression import Estimand, Population
 from scribe._posterior.level_counts import LevelCounts, joined
 from scribe._stats.contrasts import Evidence, Group, Mean, Samples, TwoGroups
-from scribe._types import AnyArray, IntArray, Key
+from scribe._types import AnyArray, IntArray, Key, Label, Labels
 
 __all__ = ["REST", "between_cells", "between_samples", "check_samples", "pairs_of_groups"]
 
@@ -26,25 +28,23 @@ REST = "rest"
 
 
 def pairs_of_groups(
-    categories: Sequence[str], group: str | Sequence[str] | None, reference: str, *, groupby: str
+    categories: Sequence[str], group: Labels | None, reference: Label, *, groupby: str
 ) -> list[tuple[int, tuple[int, ...]]]:
     """Number of every group to compare, and those of the groups it is compared with."""
-    labels, reference = list(categories), str(reference)
-    several = isinstance(group, Iterable) and not isinstance(group, str)
-    asked = labels if group is None else [str(one) for one in (group if several else [group])]
+    labels, reference = list(categories), label_of(reference)
+    asked = labels if group is None else as_labels(group)
     if not asked:
         msg = f"group={group!r} names no group: pass one of {', '.join(labels)}, several, or None for all."
         raise ValueError(msg)
-    for label in (*asked, reference):
-        if label not in labels and label != REST:
-            msg = (
-                f"{label!r} is no group of adata.obs[{groupby!r}].{nearest(label, labels)} It has: {', '.join(labels)}."
-            )
+    for label in asked if reference == REST else (*asked, reference):
+        if label not in labels:
+            hint = " It names all other groups together, as reference=." if label == REST else nearest(label, labels)
+            msg = f"{label!r} is no group of adata.obs[{groupby!r}].{hint} It has: {', '.join(labels)}."
             raise ValueError(msg)
     pairs = []
     for label in asked:
         others = [o for o in labels if o != label] if reference == REST else [reference]
-        if label == reference:
+        if others == [label]:
             if group is not None:
                 msg = f"group and reference are both {label!r}: name two groups, or reference='rest'."
                 raise ValueError(msg)
@@ -103,9 +103,9 @@ def between_samples(leaves: Leaves, group: int, others: tuple[int, ...], *, labe
     if alone.size:
         msg = (
             f"{len(alone)} of {len(alone) + len({name for _, name in sides})} samples have some of the "
-            f"groups only and are left out of the comparison of pairs: {', '.join(map(str, alone[:5]))}."
+            f"groups only and are left out of the comparison of pairs: {', '.join(map(str, alone[:5]))}. {_UNPAIRED}"
         )
-        warnings.warn(msg, UserWarning, stacklevel=4)
+        warnings.warn(msg, UserWarning, stacklevel=outside_stacklevel())
     counts, parts = leaves.counts.aligned(), []
     for number, name in sides:
         mine = np.flatnonzero((side == number) & (samples == name))
@@ -137,14 +137,24 @@ def _comparable(
     kept = [both, both] if paired else [of_A, of_B]
     for names, numbers in zip(kept, (compared[:1], compared[1:]), strict=True):
         if len(names) < 2:
-            raise ValueError(_too_few(len(names), [labels[number] for number in numbers], paired=paired))
+            groups = [labels[number] for number in numbers]
+            raise ValueError(_too_few(len(names), groups, n_alone=len(alone) if paired else None))
     return [(number, name) for number, names in enumerate(kept) for name in names], alone, paired
 
 
-def _too_few(n: int, groups: Sequence[str], *, paired: bool) -> str:
-    what = "pair of samples" if paired else "sample"
-    return (
-        f"Group {', '.join(map(repr, groups))} has {n} {what}: how much samples vary, and so whether a difference is "
-        "one of conditions, takes two or more in every group. Leave out sample_key for differences between these "
-        "cells (level='cell'), which say nothing of other samples."
-    )
+_UNPAIRED = (
+    "To compare all samples without pairs, give each a name of its own (adata.obs['sample'] = donor and group, joined) "
+    "and pass sample_key='sample'."
+)
+"""What to do where few samples have a pair."""
+
+
+def _too_few(n: int, groups: Sequence[str], *, n_alone: int | None) -> str:
+    """Why a group of fewer than two samples or, if ``n_alone`` of them have none, pairs is refused, and what helps."""
+    msg = f"Group {', '.join(map(repr, groups))} has {n} {'sample' if n_alone is None else 'pair of samples'}"
+    if n_alone is not None:
+        msg += f", and {n_alone} samples have some of the groups only"
+    msg += ": how much samples vary takes two or more in every group to know. "
+    if n_alone is not None:
+        msg += f"Complete the pairs: add the cells that these samples lack. {_UNPAIRED} "
+    return f"{msg}Leave out sample_key for differences between these cells (level='cell'), not beyond these samples."

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 
+from scribe._counts.checks import outside_stacklevel
 from scribe._posterior.expression import Estimand
 from scribe._posterior.logistic_normal import LogisticNormal, fit_logistic_normal
 from scribe._posterior.results import Results
@@ -41,7 +42,7 @@ def warn_of_cells(what: str, remedy: str) -> None:
         f"Comparing {what}: errors are those of these cells (level='cell'), as for markers of cell types. For a "
         f"difference between conditions {remedy}: cells of one sample are not independent."
     )
-    warnings.warn(msg, UserWarning, stacklevel=3)
+    warnings.warn(msg, UserWarning, stacklevel=outside_stacklevel())
 
 
 def warn_of_reference(doubtful: Sequence[str], n_comparisons: int) -> None:

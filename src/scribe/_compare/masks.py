@@ -10,8 +10,10 @@ from scribe._compare.compare import compare
 from scribe._compare.options import CompareOptions
 from scribe._compare.relative import covering
 from scribe._model.checks import require_known
+from scribe._model.keywords import hinted
+from scribe._model.labels import label_of
 from scribe._posterior.results import Results
-from scribe._types import AnyArray
+from scribe._types import AnyArray, Label
 
 __all__ = [
     "compute_composition_coverage_mask",
@@ -21,6 +23,7 @@ __all__ = [
 ]
 
 
+@hinted
 def compute_expression_mask(
     results_A: Results, results_B: Results, *, min_mean_expression: float = 1.0, **options: Unpack[CompareOptions]
 ) -> AnyArray:
@@ -42,6 +45,7 @@ def compute_expression_mask(
     return compare(results_A, results_B, **options).set_expression_threshold(min_mean_expression).kept
 
 
+@hinted
 def compute_composition_coverage_mask(
     results_A: Results, results_B: Results, *, coverage: float = 0.95, **options: Unpack[CompareOptions]
 ) -> AnyArray:
@@ -63,6 +67,7 @@ def compute_composition_coverage_mask(
     return np.logical_or(*(covering(share, coverage) for share in compare(results_A, results_B, **options).expression))
 
 
+@hinted
 def get_shared_labels(results_A: Results, results_B: Results) -> list[str]:
     """Labels of components that two fits have in common.
 
@@ -79,7 +84,8 @@ def get_shared_labels(results_A: Results, results_B: Results) -> list[str]:
     return [label for label in mine if label in others]
 
 
-def match_components_by_label(results_A: Results, results_B: Results, label: str) -> tuple[int, int]:
+@hinted
+def match_components_by_label(results_A: Results, results_B: Results, label: Label) -> tuple[int, int]:
     """Numbers of the components that have a label in two fits.
 
     Parameters
@@ -94,8 +100,9 @@ def match_components_by_label(results_A: Results, results_B: Results, label: str
     Numbers for ``component_A`` and ``component_B``.
     """
     shared = get_shared_labels(results_A, results_B)
-    require_known("label", label, shared)
-    first, second = (_component_labels(results).index(label) for results in (results_A, results_B))
+    text = label_of(label)
+    require_known("label", text, shared)
+    first, second = (_component_labels(results).index(text) for results in (results_A, results_B))
     return first, second
 
 

@@ -6,7 +6,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
-from scribe._model.checks import nearest, require_known, require_whole
+from scribe._model.checks import require_known, require_whole
 from scribe._posterior.expression import ESTIMANDS, Estimand
 from scribe._posterior.indexing import Selector
 from scribe._stats.effects import MAX_LFSR
@@ -76,17 +76,9 @@ DEFAULTS: Mapping[str, Any] = {
 """Of all others it is None."""
 
 
-def completed(
-    kind: Any, given: Mapping[str, Any], *, verb: str, estimands: tuple[str, ...] = ESTIMANDS
-) -> dict[str, Any]:
-    """Complete options by their defaults; unknown ones and values that cannot be are errors."""
-    known = list(typing.get_type_hints(kind))
-    unknown = [name for name in given if name not in known]
-    if unknown:
-        hint = nearest(unknown[0], known) or f" Keywords are {', '.join(known)}."
-        msg = f"{verb}() got an unknown keyword {unknown[0]!r}.{hint}"
-        raise TypeError(msg)
-    said: dict[str, Any] = {name: DEFAULTS.get(name) for name in known} | dict(given)
+def completed(kind: Any, given: Mapping[str, Any], *, estimands: tuple[str, ...] = ESTIMANDS) -> dict[str, Any]:
+    """Complete options by their defaults; values that cannot be are errors."""
+    said: dict[str, Any] = {name: DEFAULTS.get(name) for name in typing.get_type_hints(kind)} | dict(given)
     require_known("estimand", said["estimand"], estimands)
     require_whole("n_samples", said["n_samples"], _FEWEST_DRAWS)
     require_whole("n_samples_dirichlet", said["n_samples_dirichlet"], 1)

@@ -8,13 +8,26 @@ from dataclasses import fields
 from numbers import Integral
 from typing import Any
 
-__all__ = ["known_settings", "nearest", "require_known", "require_whole"]
+from scribe._model.synonyms import SYNONYMS
+
+__all__ = ["known_settings", "nearest", "refuse_unknown", "require_known", "require_whole"]
 
 
 def nearest(name: str, allowed: list[str]) -> str:
-    """`` Did you mean 'x'?`` for the allowed name closest in spelling, or nothing."""
-    match = difflib.get_close_matches(name, allowed, n=1, cutoff=0.6)
+    """`` Did you mean 'x'?`` for what others call by this name, or else the name closest in spelling; or nothing."""
+    known = [keyword for keyword in SYNONYMS.get(name.lower(), ()) if keyword in allowed]
+    match = known or difflib.get_close_matches(name, allowed, n=1, cutoff=0.6)
     return f" Did you mean {match[0]!r}?" if match else ""
+
+
+def refuse_unknown(verb: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Raise at the first keyword that is not known, naming what it may be called here."""
+    names = list(known)
+    for name in given:
+        if name not in names:
+            hint = nearest(name, names) or f" It takes: {', '.join(sorted(names))}."
+            msg = f"{verb}(): unknown keyword {name!r}.{hint}"
+            raise TypeError(msg)
 
 
 def require_known(what: str, value: object, allowed: Iterable[str]) -> None:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Self
 
+from scribe._model.labels import joined
 from scribe._model.options import FitOptions, ModelOptions, complete, options_table, properly_named
 from scribe._model.resolve import resolve_spec
 from scribe._model.spec import ModelSpec
@@ -87,7 +88,9 @@ class ModelConfig:
         factors = {name: tuple(leaf[i] for leaf in leaves) for i, name in enumerate(names)}
         table = options_table(ModelOptions)
         chosen = {name: value for name, value in self.options.items() if name in table}
-        resolve_spec(self.model, components=labels, datasets=tuple(map(" | ".join, leaves)), factors=factors, **chosen)
+        resolve_spec(
+            self.model, components=labels, datasets=joined(factors) if names else (), factors=factors, **chosen
+        )
         return self
 
     def to_json(self) -> str:

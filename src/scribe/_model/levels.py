@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from scribe._counts.checks import outside_stacklevel
 from scribe._model.checks import nearest
 from scribe._model.hierarchies import is_family
 from scribe._model.names import site_of
@@ -144,5 +145,5 @@ def without_datasets(said: Mapping[str, Any], label: str) -> dict[str, Any]:
         out[keyword] = "none"
     out |= {"dataset_params": None, "dataset_mixing": None}
     what = f" {', '.join(changed)}." if changed else ""
-    warnings.warn(f"{msg} Fitting without dataset levels.{what}", UserWarning, stacklevel=6)
+    warnings.warn(f"{msg} Fitting without dataset levels.{what}", UserWarning, stacklevel=outside_stacklevel())
     return out

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Annotated, Any, TypedDict
 
-from scribe._model.checks import nearest
+import numpy as np
+
+from scribe._model.checks import refuse_unknown
 
 __all__ = ["CellOptions", "FitOptions", "ModelOptions", "Option", "complete", "options_table", "properly_named"]
 
@@ -247,26 +250,44 @@ def complete(given: Mapping[str, Any], *, kind: type = FitOptions, verb: str = "
 
 
 def properly_named(given: Mapping[str, Any], *, kind: type = FitOptions, verb: str = "fit") -> dict[str, Any]:
-    """Resolve older names and refuse unknown keywords.
+    """Resolve older names, write values as defaults are written, and refuse unknown keywords.
 
     Raises
     ------
     TypeError
-        For an unknown keyword, naming the nearest one.
+        For an unknown keyword, naming the one that may have been meant.
     ValueError
         If a keyword is given under two names.
     """
-    table = options_table(kind)
+    table, types = options_table(kind), typing.get_type_hints(kind)
     aliases = {option.alias: name for name, option in table.items() if option.alias}
+    refuse_unknown(verb, given, [*table, *aliases])
     values: dict[str, Any] = {}
     for name, value in given.items():
         target = aliases.get(name, name)
-        if target not in table:
-            hint = nearest(name, [*table, *aliases]) or f" All keywords: {', '.join(sorted(table))}."
-            msg = f"{verb}() got an unknown keyword {name!r}.{hint}"
-            raise TypeError(msg)
         if target in values:
             msg = f"{target!r} was given twice, also as {table[target].alias!r}: keep one."
             raise ValueError(msg)
-        values[target] = value
+        values[target] = _plain(value, typing.get_args(types[target]) or (types[target],))
     return values
+
+
+def _plain(value: Any, types: tuple[Any, ...]) -> Any:
+    """A value of one of some types as defaults are written.
+
+    Lists and arrays become tuples, one name alone in them that name, and whole numbers integers.
+    """
+    if isinstance(value, Real) and not isinstance(value, bool) and int in types:
+        return int(float(value)) if float(value).is_integer() else value
+    if isinstance(value, (str, Mapping)) or not isinstance(value, Iterable) or _SEQUENCES.isdisjoint(map(_kind, types)):
+        return value
+    parts = tuple(part.item() if isinstance(part, np.generic) else part for part in value)
+    return parts[0] if len(parts) == 1 and str in types else parts
+
+
+_SEQUENCES = {Sequence, tuple, list}
+
+
+def _kind(hint: Any) -> Any:
+    """What a type is one of, without that of its parts."""
+    return typing.get_origin(hint) or hint

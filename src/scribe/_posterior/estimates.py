@@ -6,6 +6,7 @@ import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
+from numbers import Integral
 from typing import Any, ClassVar, Literal, Self
 
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ import numpyro.distributions as dist
 
 from scribe._counts.container import Counts
 from scribe._model.checks import nearest
+from scribe._model.labels import label_of
 from scribe._model.names import rename, site_among
 from scribe._model.spec import LEVEL_AXES, ModelSpec
 from scribe._posterior.assign import assign
@@ -105,12 +107,12 @@ class Estimates(ABC):
         if levels is None or axis in self.posterior.chosen:
             msg = f"These results have no {axis}s to choose from: the model tells none apart, or one has been chosen."
             raise ValueError(msg)
-        labels = list(levels.labels)
-        number = labels.index(level) if level in labels else level
-        if not isinstance(number, int) or not -len(labels) <= number < len(labels):
+        labels, label = list(levels.labels), label_of(level)
+        number = labels.index(label) if label in labels else level
+        if not isinstance(number, Integral) or not -len(labels) <= number < len(labels):
             msg = f"There is no {axis} {level!r}.{nearest(str(level), labels)} There are: {', '.join(labels)}."
             raise KeyError(msg)
-        chosen = {**self.posterior.chosen, axis: number % len(labels)}
+        chosen = {**self.posterior.chosen, axis: int(number) % len(labels)}
         return replace(self, posterior=replace(self.posterior, chosen=chosen))
 
     def population(

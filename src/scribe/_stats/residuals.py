@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtr, ndtri
 
+from scribe._model.keywords import hinted
 from scribe._posterior.residuals import residual_blocks
 from scribe._posterior.results import Results, require_results
 from scribe._progress import progress
@@ -93,6 +94,7 @@ class GoodnessOfFit:
         return max(max_ks, _KOLMOGOROV_999 / np.sqrt(len(self.cell["mean"])))
 
 
+@hinted
 def goodness_of_fit(
     results: Results,
     counts: Any | None = None,
@@ -138,6 +140,7 @@ def goodness_of_fit(
     return GoodnessOfFit(gene, totals.scores(), np.concatenate(quantiles), pooled, group)
 
 
+@hinted
 def compute_gof_mask(
     counts: Any | None,
     results: Results,

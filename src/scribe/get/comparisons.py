@@ -9,12 +9,14 @@ from anndata import AnnData
 
 from scribe._adata.slots import read_comparison
 from scribe._model.checks import require_known
+from scribe._model.keywords import hinted
 
 __all__ = ["model_comparison"]
 
 _TABLES = ("table", "differences", "diagnostics")
 
 
+@hinted
 def model_comparison(
     adata: AnnData,
     *,

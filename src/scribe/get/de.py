@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -11,14 +10,18 @@ from anndata import AnnData
 from scribe._adata.slots import read_derived
 from scribe._compare.gene_sets import read_gmt
 from scribe._model.checks import nearest
+from scribe._model.keywords import hinted
+from scribe._model.labels import as_labels
+from scribe._types import Labels
 
 __all__ = ["de", "gene_sets"]
 
 
+@hinted
 def de(
     adata: AnnData,
     *,
-    group: str | Sequence[str] | None = None,
+    group: Labels | None = None,
     key: str = "scribe",
     key_added: str | None = None,
     only_de: bool = False,
@@ -50,7 +53,7 @@ def de(
     """
     table: pd.DataFrame = read_derived(adata, key=key, name="de", verb="de", place=key_added)["table"]
     known = list(dict.fromkeys(table["group"].astype(str)))
-    wanted = known if group is None else [group] if isinstance(group, str) else list(group)
+    wanted = known if group is None else as_labels(group)
     for label in wanted:
         if label not in known:
             msg = f"No group {label!r} was compared.{nearest(label, known)} There are: {', '.join(known)}."
@@ -64,6 +67,7 @@ def de(
     return found
 
 
+@hinted
 def gene_sets(path: Path | str) -> dict[str, list[str]]:
     """Read sets of genes from a .gmt file, such as those of MSigDB.
 

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scribe._types import AnyArray
+from scribe._model.labels import as_labels
+from scribe._types import AnyArray, Labels
 from scribe.pl._signature import Axes
 
 __all__ = [
@@ -216,10 +217,10 @@ _FEW = 20
 """So many names stand in an error."""
 
 
-def chosen_among(column: pd.Series, wanted: Sequence[str] | str | None, call: str, what: str) -> list[str]:
+def chosen_among(column: pd.Series, wanted: Labels | None, call: str, what: str) -> list[str]:
     """Genes or groups to draw, all of a column unless some are named; the error names the call that makes others."""
     kept = list(dict.fromkeys(column.astype(str)))
-    chosen = kept if wanted is None else [wanted] if isinstance(wanted, str) else list(wanted)
+    chosen = kept if wanted is None else as_labels(wanted)
     missing = [name for name in chosen if name not in kept]
     if missing or not chosen:
         some = ", ".join(kept[:_FEW]) + (", ..." if len(kept) > _FEW else "")

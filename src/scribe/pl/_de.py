@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -12,6 +12,7 @@ from scribe._adata.slots import read_derived
 from scribe._compare.differential import DifferentialExpression
 from scribe._compare.options import DEFAULTS
 from scribe._compare.tables import gene_table
+from scribe._types import Labels
 from scribe.pl._canvas import ACCENT, MODEL, SOFT, chosen_among, write_names
 from scribe.pl._signature import Axes
 
@@ -34,9 +35,7 @@ def comparison(adata: AnnData | DifferentialExpression, key: str, key_added: str
     return table
 
 
-def by_group(
-    table: pd.DataFrame, groups: Sequence[str] | str | None, key: str, *, n_names: int = 0
-) -> list[pd.DataFrame]:
+def by_group(table: pd.DataFrame, groups: Labels | None, key: str, *, n_names: int = 0) -> list[pd.DataFrame]:
     """The rows of every group that is asked for; so many genes are to be named in each."""
     chosen = chosen_among(
         table["group"], groups, f"scribe.tl.de(adata, groupby, group=..., key={key!r})", "comparisons"

@@ -9,6 +9,7 @@ from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeAlias, TypedDict, TypeVar
 
+from scribe._model.checks import refuse_unknown
 from scribe._types import AnyArray
 
 if TYPE_CHECKING:
@@ -85,11 +86,7 @@ def plot(panels: str | None = None) -> Callable[[Callable[P, R]], Callable[P, R]
 
         @wraps(function)
         def checked(*args: P.args, **kwargs: P.kwargs) -> R:
-            try:
-                signature.bind(*args, **kwargs)
-            except TypeError as error:
-                msg = f"scribe.pl.{function.__name__}: {error}"
-                raise TypeError(msg) from None
+            refuse_unknown(function.__name__, kwargs, signature.parameters)
             return function(*args, **kwargs)
 
         checked.__doc__ = "\n\n".join([head, "\n".join(["Parameters\n----------", *described]), returns, *sections])

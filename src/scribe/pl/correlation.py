@@ -11,6 +11,7 @@ import pandas as pd
 from anndata import AnnData
 
 from scribe._adata.fits import read_fit
+from scribe._counts.checks import outside_stacklevel
 from scribe._posterior.by_engine import draws_by_chain
 from scribe._posterior.results import Results
 from scribe._types import FloatArray, IntArray
@@ -48,7 +49,7 @@ def frame(
             f"The fit {key!r} has a mean-field guide, which holds the parameters of genes independent: these correlate "
             "only by what they share, the rest is chance. Fit with guide_rank=8, or by inference_method='mcmc'."
         )
-        warnings.warn(msg, UserWarning, stacklevel=4)
+        warnings.warn(msg, UserWarning, stacklevel=outside_stacklevel())
     if isinstance(genes, int):
         some = results[np.sort(np.argsort(-observed_means(adata, key), kind="stable")[:genes])]
     else:

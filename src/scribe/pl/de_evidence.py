@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Unpack
 
 import numpy as np
@@ -10,7 +9,7 @@ import pandas as pd
 from anndata import AnnData
 
 from scribe._compare.differential import DifferentialExpression
-from scribe._types import AnyArray
+from scribe._types import AnyArray, Labels
 from scribe.pl._canvas import ACCENT, DATA, MODEL, SOFT, drawn, legend_below, log_scale
 from scribe.pl._de import by_group, comparison, title
 from scribe.pl._signature import Axes, Panels, plot
@@ -34,7 +33,7 @@ def frame(
 @plot("group compared")
 def de_evidence(
     adata: AnnData | DifferentialExpression,
-    groups: Sequence[str] | str | None = None,
+    groups: Labels | None = None,
     *,
     key: str = "scribe",
     key_added: str | None = None,

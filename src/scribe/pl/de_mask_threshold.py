@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Unpack
 
 import numpy as np
@@ -11,7 +10,7 @@ from anndata import AnnData
 
 from scribe._compare.differential import DifferentialExpression
 from scribe._stats.effects import s_values
-from scribe._types import AnyArray
+from scribe._types import AnyArray, Labels
 from scribe.pl._canvas import ACCENT, MODEL, drawn, log_scale
 from scribe.pl._de import by_group, comparison, title
 from scribe.pl._signature import Axes, Panels, plot
@@ -41,7 +40,7 @@ def frame(
 @plot("group compared")
 def de_mask_threshold(
     adata: AnnData | DifferentialExpression,
-    groups: Sequence[str] | str | None = None,
+    groups: Labels | None = None,
     *,
     key: str = "scribe",
     key_added: str | None = None,

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from typing import Unpack
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from scribe._adata.fits import labels_of, read_fit
+from scribe._adata.fits import labels_of, level_names, read_fit
 from scribe._adata.slots import Slots
 from scribe._model.checks import nearest
-from scribe._types import AnyArray
+from scribe._model.labels import as_labels
+from scribe._types import AnyArray, Labels
 from scribe.pl._canvas import ACCENT, DATA, MODEL, drawn, group_name, log_scale, write_names
 from scribe.pl._draws import slot
 from scribe.pl._signature import Axes, Panels, plot
@@ -23,14 +23,15 @@ __all__ = ["frame", "mu_pairwise"]
 _MOST, _NAMED = 8, 6
 
 
-def frame(adata: AnnData, key: str = "scribe", *, levels: Sequence[str] | None = None) -> pd.DataFrame:
+def frame(adata: AnnData, key: str = "scribe", *, levels: Labels | None = None) -> pd.DataFrame:
     """One row per gene and pair of levels, ``level`` and ``other``: ``mean`` and ``other_mean`` with their ``sd``."""
     spec = read_fit(adata, key=key).spec
     table = slot(adata, "varm", Slots(key).params, key=key)
     axes = spec.readable_axes["mu"]
-    known = [label for _, label in labels_of(spec, axes) if label and table[f"mu_mean{label}"].notna().any()]
-    names = [label[1:-1] for label in known]
-    chosen = names if levels is None else list(levels)
+    every, named = dict(labels_of(spec, axes)), level_names(spec, axes)
+    suffix = {named[at]: label for at, label in every.items() if at and table[f"mu_mean{label}"].notna().any()}
+    names = list(suffix)
+    chosen = names if levels is None else as_labels(levels)
     missing = [name for name in chosen if name not in names]
     if missing:
         msg = f"There is no level {missing[0]!r}.{nearest(missing[0], names)} There are: {'; '.join(names)}."
@@ -47,7 +48,7 @@ def frame(adata: AnnData, key: str = "scribe", *, levels: Sequence[str] | None =
         columns = {"gene": adata.var_names.to_numpy()}
         for level, prefix, name in (("level", "", x), ("other", "other_", y)):
             columns[level] = group_name(name, " and ".join(axis for axis in axes if axis != "gene"))
-            columns |= {f"{prefix}{part}": table[f"mu_{part}[{name}]"].to_numpy() for part in ("mean", "sd")}
+            columns |= {f"{prefix}{part}": table[f"mu_{part}{suffix[name]}"].to_numpy() for part in ("mean", "sd")}
         parts.append(pd.DataFrame(columns))
     return pd.concat(parts, ignore_index=True)
 
@@ -62,7 +63,7 @@ def surest(rows: pd.DataFrame, n: int) -> pd.DataFrame:
 
 @plot("pair, row by row of the lower triangle")
 def mu_pairwise(
-    adata: AnnData, levels: Sequence[str] | None = None, *, key: str = "scribe", **figure: Unpack[Panels]
+    adata: AnnData, levels: Labels | None = None, *, key: str = "scribe", **figure: Unpack[Panels]
 ) -> AnyArray:
     """Mean expression of all genes, each pair of datasets or components of a fit against one another.
 

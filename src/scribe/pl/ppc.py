@@ -10,7 +10,7 @@ import pandas as pd
 from anndata import AnnData
 
 from scribe._adata.slots import read_derived
-from scribe._types import AnyArray
+from scribe._types import AnyArray, Labels
 from scribe.pl._canvas import DATA, bands, chosen_among, drawn, group_name, plain
 from scribe.pl._signature import Axes, Panels, plot
 
@@ -32,7 +32,7 @@ def ppc(
     adata: AnnData,
     genes: Sequence[str] | str | None = None,
     *,
-    groups: Sequence[str] | str | None = None,
+    groups: Labels | None = None,
     key: str = "scribe",
     **figure: Unpack[Panels],
 ) -> AnyArray:

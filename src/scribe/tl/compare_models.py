@@ -14,6 +14,7 @@ from scribe._adata.slots import check_target, refuse_taken, write_derived
 from scribe._compare.comparison import Criterion, ModelComparison
 from scribe._compare.models import compare_models as compared
 from scribe._compare.validation import Engine
+from scribe._model.keywords import hinted
 from scribe._types import Rng
 
 __all__ = ["compare_models"]
@@ -27,6 +28,7 @@ class Observed(TypedDict, total=False):
     engine: Engine | None
 
 
+@hinted
 def compare_models(
     adata: AnnData,
     keys: Sequence[str],

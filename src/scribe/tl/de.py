@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -24,10 +24,14 @@ from scribe._compare.groups import n_draws, refuse_idle_rank, warn_of_cells, war
 from scribe._compare.options import DrawOptions, completed
 from scribe._compare.relative import Method, check_genes, chosen_method
 from scribe._compare.tables import Calls, as_ranked, gene_table
+from scribe._counts.checks import outside_stacklevel
+from scribe._model.keywords import hinted
+from scribe._model.labels import label_of
 from scribe._posterior.indexing import Selector
 from scribe._progress import progress
 from scribe._rng import as_key, as_seed
 from scribe._stats.effects import check_max_lfsr, check_target_pefp, check_tau
+from scribe._types import Label, Labels
 
 __all__ = ["de"]
 
@@ -44,12 +48,13 @@ class DEOptions(DrawOptions, total=False):
     gene_sets: Mapping[str, Selector] | Path | str | None
 
 
+@hinted
 def de(
     adata: AnnData,
     groupby: str,
     *,
-    group: str | Sequence[str] | None = None,
-    reference: str = REST,
+    group: Labels | None = None,
+    reference: Label = REST,
     sample_key: str | None = None,
     method: Method | None = None,
     key: str = "scribe",
@@ -225,13 +230,17 @@ def de(
                 table = found.test_multiple_gene_sets(sets, target_pefp=said["target_pefp"])
                 set_tables.append(table.assign(group=names[0], reference=names[1]))
             bar.update()
-    said |= {"groupby": groupby, "reference": str(reference), "n_samples": n_draws(said, leaves.results)}
+    said |= {"groupby": groupby, "reference": label_of(reference), "n_samples": n_draws(said, leaves.results)}
     record = _record(tables, set_tables, said)
     columns = {groupby: groups} | ({} if samples is None else {sample_key: samples})
     for name, column in columns.items():
         if np.any(column.codes < 0):
             n = f"{np.sum(column.codes < 0):,} of {len(column):,} cells"
-            warnings.warn(f"{n} have no value in adata.obs[{name!r}] and are left out.", UserWarning, stacklevel=2)
+            warnings.warn(
+                f"{n} have no value in adata.obs[{name!r}] and are left out.",
+                UserWarning,
+                stacklevel=outside_stacklevel(),
+            )
     if sample_key is None:
         remedy = "pass sample_key=, the column of adata.obs with donors or samples"
         warn_of_cells(f"the cells of {groupby!r} without sample_key", remedy)
@@ -244,7 +253,7 @@ def de(
 
 def _said(options: Mapping[str, Any], *, method: Method | None, sample_key: str | None) -> dict[str, Any]:
     """Complete options, after checking that they belong together."""
-    said = completed(DEOptions, dict(options), verb="de")
+    said = completed(DEOptions, dict(options))
     method = chosen_method(method, said["estimand"])
     refuse_idle_rank(said["rank"], method=method)
     check_target_pefp(said["target_pefp"])

@@ -12,6 +12,7 @@ from anndata import AnnData
 from scribe._adata.denoised import FEWER, computed, record_of, warn_of_identity
 from scribe._adata.fits import read_fit
 from scribe._adata.slots import Slots, check_target, refuse_taken, write_derived
+from scribe._model.keywords import hinted
 from scribe._posterior.denoise import Method
 from scribe._posterior.indexing import check_dense
 from scribe._rng import as_seed
@@ -20,6 +21,7 @@ from scribe._types import Rng
 __all__ = ["denoise"]
 
 
+@hinted
 def denoise(
     adata: AnnData,
     *,

@@ -13,6 +13,7 @@ from scribe._adata.slots import check_target, require
 from scribe._adata.source import counts_to_continue
 from scribe._fit import fit_counts, seed_of
 from scribe._model.config import configured
+from scribe._model.keywords import hinted
 from scribe._model.options import FitOptions
 from scribe._types import Rng
 from scribe.families import Family
@@ -20,6 +21,7 @@ from scribe.families import Family
 __all__ = ["fit"]
 
 
+@hinted
 def fit(
     adata: AnnData,
     model: str | Family | None = None,

@@ -11,6 +11,7 @@ from anndata import AnnData
 from scribe._adata.denoised import FEWER
 from scribe._adata.fits import labels_of, read_fit
 from scribe._adata.slots import Slots, check_target, refuse_taken, write_derived
+from scribe._model.keywords import hinted
 from scribe._model.spec import LEVEL_AXES
 from scribe._posterior.indexing import check_dense, check_draws
 from scribe._posterior.results import Results
@@ -23,6 +24,7 @@ __all__ = ["normalize"]
 _FORMULA = "target_sum E[m_cg] / sum_h E[m_ch], with m the molecules before capture given the observed counts"
 
 
+@hinted
 def normalize(
     adata: AnnData,
     *,

@@ -10,6 +10,7 @@ from anndata import AnnData
 
 from scribe._adata.fits import read_fit
 from scribe._adata.slots import check_target, write_derived
+from scribe._model.keywords import hinted
 from scribe._posterior.results import Results
 from scribe._posterior.simulate import compressed_rows
 from scribe._progress import progress
@@ -21,6 +22,7 @@ __all__ = ["ppc_umap"]
 _VARIABLE_GENES = 2000
 
 
+@hinted
 def ppc_umap(
     adata: AnnData,
     *,

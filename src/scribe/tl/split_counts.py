@@ -10,12 +10,14 @@ from anndata import AnnData
 from scribe._adata.read import read_counts
 from scribe._adata.slots import check_name, check_target, write_slots
 from scribe._counts.checks import CountsWarning
+from scribe._model.keywords import hinted
 from scribe._rng import as_seed
 from scribe._types import Rng
 
 __all__ = ["split_counts"]
 
 
+@hinted
 def split_counts(
     adata: AnnData,
     *,

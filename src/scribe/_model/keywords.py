@@ -1,0 +1,44 @@
+"""Keywords of public functions: an unknown one is an error that leads to the right one."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import typing
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+from scribe._model.checks import refuse_unknown
+from scribe._model.options import Option
+
+__all__ = ["hinted"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def hinted(function: Callable[P, R]) -> Callable[P, R]:
+    """Let a function refuse unknown keywords with a hint, also those of its ``**options``."""
+
+    @functools.wraps(function)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        refuse_unknown(function.__name__, kwargs, _keywords_of(function))
+        return function(*args, **kwargs)
+
+    return checked
+
+
+@functools.cache
+def _keywords_of(function: Callable[..., object]) -> list[str]:
+    """Names of its parameters, those of unpacked dictionaries among them, older names last."""
+    names: list[str] = []
+    older: list[str] = []
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind is not inspect.Parameter.VAR_KEYWORD:
+            names.append(parameter.name)
+            continue
+        (kind,) = typing.get_args(typing.get_type_hints(function, include_extras=True)[parameter.name])
+        for name, hint in typing.get_type_hints(kind, include_extras=True).items():
+            names.append(name)
+            older += [part.alias for part in typing.get_args(hint) if isinstance(part, Option) and part.alias]
+    return [*names, *older]

@@ -83,7 +83,7 @@ CASES: dict[str, tuple[dict[str, Any], Any]] = {
     "guide_flow_hidden_dims": (FLOW, [8]),
     "guide_flow_activation": (FLOW, "gelu"),
     "guide_flow_n_bins": (SPLINE, 4),
-    "guide_flow_mixture_strategy": (FLOW, "shared"),
+    "guide_flow_mixture_strategy": ({**FLOW, **MIXTURE}, "shared"),
     "guide_flow_zero_init": (FLOW, False),
     "guide_flow_layer_norm": (FLOW, False),
     "guide_flow_residual": (FLOW, False),

@@ -20,7 +20,7 @@ from scribe._counts.container import Counts
 from scribe._model.checks import require_known
 from scribe._model.config import configured
 from scribe._model.keywords import hinted
-from scribe._model.options import FitOptions, ModelOptions, complete, options_table
+from scribe._model.options import FitOptions, ModelOptions, complete, given_among, options_table
 from scribe._model.resolve import resolve_spec
 from scribe._model.spec import ModelSpec
 from scribe._model.transfer import transfer
@@ -97,7 +97,7 @@ def _engine(options: Mapping[str, Any]) -> SVI | NUTS:
     if not is_object:
         require_known("inference_method", value, engines.ALL)
     name = next(name for name, kind in engines.ALL.items() if value == name or isinstance(value, kind))
-    given = {n: o.group for n, o in options_table().items() if options[n] != o.default}
+    given = {n: options_table()[n].group for n in given_among(options)}
     foreign = {n: _OF_SVI.get(group, group) for n, group in given.items() if _OF_SVI.get(group, group) in engines.ALL}
     for keyword, other in foreign.items():
         if other != name:

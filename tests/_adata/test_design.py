@@ -114,3 +114,36 @@ def test_errors_name_the_fix(adata, options, error, message) -> None:
 def test_columns_need_an_anndata() -> None:
     with pytest.raises(TypeError, match="pass an AnnData"):
         read(np.ones((N, 3)), annotation_key="type")
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"annotation_confidence": 1.0}, "annotation_confidence says how to read labels, but annotation_key names no"),
+        ({"annotation_confidence": 1.0, "n_components": 2}, "annotation_confidence says how to read labels"),
+        ({"auto_downgrade_single_dataset_hierarchy": False}, "hierarchy=False needs dataset_key"),
+    ],
+)
+def test_keywords_without_effect_are_refused(adata, options, match) -> None:
+    with pytest.raises(ValueError, match=match):
+        read(adata, **options)
+
+
+def test_labels_that_read_alike_when_joined_stay_apart(adata) -> None:
+    adata.obs["left"] = pd.Categorical(["a | b", "a", "a", "a"] * 3)
+    adata.obs["right"] = ["c", "b | c", "d", "d"] * 3
+    found = read(adata, dataset_key=["left", "right"], dataset_params="mean")
+    assert found.datasets == ("a | b | c", "a | d", "a | b | c (2)")
+    assert len(set(found.design.dataset)) == 3
+    assert found.factors == {"left": ("a", "a", "a | b"), "right": ("b | c", "d", "c")}
+    adata.obs["left"], adata.obs["right"] = ["a__b", "a", None, "a"] * 3, ["c", "b__c", "d", "d"] * 3
+    both = read(adata, annotation_key=["left", "right"])
+    assert len(both.components) == 3
+    np.testing.assert_array_equal(both.design.logits[2], 0)
+    assert len({row.tobytes() for row in both.design.logits[:4]}) == 4
+
+
+def test_two_components_as_a_float(adata) -> None:
+    assert read(adata, n_components=2.0).components == ("0", "1")
+    with pytest.raises(ValueError, match=r"n_components must be a whole number of at least 2, .* got 2\.5"):
+        read(adata, n_components=2.5)

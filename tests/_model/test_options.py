@@ -5,10 +5,12 @@ from __future__ import annotations
 import inspect
 import typing
 
+import numpy as np
+import pandas as pd
 import pytest
 
 import scribe
-from scribe._model.options import FitOptions, ModelOptions, complete, options_table
+from scribe._model.options import FitOptions, ModelOptions, complete, given_among, options_table
 from scribe._model.resolve import resolve_spec
 
 SEEDS = {
@@ -162,3 +164,24 @@ def test_unknown_keywords_get_the_nearest_name(typed: str, message: str) -> None
         complete({typed: 1})
     with pytest.raises(TypeError, match=r"simulate\(\): unknown keyword 'n_steps'"):
         complete({"n_steps": 1}, kind=ModelOptions, verb="simulate")
+
+
+@pytest.mark.parametrize(
+    ("given", "written"),
+    [
+        ({"guide_flow_hidden_dims": np.array([64, 64])}, {"guide_flow_hidden_dims": (64, 64)}),
+        ({"dataset_key": ["donor", "batch"]}, {"dataset_key": ("donor", "batch")}),
+        ({"dataset_key": ["donor"]}, {"dataset_key": "donor"}),
+        ({"mixture_params": ["all"]}, {"mixture_params": "all"}),
+        ({"annotation_component_order": pd.Index(["B"])}, {"annotation_component_order": ("B",)}),
+        ({"n_components": 2.0, "n_steps": 1e4}, {"n_components": 2, "n_steps": 10_000}),
+        ({"n_components": np.float32(2), "batch_size": np.int64(7)}, {"n_components": 2, "batch_size": 7}),
+        ({"n_components": 2.5, "n_chains": True}, {"n_components": 2.5, "n_chains": True}),
+        ({"priors": {"mu": [0.0, 1.0]}}, {"priors": {"mu": [0.0, 1.0]}}),
+    ],
+)
+def test_values_are_written_as_defaults_are(given: dict[str, typing.Any], written: dict[str, typing.Any]) -> None:
+    found = complete(given)
+    assert {name: found[name] for name in written} == written
+    assert [type(found[name]) for name in written] == [type(value) for value in written.values()]
+    assert set(given_among(found)) == {n for n in written if written[n] != TABLE[n].default}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from scribe._model.options import complete, options_table
@@ -14,6 +15,8 @@ SPECS = {
     "odds": resolve_spec("nbdm", parameterization="mean_odds"),
     "disp": resolve_spec("zinbvcp", parameterization="mean_disp"),
     "nbvcp": resolve_spec("nbvcp"),
+    "mixture": resolve_spec("nbvcp", components=("a", "b")),
+    "weights": resolve_spec("nbvcp", components=("a", "b"), datasets=("x", "y"), mixture_params=()),
 }
 
 
@@ -42,7 +45,6 @@ def parts(spec="canonical", **options):
             {"guide_rank": 2, "joint_params": "all", "dense_params": "mean"},
             Joint(("p", "r", "gate"), family=LowRank(2), dense=("r",)),
         ),
-        ({"guide_rank": 2, "joint_params": "all", "dense_params": []}, Joint(("p", "r", "gate"))),
         ({"joint_params": "all", "dense_params": []}, Joint(("p", "r", "gate"))),
         ({"guide_flow": "iaf"}, Flow("iaf")),
         (
@@ -72,17 +74,52 @@ def test_defaults_are_mean_field():
 
 def test_every_keyword_of_a_flow_has_an_effect():
     changed = {
-        "num_layers": 2, "hidden_dims": [5], "activation": "tanh", "n_bins": 4, "mixture_strategy": "shared",
-        "zero_init": False, "layer_norm": False, "residual": False, "soft_clamp": False, "loft": False,
-        "log_det_f64": True,
+        "num_layers": 2, "hidden_dims": [5, 5], "activation": "tanh", "mixture_strategy": "shared",
+        "zero_init": False, "layer_norm": False, "residual": False, "loft": False, "log_det_f64": True,
     }  # fmt: skip
-    assert {f"guide_flow_{n}" for n in changed} == {n for n in options_table() if n.startswith("guide_flow_")}
-    network = MLP((5,), activation="tanh", layer_norm=False, residual=False, zero_init=False)
-    expected = Flow(
-        "maf", n_layers=2, network=network, n_bins=4, mixture_strategy="shared", soft_clamp=False, loft=False,
-        log_det_f64=True,
-    )  # fmt: skip
-    assert parts(guide_flow="maf", **{f"guide_flow_{name}": value for name, value in changed.items()}) == expected
+    of_kind = {"maf": {"soft_clamp": False}, "spline_coupling": {"n_bins": 4}}
+    named = {f"guide_flow_{n}" for n in (*changed, *of_kind["maf"], *of_kind["spline_coupling"])}
+    assert named == {n for n in options_table() if n.startswith("guide_flow_")}
+    network = MLP((5, 5), activation="tanh", layer_norm=False, residual=False, zero_init=False)
+    about = {"n_layers": 2, "network": network, "mixture_strategy": "shared", "loft": False, "log_det_f64": True}
+    for kind, own in of_kind.items():
+        given = {f"guide_flow_{name}": value for name, value in (changed | own).items()}
+        assert parts("mixture", guide_flow=kind, **given) == Flow(kind, **about, **own)
+
+
+@pytest.mark.parametrize(
+    ("spec", "idle", "match"),
+    [
+        ("nbvcp", {"guide_flow": "affine_coupling", "guide_flow_n_bins": 4}, "n_bins=4 .* only with .*spline_coupling"),
+        ("nbvcp", {"guide_flow": "iaf", "guide_flow_n_bins": 4}, "n_bins=4 .* only with .*spline_coupling"),
+        (
+            "nbvcp",
+            {"guide_flow": "spline_coupling", "guide_flow_soft_clamp": False},
+            "only with a flow without splines",
+        ),
+        ("nbvcp", {"guide_flow": "maf", "guide_flow_mixture_strategy": "shared"}, "differ between components or data"),
+        (
+            "weights",
+            {"guide_flow": "maf", "guide_flow_mixture_strategy": "shared"},
+            "differ between components or data",
+        ),
+        (
+            "nbvcp",
+            {"guide_flow": "maf", "guide_flow_hidden_dims": [8, 4], "guide_flow_residual": False},
+            "of one width",
+        ),
+        ("nbvcp", {"guide_rank": 2, "joint_params": "all", "dense_params": []}, "low_rank couples no genes"),
+    ],
+)
+def test_keywords_without_effect_are_refused(spec, idle, match):
+    with pytest.raises(ValueError, match=match):
+        chosen(spec, **idle)
+
+
+@pytest.mark.parametrize("name", ["guide_flow_hidden_dims", "capture_hidden_dims"])
+@pytest.mark.parametrize("kind", [list, tuple, np.array])
+def test_defaults_in_lists_are_defaults(name, kind):
+    assert chosen(**{name: kind(options_table()[name].default)}) == REST
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from scribe._counts.checks import outside_stacklevel
 from scribe._counts.design import Design
 from scribe._model.checks import nearest
 from scribe._model.labels import as_labels, joined, label_of
+from scribe._model.options import given_among
 from scribe._types import FloatArray, IntArray
 
 __all__ = ["Covariates", "groups_of", "obs_column", "read_covariates"]
@@ -132,7 +133,7 @@ def _refuse_idle_annotation(options: Mapping[str, Any]) -> None:
     if options["annotation_confidence"] < 0:
         msg = f"annotation_confidence must not be negative, got {options['annotation_confidence']!r}; 0 ignores labels."
         raise ValueError(msg)
-    idle = [n for n in ("annotation_component_order", "annotation_min_cells") if options[n] is not None]
+    idle = given_among(options, ("annotation_confidence", "annotation_component_order", "annotation_min_cells"))
     if idle and options["annotation_key"] is None:
         msg = f"{idle[0]} says how to read labels, but annotation_key names no column of adata.obs: pass it as well."
         raise ValueError(msg)
@@ -185,13 +186,17 @@ def _order(labels: pd.Series, options: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(order)
 
 
+_OF_DATASETS = ("n_datasets", "dataset_params", "dataset_mixing", "auto_downgrade_single_dataset_hierarchy")
+"""Keywords that say something of datasets alone."""
+
+
 def _datasets(
     data: object, options: Mapping[str, Any]
 ) -> tuple[tuple[str, ...], IntArray | None, dict[str, tuple[str, ...]]]:
     """Labels of the datasets, the number of every cell's, and the label of each column in every dataset."""
     asked, n = options["dataset_key"], options["n_datasets"]
     if asked is None:
-        idle = [name for name in ("n_datasets", "dataset_params", "dataset_mixing") if options[name] is not None]
+        idle = given_among(options, _OF_DATASETS)
         if idle:
             msg = (
                 f"{idle[0]}={options[idle[0]]!r} needs dataset_key, the column of adata.obs that tells datasets apart."

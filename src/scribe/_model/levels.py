@@ -102,8 +102,8 @@ def _of_datasets(
     """Parameters that differ between datasets: those named, those that are populations of them, and the weights."""
     asked, mixing = said["dataset_params"], said["dataset_mixing"]
     params = () if asked is None else named_params(asked, sampled, keyword="dataset_params")
-    if mixing and not mixture:
-        msg = "dataset_mixing=True needs a mixture: pass n_components or annotation_key."
+    if mixing is not None and not mixture:
+        msg = f"dataset_mixing={mixing!r} needs a mixture: pass n_components or annotation_key."
         raise ValueError(msg)
     weights = (MIXING.name,) if mixture and mixing in (None, True) else ()
     found = tuple(dict.fromkeys((*params, *populations, *weights)))

@@ -11,8 +11,18 @@ from typing import Annotated, Any, TypedDict
 import numpy as np
 
 from scribe._model.checks import refuse_unknown
+from scribe._types import Label
 
-__all__ = ["CellOptions", "FitOptions", "ModelOptions", "Option", "complete", "options_table", "properly_named"]
+__all__ = [
+    "CellOptions",
+    "FitOptions",
+    "ModelOptions",
+    "Option",
+    "complete",
+    "given_among",
+    "options_table",
+    "properly_named",
+]
 
 
 Family = str | Mapping[str, Any]
@@ -135,7 +145,7 @@ class CellOptions(TypedDict, total=False):
         float, Option(3.0, "mixture", "Log prior odds of a cell's label; 0 ignores it, 3 favours it 20 times.")
     ]
     annotation_component_order: Annotated[
-        Sequence[str] | None, Option(None, "mixture", "Labels in the order of the components; None sorts them.")
+        Sequence[Label] | None, Option(None, "mixture", "Labels in the order of the components; None sorts them.")
     ]
     annotation_min_cells: Annotated[
         int | None, Option(None, "mixture", "Labels of fewer cells are treated as missing.")
@@ -241,6 +251,12 @@ def options_table(kind: type = FitOptions) -> dict[str, Option]:
     """Every keyword with its declaration."""
     hints = typing.get_type_hints(kind, include_extras=True)
     return {name: hint.__metadata__[0] for name, hint in hints.items()}
+
+
+def given_among(options: Mapping[str, Any], names: Iterable[str] | None = None) -> list[str]:
+    """Which of some keywords, or of all, differ from their defaults in complete options."""
+    table = options_table()
+    return [name for name in (table if names is None else names) if options[name] != table[name].default]
 
 
 def complete(given: Mapping[str, Any], *, kind: type = FitOptions, verb: str = "fit") -> dict[str, Any]:

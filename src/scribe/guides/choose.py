@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
 from scribe._model.checks import nearest, require_known
 from scribe._model.levels import named_params
-from scribe._model.options import options_table
-from scribe._model.spec import ModelSpec
+from scribe._model.options import given_among, options_table
+from scribe._model.spec import LEVEL_AXES, ModelSpec
 from scribe._nn import MLP
 from scribe.guides._base import Guide
 from scribe.guides.amortised import Amortised
@@ -33,7 +34,7 @@ _CAPTURE = {f"capture_{field.name}": field.name for field in fields(Amortised)}
 def given(options: Mapping[str, Any]) -> dict[str, Any]:
     """Keywords of the guide that differ from their defaults."""
     table = options_table()
-    return {n: options[n] for n, option in table.items() if option.group == "guide" and options[n] != option.default}
+    return {name: options[name] for name in given_among(options) if table[name].group == "guide"}
 
 
 def choose(options: Mapping[str, Any], spec: ModelSpec) -> Guide:
@@ -66,7 +67,7 @@ def _named(asked: Mapping[str, Any]) -> Guide:
 
 def _genes(options: Mapping[str, Any], asked: Mapping[str, Any], spec: ModelSpec) -> Guide | None:
     """The part for the parameters of genes; None where nothing was asked for."""
-    family = _family(options, asked)
+    family = _family(options, asked, leveled=_has_levels(spec))
     if options["joint_params"] is None:
         if options["dense_params"] is not None:
             msg = "dense_params is a part of joint_params: give joint_params as well."
@@ -82,6 +83,9 @@ def _genes(options: Mapping[str, Any], asked: Mapping[str, Any], spec: ModelSpec
         msg = f"dense_params has {extra}, which joint_params={list(params)} lacks: add it there."
         raise ValueError(msg)
     if not dense:
+        if family is not None:
+            msg = f"dense_params names none, so that {family.name} couples no genes: leave it, or the guide, out."
+            raise ValueError(msg)
         return Joint(params)
     if family is None:
         msg = f"dense_params={list(dense)} needs guide_rank, e.g. guide_rank=10, or guide_flow."
@@ -89,7 +93,12 @@ def _genes(options: Mapping[str, Any], asked: Mapping[str, Any], spec: ModelSpec
     return Joint(params, family=family, dense=dense)
 
 
-def _family(options: Mapping[str, Any], asked: Mapping[str, Any]) -> LowRank | Flow | None:
+def _has_levels(spec: ModelSpec) -> bool:
+    """Whether any parameter of genes differs between components or datasets."""
+    return any("gene" in latent.axes and set(LEVEL_AXES) & set(latent.axes) for latent in spec.latents)
+
+
+def _family(options: Mapping[str, Any], asked: Mapping[str, Any], *, leveled: bool) -> LowRank | Flow | None:
     rank, kind = options["guide_rank"], options["guide_flow"]
     if kind is None:
         needing = [name for name in asked if name in {**_NETWORK, **_FLOW}]
@@ -100,8 +109,25 @@ def _family(options: Mapping[str, Any], asked: Mapping[str, Any]) -> LowRank | F
     if rank is not None:
         msg = f"guide_rank={rank!r} and guide_flow={kind!r} are two guides for the same parameters: keep one."
         raise ValueError(msg)
-    network = {field: asked[name] for name, field in _NETWORK.items() if name in asked}
-    return Flow(kind, network=MLP(**network), **{field: options[name] for name, field in _FLOW.items()})
+    network = MLP(**{field: asked[name] for name, field in _NETWORK.items() if name in asked})
+    flow = Flow(kind, network=network, **{field: options[name] for name, field in _FLOW.items()})
+    _refuse_idle(asked, flow, leveled=leveled)
+    return flow
+
+
+def _refuse_idle(asked: Mapping[str, Any], flow: Flow, *, leveled: bool) -> None:
+    """Raise at keywords that this flow makes nothing of."""
+    pairs = itertools.pairwise(flow.network.hidden_dims)
+    needs = {
+        "guide_flow_n_bins": (flow.has_splines, "guide_flow='spline_coupling'"),
+        "guide_flow_soft_clamp": (not flow.has_splines, "a flow without splines, e.g. guide_flow='affine_coupling'"),
+        "guide_flow_mixture_strategy": (leveled, "parameters of genes that differ between components or datasets"),
+        "guide_flow_residual": (any(a == b for a, b in pairs), "neighbouring layers of one width"),
+    }
+    for name, (met, what) in needs.items():
+        if name in asked and not met:
+            msg = f"{name}={asked[name]!r} has an effect only with {what}: leave it out, or change that."
+            raise ValueError(msg)
 
 
 def _capture(options: Mapping[str, Any], asked: Mapping[str, Any], spec: ModelSpec) -> Guide | None:

@@ -101,6 +101,11 @@ class Flow(Blocks):
         require_whole("n_layers", self.n_layers, 1)
         require_whole("n_bins", self.n_bins, 2)
 
+    @property
+    def has_splines(self) -> bool:
+        """Whether elements are mapped by splines, and not by shifts and scales."""
+        return _KINDS[self.kind].spline
+
     def core(self, *, chain: bool) -> FlowLaw:
         """The law of a vector: one flow, or a chain of flows of latents given those before them."""
         return FlowLaw(self, chain)

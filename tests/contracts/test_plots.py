@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import itertools
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
@@ -201,6 +202,23 @@ def test_returns_labelled_axes_of_a_new_figure_and_changes_nothing_else(name, ad
     assert set(adata.uns) == uns
     pd.testing.assert_frame_equal(adata.obs, obs)
     pd.testing.assert_frame_equal(adata.var, var)
+
+
+@every
+@pytest.mark.parametrize("own", [True, False])
+def test_legends_and_texts_cover_no_text(name, adata, own):
+    """Whether the figure is the plot's or the user's."""
+    options = {} if own else {"ax": plt.subplots(figsize=(5, 4), layout="constrained")[1], **PLOTS[name].one_panel}
+    drawn = axes_of(plot(name, adata, **options))
+    figure = drawn[0].get_figure()
+    figure.canvas.draw()
+    texts = [text.get_window_extent() for ax in drawn for text in ax.texts if text.get_text()]
+    legends = [*figure.legends, *(legend for ax in drawn if (legend := ax.get_legend()))]
+    labels = [text.get_window_extent() for ax in drawn for text in (ax.xaxis.label, ax.yaxis.label) if text.get_text()]
+    assert not any(a.padded(-1).overlaps(b) for a, b in itertools.combinations(texts, 2))
+    for legend in (one.get_window_extent().padded(-1) for one in legends):
+        assert not any(legend.overlaps(box) for box in [*texts, *labels])
+    plt.close(figure)
 
 
 @every

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pandas as pd
 
 from scribe._model.labels import as_labels
 from scribe._types import AnyArray, Labels
+from scribe.pl._names import Names, write_names
 from scribe.pl._signature import Axes
 
 __all__ = [
@@ -31,7 +32,6 @@ __all__ = [
     "legend_below",
     "log_scale",
     "plain",
-    "write_names",
 ]
 
 DATA, MODEL, ACCENT, SOFT = "#222222", "#0072B2", "#D55E00", "#8C8C8C"
@@ -50,6 +50,10 @@ _LETTER, _LINE = 0.07, 0.2
 """Mean width of a letter and height of a line in small print, inches."""
 
 
+_BELOW = 0.46
+"""How far below the axes a legend begins, inches: beneath numbers and label."""
+
+
 def colours(n: int) -> list[str]:
     """Colours of ``n`` levels, distinct to colour-blind readers; more than seven are taken from one scale, in order."""
     from matplotlib import colormaps
@@ -65,16 +69,18 @@ def drawn(
     size: tuple[float, float],
     columns: int | None = None,
     places: Sequence[int] | None = None,
+    names: Callable[[Any], Names] | None = None,
     ax: Axes | Sequence[Axes] | AnyArray | None = None,
     show: bool | None = None,
-    save: str | Path | None = None,
+    save: str | Path | bool | None = None,
 ) -> AnyArray:
     """Draw every table into axes of its own, the user's or those of a new figure; then save and show it as asked.
 
     A new figure has ``columns`` panels in a row, about as many as rows unless given, of a ``size`` in inches, at some
     ``places`` or, counted row by row, at the first. It is shown where there is a window or a notebook to show it in,
     and closed once saved, so that loops over plots keep no figures in memory. Labels are written once where panels of
-    a row or column share them, and colours named beside the panels unless `draw` did.
+    a row or column share them, and colours named beside the panels unless `draw` did. ``names`` gives those that are
+    written once all panels have their size.
     """
     import matplotlib as mpl
     from matplotlib import pyplot as plt
@@ -92,8 +98,14 @@ def drawn(
         _share_labels(panels)
     if panels[0].get_legend() is None:
         _legend(panels[0], owned=owned)
-    if save is not None:
-        figure.savefig(Path(save), dpi=150, bbox_inches="tight")
+    if names is not None:
+        figure.draw_without_rendering()
+        for table, panel in zip(tables, panels, strict=True):
+            write_names(panel, names(table))
+    # what else it may be, `plot` has made a file of
+    if isinstance(save, (str, Path)):
+        Path(save).parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(save, dpi=150, bbox_inches="tight")
     off_screen = mpl.get_backend().lower() in {"agg", "cairo", "pdf", "pgf", "ps", "svg", "template"}
     if (owned and not off_screen) if show is None else show:
         plt.show()
@@ -136,9 +148,12 @@ def _share_labels(panels: AnyArray) -> None:
 
 
 def legend_below(ax: Axes, *, columns: int) -> None:
-    """Name colours under the axes, where no point can be."""
+    """Name colours under the axes, where no point and no name can be."""
+    from matplotlib.transforms import ScaledTranslation
+
     small: dict[str, Any] = {"frameon": False, "fontsize": "x-small", "columnspacing": 1.2, "handletextpad": 0.4}
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=columns, **small)
+    below = ax.transAxes + ScaledTranslation(0, -_BELOW, ax.figure.dpi_scale_trans)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, 0.0), bbox_transform=below, ncols=columns, **small)
 
 
 def _legend(panel: Axes, *, owned: bool) -> None:
@@ -146,11 +161,12 @@ def _legend(panel: Axes, *, owned: bool) -> None:
     figure = panel.get_figure(root=True)
     if not handles or figure is None:
         return
+    if not owned:
+        legend_below(panel, columns=min(len(labels), 3))
+        return
     widths = [0.55 + _LETTER * len(label) for label in labels]
     small = {"frameon": False, "fontsize": "small"}
-    if not owned:
-        panel.legend(**small)
-    elif sum(widths) <= figure.get_figwidth():
+    if sum(widths) <= figure.get_figwidth():
         figure.legend(handles, labels, loc="outside upper right", ncols=len(labels), **small)
     else:
         columns = math.ceil(len(labels) * _LINE / figure.get_figheight())
@@ -196,21 +212,6 @@ def bands(ax: Axes, rows: pd.DataFrame, edges: AnyArray) -> None:
     for level, alpha in SHADES.items():
         low, high, label = rows[f"lower_{level}"].to_numpy(), rows[f"upper_{level}"], f"{level} % of replicates"
         ax.stairs(high, edges, baseline=low, fill=True, color=MODEL, alpha=alpha, linewidth=0, label=label)
-
-
-def write_names(ax: Axes, names: Iterable[tuple[str, float, float, bool]], *, most: int) -> None:
-    """Write at most so many names beside their points, each (name, x, y, whether to the right), as there is room."""
-    ax.apply_aspect()
-    taken: list[tuple[float, float]] = []
-    for name, x, y, right in names:
-        at = ax.transData.transform((x, y))
-        if any(abs(at[0] - a) < 0.5 * ax.figure.dpi and abs(at[1] - b) < 0.11 * ax.figure.dpi for a, b in taken):
-            continue
-        taken.append((float(at[0]), float(at[1])))
-        offset, ha = ((4, 2), "left") if right else ((-4, 2), "right")
-        ax.annotate(name, (x, y), offset, textcoords="offset points", ha=ha, fontsize="x-small", color=DATA)
-        if len(taken) >= most:
-            return
 
 
 _FEW = 20

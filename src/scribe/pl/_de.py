@@ -13,10 +13,11 @@ from scribe._compare.differential import DifferentialExpression
 from scribe._compare.options import DEFAULTS
 from scribe._compare.tables import gene_table
 from scribe._types import Labels
-from scribe.pl._canvas import ACCENT, MODEL, SOFT, chosen_among, write_names
+from scribe.pl._canvas import ACCENT, MODEL, SOFT, chosen_among
+from scribe.pl._names import Name, Names
 from scribe.pl._signature import Axes
 
-__all__ = ["by_group", "comparison", "name_genes", "points", "title"]
+__all__ = ["by_group", "comparison", "names_of_genes", "points", "show_doubling", "title"]
 
 
 def comparison(adata: AnnData | DifferentialExpression, key: str, key_added: str | None) -> pd.DataFrame:
@@ -60,12 +61,19 @@ def points(rows: pd.DataFrame, ax: Axes, x: str, y: str) -> None:
         ax.scatter([], [], s=14, color=colour, lw=0, label=f"{label} ({int(mine.sum()):,})")
 
 
-def name_genes(rows: pd.DataFrame, ax: Axes, x: str, y: str) -> None:
-    """Write the names of the called genes with the surest changes in both directions, as far as there is room."""
+def names_of_genes(rows: pd.DataFrame, x: str, y: str) -> Names:
+    """Names of the called genes, those with the surest changes in both directions first."""
     called = rows[rows["is_de"]]
     order = (called["lfc_mean"] / called["lfc_sd"]).abs().sort_values(ascending=False).index
     named = called.loc[order, ["names", x, y, "lfc_mean"]].to_numpy()
-    write_names(ax, ((str(name), a, b, lfc > 0) for name, a, b, lfc in named), most=rows.attrs["n_names"])
+    return Names([Name(str(name), a, b, lfc > 0) for name, a, b, lfc in named], rows.attrs["n_names"])
+
+
+def show_doubling(ax: Axes, which: str) -> None:
+    """Make an axis of log2 fold changes, "x" or "y", reach from one half to twice: changes of nothing look like it."""
+    axis = {"x": ax.xaxis, "y": ax.yaxis}[which]
+    low, high = axis.get_view_interval()
+    ax.set(**{f"{which}lim": (min(low, -1.0), max(high, 1.0))})
 
 
 def title(rows: pd.DataFrame) -> str:

@@ -18,6 +18,7 @@ from scribe._posterior.results import Results
 from scribe._stats.ppc import spread
 from scribe._types import AnyArray, FloatArray, Rng
 from scribe.pl._canvas import group_name
+from scribe.pl._names import short_name
 
 __all__ = ["QUANTITY", "chosen_params", "draws", "named", "observed_means", "slot", "span_decades"]
 
@@ -111,7 +112,7 @@ def named(parameter: str, gene: str = "", level: str = "", *, unit: bool = False
     word = describe(parameter, descriptive=True).replace("_", " ")
     plain = parameter.replace("_", " ")
     text = plain if word in plain else f"{word} {plain}"
-    text += f", {gene}" if gene else ""
+    text += f", {short_name(gene)}" if gene else ""
     text += f" [{level}]" if level else ""
     return f"{text} ({_UNITS[parameter]})" if unit and parameter in _UNITS else text
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, ParamSpec, TypeAlias, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypedDict, TypeVar
 
 from scribe._model.checks import refuse_unknown
 from scribe._types import AnyArray
@@ -29,7 +29,7 @@ class OnePanel(TypedDict, total=False):
 
     ax: Axes | None
     show: bool | None
-    save: str | Path | None
+    save: str | Path | bool | None
 
 
 class Panels(TypedDict, total=False):
@@ -37,7 +37,22 @@ class Panels(TypedDict, total=False):
 
     ax: Axes | Sequence[Axes] | AnyArray | None
     show: bool | None
-    save: str | Path | None
+    save: str | Path | bool | None
+
+
+def file_of(save: Any, plot: str) -> Path | None:
+    """File of a figure from what users pass as ``save``; ``plot`` names those that have no name of their own."""
+    if save is None or save is False:
+        return None
+    path = Path("" if save is True else save).expanduser()
+    # a name that is an ending alone, as scanpy takes it
+    ending = path.name if path.name.startswith(".") and not path.suffix else ""
+    if save is not True and not ending:
+        return path / plot if path.is_dir() else path
+    import scanpy as sc
+
+    folder = sc.settings.figdir if path.parent == Path() else path.parent
+    return folder / f"{plot}{ending or '.' + sc.settings.file_format_figs}"
 
 
 _SHARED = {
@@ -54,7 +69,10 @@ _SHARED = {
     "n_samples": "Draws of a fit by SVI; of one by MCMC all are shown.",
     "rng": "Seed, key or generator of these draws; the seed of the fit unless given.",
     "show": "Show the figure; None shows one of its own where there is a window or notebook.",
-    "save": "File to write.",
+    "save": (
+        'File to write, in folders that are made if need be. True, or an ending such as ``".pdf"`` alone, names it\n'
+        "    after the plot and puts it where scanpy puts its figures."
+    ),
 }
 
 
@@ -87,7 +105,8 @@ def plot(panels: str | None = None) -> Callable[[Callable[P, R]], Callable[P, R]
         @wraps(function)
         def checked(*args: P.args, **kwargs: P.kwargs) -> R:
             refuse_unknown(function.__name__, kwargs, signature.parameters)
-            return function(*args, **kwargs)
+            file: dict[str, Any] = {"save": file_of(kwargs["save"], function.__name__)} if "save" in kwargs else {}
+            return function(*args, **{**kwargs, **file})
 
         checked.__doc__ = "\n\n".join([head, "\n".join(["Parameters\n----------", *described]), returns, *sections])
         vars(checked)["__signature__"] = signature

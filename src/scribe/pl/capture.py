@@ -9,7 +9,7 @@ import pandas as pd
 from anndata import AnnData
 
 from scribe._adata.slots import Slots, require
-from scribe.pl._canvas import ACCENT, DATA, MODEL, drawn, filled, log_scale
+from scribe.pl._canvas import ACCENT, DATA, MODEL, drawn, filled, legend_below, log_scale
 from scribe.pl._draws import slot
 from scribe.pl._signature import Axes, OnePanel, plot
 
@@ -58,7 +58,7 @@ def draw(table: pd.DataFrame, ax: Axes) -> None:
     kind = table.attrs["capture"]
     ax.set_ylabel("relative capture probability" if kind == "relative" else "capture probability")
     ax.set_title(filled(_NOTES[kind], ax), loc="left", fontsize="small")
-    ax.legend(frameon=False, fontsize="small", loc="upper left")
+    legend_below(ax, columns=3)
 
 
 def draw_cells(table: pd.DataFrame, ax: Axes, name: str) -> pd.DataFrame:

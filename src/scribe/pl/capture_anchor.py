@@ -9,7 +9,7 @@ import pandas as pd
 from anndata import AnnData
 
 from scribe._adata.fits import read_fit
-from scribe.pl._canvas import DATA, SOFT, drawn
+from scribe.pl._canvas import DATA, SOFT, drawn, legend_below
 from scribe.pl._signature import Axes, OnePanel, plot
 from scribe.pl.capture import draw_cells
 from scribe.pl.capture import frame as capture_frame
@@ -57,4 +57,4 @@ def draw(table: pd.DataFrame, ax: Axes) -> None:
     ax.axhline(np.exp(log_m0), color=DATA, linewidth=1.0, linestyle="--", label="prior, $M_0$", zorder=2.5)
     draw_cells(table, ax, "molecules")
     ax.set_ylabel("total mRNA (molecules per cell)")
-    ax.legend(frameon=False, fontsize="small", loc="best")
+    legend_below(ax, columns=2)

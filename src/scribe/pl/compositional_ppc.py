@@ -12,6 +12,7 @@ from anndata import AnnData
 from scribe._adata.slots import read_derived
 from scribe._types import AnyArray
 from scribe.pl._canvas import ACCENT, DATA, SHADES, bands, chosen_among, drawn, plain
+from scribe.pl._names import short_name
 from scribe.pl._signature import Axes, Panels, plot
 
 __all__ = ["compositional_ppc", "frame"]
@@ -72,4 +73,4 @@ def draw(rows: pd.DataFrame, ax: Axes) -> None:
     ax.set_ylim(0, None)
     ax.set_xlabel("share of the counts of a cell (%)")
     ax.set_ylabel("cells")
-    ax.set_title(rows["gene"].iloc[0], fontsize="medium")
+    ax.set_title(short_name(rows["gene"].iloc[0]), fontsize="medium")

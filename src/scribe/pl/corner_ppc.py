@@ -13,6 +13,7 @@ from scribe._adata.slots import read_derived
 from scribe._stats.statistics import bin_edges
 from scribe._types import AnyArray, FloatArray, IntArray
 from scribe.pl._canvas import DATA, MODEL, SHADES, chosen_among, drawn, plain
+from scribe.pl._names import short_name
 from scribe.pl._signature import Axes, Panels, plot
 
 if TYPE_CHECKING:
@@ -102,8 +103,8 @@ def draw(rows: pd.DataFrame, ax: Axes) -> None:
         _ticks(ax.yaxis, edges[: shape[0]])
     _ticks(ax.xaxis, edges[: shape[1]])
     ax.set_xlim(-0.5, shape[1] - 0.5)
-    ax.set_xlabel(f"{gene} (count)")
-    ax.set_ylabel("cells" if gene == other else f"{other} (count)")
+    ax.set_xlabel(f"{short_name(gene)} (count)")
+    ax.set_ylabel("cells" if gene == other else f"{short_name(other)} (count)")
 
 
 def _draw_gene(seen: FloatArray, expected: FloatArray, ax: Axes) -> None:

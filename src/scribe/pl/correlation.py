@@ -18,6 +18,7 @@ from scribe._types import FloatArray, IntArray
 from scribe.guides import Composed, Guide, MeanField
 from scribe.pl._canvas import drawn, group_name
 from scribe.pl._draws import chosen_params, named, observed_means
+from scribe.pl._names import short_names
 from scribe.pl._signature import Axes, OnePanel, plot
 
 __all__ = ["correlation", "frame"]
@@ -155,7 +156,7 @@ def draw(table: pd.DataFrame, ax: Axes) -> None:
     image = ax.imshow(matrix, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
     ax.set_facecolor("#D9D9D9")
     ax.figure.colorbar(image, ax=ax, shrink=0.8, extend="both", label="rank correlation over draws")
-    shown = names if room >= _LEGIBLE else []
+    shown = short_names(map(str, names)) if room >= _LEGIBLE else []
     ax.set_yticks(range(len(shown)), shown, fontsize=min(room, 9))
     ax.set_xticks(range(len(shown)), shown, fontsize=min(room, 9), rotation=90)
     ax.spines[:].set_visible(True)

@@ -11,7 +11,7 @@ from anndata import AnnData
 from scribe._compare.differential import DifferentialExpression
 from scribe._stats.effects import s_values
 from scribe._types import AnyArray, Labels
-from scribe.pl._canvas import ACCENT, MODEL, drawn, log_scale
+from scribe.pl._canvas import ACCENT, MODEL, drawn, legend_below, log_scale
 from scribe.pl._de import by_group, comparison, title
 from scribe.pl._signature import Axes, Panels, plot
 
@@ -68,4 +68,4 @@ def draw(rows: pd.DataFrame, ax: Axes) -> None:
     ax.set_xlabel("least expression in either group (molecules per 10,000)")
     ax.set_ylabel("genes")
     ax.set_title(title(rows), fontsize="medium")
-    ax.legend(frameon=False, fontsize="small")
+    legend_below(ax, columns=2)

@@ -9,8 +9,9 @@ from anndata import AnnData
 
 from scribe._compare.differential import DifferentialExpression
 from scribe._types import AnyArray, Labels
-from scribe.pl._canvas import SOFT, drawn, log_scale
-from scribe.pl._de import by_group, comparison, name_genes, points, title
+from scribe.pl._canvas import SOFT, drawn, legend_below, log_scale
+from scribe.pl._de import by_group, comparison, names_of_genes, points, title
+from scribe.pl._names import Names
 from scribe.pl._signature import Axes, Panels, plot
 
 __all__ = ["de_mean_expression", "frame"]
@@ -44,7 +45,12 @@ def de_mean_expression(
         Annotated data with a comparison, of :func:`scribe.tl.de`; or one by itself, of :func:`scribe.compare`.
     """
     tables = by_group(frame(adata, key, key_added=key_added), groups, key, n_names=n_names)
-    return drawn(draw, tables, size=(4.2, 4.0), **figure)
+    return drawn(draw, tables, size=(4.2, 4.0), names=gene_names, **figure)
+
+
+def gene_names(rows: pd.DataFrame) -> Names:
+    """Names of the surest genes of one comparison."""
+    return names_of_genes(rows, "mean_reference", "mean_group")
 
 
 def draw(rows: pd.DataFrame, ax: Axes) -> None:
@@ -55,8 +61,7 @@ def draw(rows: pd.DataFrame, ax: Axes) -> None:
     ax.plot(ends, ends, color=SOFT, linewidth=0.9, linestyle="--", zorder=1)
     log_scale(ax, "xy")
     ax.set_aspect("equal", adjustable="box")
-    name_genes(rows, ax, "mean_reference", "mean_group")
     ax.set_xlabel(f"molecules per 10,000 in {rows['reference'].iloc[0]}")
     ax.set_ylabel(f"molecules per 10,000 in {rows['group'].iloc[0]}")
     ax.set_title(title(rows), fontsize="medium")
-    ax.legend(frameon=False, fontsize="small", loc="upper left")
+    legend_below(ax, columns=3)

@@ -17,6 +17,7 @@ from scribe._stats.residuals import GROUPS, NORMAL, expression_group
 from scribe._types import AnyArray, FloatArray
 from scribe.pl._canvas import DATA, MODEL, SOFT, drawn
 from scribe.pl._draws import observed_means
+from scribe.pl._names import short_name
 from scribe.pl._signature import Axes, Panels, plot
 
 __all__ = ["frame", "gof"]
@@ -92,7 +93,7 @@ def draw(rows: pd.DataFrame, ax: Axes) -> None:
         )
         ax.set_title(f"mean count {name}\n{rows['n_genes'].iloc[0]:,} genes", fontsize="medium")
     else:
-        ax.set_title(name, fontsize="medium")
+        ax.set_title(short_name(name), fontsize="medium")
     ax.plot(NORMAL[[0, -1]], NORMAL[[0, -1]], color=SOFT, linewidth=0.9, zorder=1.5)
     ax.plot(normal, rows["residual"], "o", color=DATA, markersize=2.6, label="residuals", zorder=3)
     ax.set_xlim(-3.3, 3.3)

@@ -11,8 +11,9 @@ from anndata import AnnData
 from scribe._adata.slots import Slots, read_derived
 from scribe._stats.residuals import SCORES
 from scribe._types import AnyArray
-from scribe.pl._canvas import ACCENT, MODEL, SOFT, drawn, log_scale, write_names
+from scribe.pl._canvas import ACCENT, MODEL, SOFT, drawn, log_scale
 from scribe.pl._draws import observed_means
+from scribe.pl._names import Name, Names
 from scribe.pl._signature import Axes, Panels, plot
 
 __all__ = ["frame", "gof_scores"]
@@ -70,7 +71,13 @@ def gof_scores(
     tables = [part for _, part in table.groupby("score", sort=False)]
     for part in tables:
         part.attrs = table.attrs
-    return drawn(draw, tables, size=(4.2, 3.4), columns=len(tables), **figure)
+    return drawn(draw, tables, size=(4.2, 3.4), columns=len(tables), names=gene_names, **figure)
+
+
+def gene_names(rows: pd.DataFrame) -> Names:
+    """Names of the genes that fail one score the most."""
+    failing = rows[~rows["described"]].sort_values("value", ascending=False)[["gene", "expression", "value"]]
+    return Names([Name(str(gene), x, y, right=True) for gene, x, y in failing.to_numpy()], _NAMED)
 
 
 def draw(rows: pd.DataFrame, ax: Axes) -> None:
@@ -87,7 +94,5 @@ def draw(rows: pd.DataFrame, ax: Axes) -> None:
     log_scale(ax, "x")
     if score == "variance":
         log_scale(ax, "y")
-    failing = rows[~rows["described"]].sort_values("value", ascending=False)[["gene", "expression", "value"]]
-    write_names(ax, ((str(gene), x, y, True) for gene, x, y in failing.to_numpy()), most=_NAMED)
     ax.set_xlabel("mean count")
     ax.set_ylabel(_LABELS[score])

@@ -9,7 +9,7 @@ import pandas as pd
 from anndata import AnnData
 
 from scribe._adata.slots import require
-from scribe.pl._canvas import ACCENT, DATA, MODEL, SOFT, drawn, filled, plain
+from scribe.pl._canvas import ACCENT, DATA, MODEL, SOFT, drawn, filled, legend_below, plain
 from scribe.pl._signature import Axes, OnePanel, plot
 
 __all__ = ["frame", "loss"]
@@ -61,4 +61,4 @@ def draw(table: pd.DataFrame, ax: Axes) -> None:
     converged = table.attrs["converged"]
     verdict = filled(("converged " if converged else "NOT converged: ") + table.attrs["reason"], ax)
     ax.set_title(verdict, loc="left", fontsize="small", color=DATA if converged else ACCENT)
-    ax.legend(frameon=False, fontsize="small", loc="upper right")
+    legend_below(ax, columns=2)

@@ -10,8 +10,9 @@ from anndata import AnnData
 
 from scribe._compare.differential import DifferentialExpression
 from scribe._types import AnyArray, Labels
-from scribe.pl._canvas import SOFT, drawn, log_scale
-from scribe.pl._de import by_group, comparison, name_genes, points, title
+from scribe.pl._canvas import SOFT, drawn, legend_below, log_scale
+from scribe.pl._de import by_group, comparison, names_of_genes, points, show_doubling, title
+from scribe.pl._names import Names
 from scribe.pl._signature import Axes, Panels, plot
 
 __all__ = ["frame", "ma"]
@@ -46,7 +47,12 @@ def ma(
         Annotated data with a comparison, of :func:`scribe.tl.de`; or one by itself, of :func:`scribe.compare`.
     """
     tables = by_group(frame(adata, key, key_added=key_added), groups, key, n_names=n_names)
-    return drawn(draw, tables, size=(4.6, 3.6), **figure)
+    return drawn(draw, tables, size=(4.6, 3.6), names=gene_names, **figure)
+
+
+def gene_names(rows: pd.DataFrame) -> Names:
+    """Names of the surest genes of one comparison."""
+    return names_of_genes(rows, "mean", "lfc_mean")
 
 
 def draw(rows: pd.DataFrame, ax: Axes) -> None:
@@ -55,8 +61,8 @@ def draw(rows: pd.DataFrame, ax: Axes) -> None:
     ax.axhline(0.0, color=SOFT, linewidth=0.8, zorder=1)
     log_scale(ax, "x")
     ax.margins(x=0.12)
-    name_genes(rows, ax, "mean", "lfc_mean")
+    show_doubling(ax, "y")
     ax.set_xlabel("mean expression (molecules per 10,000)")
     ax.set_ylabel("log2 fold change")
     ax.set_title(title(rows), fontsize="medium")
-    ax.legend(frameon=False, fontsize="small")
+    legend_below(ax, columns=3)

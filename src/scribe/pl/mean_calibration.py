@@ -12,7 +12,7 @@ from scribe._adata.fits import labels_of, read_fit
 from scribe._adata.slots import Slots, require
 from scribe._model.spec import LEVEL_AXES, ModelSpec
 from scribe._types import FloatArray
-from scribe.pl._canvas import ACCENT, MODEL, drawn, log_scale
+from scribe.pl._canvas import ACCENT, MODEL, drawn, legend_below, log_scale
 from scribe.pl._draws import observed_means, slot
 from scribe.pl._signature import Axes, OnePanel, plot
 
@@ -77,4 +77,4 @@ def draw(table: pd.DataFrame, ax: Axes) -> None:
     ax.set_ylabel("predicted mean (counts per cell)")
     correlation, slope = calibration(table)
     ax.text(0.97, 0.04, f"r = {correlation:.3f}\nslope = {slope:.2f}", transform=ax.transAxes, ha="right", va="bottom")
-    ax.legend(frameon=False, fontsize="small", loc="upper left")
+    legend_below(ax, columns=2)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Unpack
 
+import numpy as np
 import pandas as pd
 from anndata import AnnData
 
 from scribe._adata.slots import read_comparison
 from scribe._types import AnyArray
 from scribe.pl._canvas import ACCENT, MODEL, SOFT, drawn, legend_below, log_scale, plain
-from scribe.pl._de import name_genes
+from scribe.pl._names import Name, Names
 from scribe.pl._signature import Axes, Panels, plot
 
 __all__ = ["frame", "model_comparison_genes"]
@@ -58,7 +59,19 @@ def model_comparison_genes(adata: AnnData, *, key: str = "scribe_compare", **fig
     """
     table = frame(adata, key)
     tables = [rows for _, rows in table.groupby("model", sort=False)]
-    return drawn(draw, tables, size=(4.6, 3.6), **figure)
+    return drawn(draw, tables, size=(4.6, 3.6), names=gene_names, **figure)
+
+
+def _sure(rows: pd.DataFrame) -> pd.Series:
+    """Genes that differ by more than two standard errors."""
+    return rows["elpd_diff"].abs() > 2 * rows["elpd_diff_se"]
+
+
+def gene_names(rows: pd.DataFrame) -> Names:
+    """Names of the genes that tell most about one pair of models."""
+    order = rows[_sure(rows)].sort_values("elpd_diff", key=np.abs, ascending=False)
+    places = order[["gene", "mean", "elpd_diff"]].to_numpy()
+    return Names([Name(str(gene), x, y, y > 0) for gene, x, y in places], _NAMED)
 
 
 def draw(rows: pd.DataFrame, ax: Axes) -> None:
@@ -66,7 +79,7 @@ def draw(rows: pd.DataFrame, ax: Axes) -> None:
     from matplotlib.ticker import FuncFormatter
 
     best, other = rows["best"].iloc[0], rows["model"].iloc[0]
-    sure = rows["elpd_diff"].abs() > 2 * rows["elpd_diff_se"]
+    sure = _sure(rows)
     size = 9 if len(rows) <= 2000 else 5
     parts: tuple[tuple[Any, str, str, float], ...] = (
         (~sure, SOFT, "undecided", 0.35),
@@ -81,11 +94,7 @@ def draw(rows: pd.DataFrame, ax: Axes) -> None:
     log_scale(ax, "x")
     ax.set_yscale("symlog", linthresh=2, linscale=0.8, subs=range(2, 10))
     ax.yaxis.set_major_formatter(FuncFormatter(plain))
-    # the names of those that tell most, in the columns of fold changes
-    named = {"names": rows["gene"], "lfc_mean": rows["elpd_diff"], "lfc_sd": 1.0, "is_de": sure}
-    shown = rows.assign(**named)
-    shown.attrs = {"n_names": _NAMED}
-    name_genes(shown, ax, "mean", "elpd_diff")
+    ax.margins(y=0.1)
     ax.set_xlabel("mean count")
     ax.set_ylabel("difference of elpd (nats)")
     ax.set_title(f"{best} vs {other}", fontsize="medium")

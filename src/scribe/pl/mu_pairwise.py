@@ -14,8 +14,9 @@ from scribe._adata.slots import Slots
 from scribe._model.checks import nearest
 from scribe._model.labels import as_labels
 from scribe._types import AnyArray, Labels
-from scribe.pl._canvas import ACCENT, DATA, MODEL, drawn, group_name, log_scale, write_names
+from scribe.pl._canvas import ACCENT, DATA, MODEL, drawn, group_name, log_scale
 from scribe.pl._draws import slot
+from scribe.pl._names import Name, Names
 from scribe.pl._signature import Axes, Panels, plot
 
 __all__ = ["frame", "mu_pairwise"]
@@ -85,7 +86,14 @@ def mu_pairwise(
     at = {pair: number for number, pair in enumerate(itertools.combinations(range(len(names)), 2))}
     pairs = [(x, y) for y in range(1, len(names)) for x in range(y)]
     places = [(y - 1) * columns + x for x, y in pairs]
-    return drawn(draw, [tables[at[pair]] for pair in pairs], size=(3.2, 3.1), columns=columns, places=places, **figure)
+    shown = [tables[at[pair]] for pair in pairs]
+    return drawn(draw, shown, size=(3.2, 3.1), columns=columns, places=places, names=gene_names, **figure)
+
+
+def gene_names(rows: pd.DataFrame) -> Names:
+    """Names of the genes of one pair that differ most surely."""
+    places = surest(rows, _NAMED)[["gene", "mean", "other_mean"]].to_numpy()
+    return Names([Name(str(gene), across, up, across >= up) for gene, across, up in places], _NAMED)
 
 
 def draw(rows: pd.DataFrame, ax: Axes) -> None:
@@ -98,7 +106,5 @@ def draw(rows: pd.DataFrame, ax: Axes) -> None:
     named = surest(rows, _NAMED)
     ax.scatter(named["mean"], named["other_mean"], s=10, color=DATA, lw=0, label="surest differences")
     log_scale(ax, "xy")
-    places = named[["gene", "mean", "other_mean"]].to_numpy()
-    write_names(ax, ((str(gene), across, up, across >= up) for gene, across, up in places), most=_NAMED)
     ax.set_xlabel(f"mean in {rows['level'].iloc[0]}")
     ax.set_ylabel(f"mean in {rows['other'].iloc[0]}")

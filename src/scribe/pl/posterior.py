@@ -14,6 +14,7 @@ from scribe._types import AnyArray, Rng
 from scribe.pl._canvas import colours, drawn, log_scale
 from scribe.pl._draws import QUANTITY, named, span_decades
 from scribe.pl._draws import draws as frame
+from scribe.pl._names import short_name
 from scribe.pl._signature import Axes, Panels, plot
 
 __all__ = ["frame", "posterior"]
@@ -67,4 +68,4 @@ def draw(rows: pd.DataFrame, ax: Axes, shades: dict[str, str]) -> None:
     ax.set_yticks([])
     ax.set_xlabel(named(parameter, unit=True))
     ax.set_ylabel("posterior density")
-    ax.set_title(gene, fontsize="medium")
+    ax.set_title(short_name(gene), fontsize="medium")

@@ -12,6 +12,7 @@ from anndata import AnnData
 from scribe._adata.slots import read_derived
 from scribe._types import AnyArray, Labels
 from scribe.pl._canvas import DATA, bands, chosen_among, drawn, group_name, plain
+from scribe.pl._names import short_name
 from scribe.pl._signature import Axes, Panels, plot
 
 __all__ = ["frame", "ppc"]
@@ -94,5 +95,5 @@ def draw(rows: pd.DataFrame, ax: Axes) -> None:
     ax.set_xlim(left[0], right[-1])
     ax.set_xlabel("count")
     ax.set_ylabel("cells per count")
-    gene, group, what = rows["gene"].iloc[0], rows["group"].iloc[0], rows.attrs["groupby"]
+    gene, group, what = short_name(rows["gene"].iloc[0]), rows["group"].iloc[0], rows.attrs["groupby"]
     ax.set_title(f"{gene}\n{group_name(group, what)}" if what else gene, fontsize="small" if what else "medium")

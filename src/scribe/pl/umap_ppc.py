@@ -9,7 +9,7 @@ import pandas as pd
 from anndata import AnnData
 
 from scribe._adata.slots import Slots, read_derived
-from scribe.pl._canvas import MODEL, SOFT, drawn
+from scribe.pl._canvas import MODEL, SOFT, drawn, legend_below
 from scribe.pl._draws import slot
 from scribe.pl._signature import Axes, OnePanel, plot
 
@@ -59,4 +59,4 @@ def draw(table: pd.DataFrame, ax: Axes) -> None:
     ax.set_yticks([])
     ax.set_xlabel("UMAP 1")
     ax.set_ylabel("UMAP 2")
-    ax.legend(frameon=False, fontsize="small", loc="best")
+    legend_below(ax, columns=2)

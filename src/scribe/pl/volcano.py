@@ -11,7 +11,8 @@ from anndata import AnnData
 from scribe._compare.differential import DifferentialExpression
 from scribe._types import AnyArray, Labels
 from scribe.pl._canvas import SOFT, drawn, legend_below
-from scribe.pl._de import by_group, comparison, name_genes, points, title
+from scribe.pl._de import by_group, comparison, names_of_genes, points, show_doubling, title
+from scribe.pl._names import Names
 from scribe.pl._signature import Axes, Panels, plot
 
 __all__ = ["frame", "volcano"]
@@ -46,23 +47,36 @@ def volcano(
         Annotated data with a comparison, of :func:`scribe.tl.de`; or one by itself, of :func:`scribe.compare`.
     """
     tables = by_group(frame(adata, key, key_added=key_added), groups, key, n_names=n_names)
-    return drawn(draw, tables, size=(4.4, 3.8), **figure)
+    return drawn(draw, tables, size=(4.4, 3.8), names=gene_names, **figure)
 
 
 _LEAST = 1e-12
 """Least rate that is drawn: laws of normals go on for ever."""
 
 
+_LOW = 1.5
+"""Evidence that the axis shows at least: that of a rate of 3 %."""
+
+
+def _with_evidence(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(evidence=-np.log10(rows["lfsr"].clip(lower=_LEAST)))
+
+
+def gene_names(rows: pd.DataFrame) -> Names:
+    """Names of the surest genes of one comparison."""
+    return names_of_genes(_with_evidence(rows), "lfc_mean", "evidence")
+
+
 def draw(rows: pd.DataFrame, ax: Axes) -> None:
     """Draw one comparison."""
-    shown = rows.assign(evidence=-np.log10(rows["lfsr"].clip(lower=_LEAST)))
+    shown = _with_evidence(rows)
     points(shown, ax, "lfc_mean", "evidence")
-    ax.set_ylim(0, 1.12 * shown["evidence"].max())
+    ax.set_ylim(0, 1.12 * max(shown["evidence"].max(), _LOW))
     limit = rows.attrs["min_lfc"]
     for at in {-limit, limit}:
         ax.axvline(at, color=SOFT, linewidth=0.8, linestyle="--", zorder=1)
     ax.margins(x=0.25)  # names stand outwards of their genes
-    name_genes(shown, ax, "lfc_mean", "evidence")
+    show_doubling(ax, "x")
     ax.set_xlabel("log2 fold change")
     ax.set_ylabel("$-\\log_{10}$ local false sign rate")
     ax.set_title(title(rows), fontsize="medium")

@@ -30,6 +30,7 @@ pytestmark = [
     pytest.mark.loose_promotion,
     pytest.mark.filterwarnings("ignore::scribe.ConvergenceWarning"),
     pytest.mark.filterwarnings("ignore:.*errors are those of these cells"),
+    pytest.mark.filterwarnings("ignore:sigma_M=100000 is a standard deviation of logarithms"),
 ]
 
 G, C = 50, 100

@@ -15,11 +15,12 @@ import numpy as np
 from scribe import engines, guides
 from scribe._adata.design import Covariates, read_covariates
 from scribe._adata.read import as_counts
-from scribe._counts.checks import outside_stacklevel
+from scribe._counts.checks import outside_stacklevel, warn_of_absent_genes
 from scribe._counts.container import Counts
+from scribe._counts.design import Design
 from scribe._model.checks import require_known
 from scribe._model.config import configured
-from scribe._model.keywords import hinted
+from scribe._model.keywords import verb
 from scribe._model.options import FitOptions, ModelOptions, complete, given_among, options_table
 from scribe._model.resolve import resolve_spec
 from scribe._model.spec import ModelSpec
@@ -35,7 +36,7 @@ from scribe.engines import NUTS, SVI, EarlyStopping, Fit, Optimizer, Outcome
 from scribe.families import Family
 from scribe.guides import Guide
 
-__all__ = ["ConvergenceWarning", "fit", "fit_counts", "seed_of"]
+__all__ = ["ConvergenceWarning", "fit", "fit_counts", "known_covariates", "seed_of"]
 
 _log = logging.getLogger("scribe")
 
@@ -196,8 +197,12 @@ def fit_counts(
     seed: int,
     earlier: Results | None = None,
     covariates: Covariates | None = None,
+    before: Callable[[ModelSpec, Design], None] | None = None,
 ) -> Results:
-    """Fit checked counts; ``options`` are complete, ``earlier`` is a fit to continue."""
+    """Fit checked counts; ``options`` are complete, ``earlier`` is a fit to continue.
+
+    ``before`` is called with the model and the covariates of its cells once they are known, and may raise.
+    """
     _check_size(counts)
     known = Covariates() if covariates is None else covariates
     engine = _engine(options)
@@ -212,6 +217,8 @@ def fit_counts(
     else:
         spec = _same_spec(earlier, counts, model, options=options, known=known)
         design = earlier.posterior.design
+    if before is not None:
+        before(spec, design)
     posterior = functools.partial(Posterior, spec, n_genes=counts.n_genes, n_cells=counts.n_cells, design=design)
     about: dict[str, Any] = {
         "seed": seed,
@@ -237,6 +244,14 @@ def fit_counts(
     return ScribeSVIResults(with_level_cells(posterior(guide, params), counts), fitted.verdict, **losses, **about)
 
 
+def known_covariates(data: Any, options: Mapping[str, Any], counts: Counts) -> Covariates:
+    """What is known of the cells of ``data``, with a warning of genes that some datasets lack."""
+    known = read_covariates(data, options, n_cells=counts.n_cells)
+    if known.design.dataset is not None:
+        warn_of_absent_genes(counts, known.design.dataset, known.datasets)
+    return known
+
+
 def _held(counts: Counts) -> Counts:
     """The counts themselves; unlike a closure over them it can be pickled."""
     return counts
@@ -249,7 +264,7 @@ def _report(spec: ModelSpec, verdict: Outcome) -> None:
         warnings.warn(str(verdict), ConvergenceWarning, stacklevel=outside_stacklevel())
 
 
-@hinted
+@verb
 def fit(
     counts: Any,
     model: str | Family | None = None,
@@ -301,5 +316,5 @@ def fit(
     read = as_counts(
         counts, layer=layer, cells_axis=complete_options["cells_axis"], non_integer=complete_options["non_integer"]
     )
-    known = read_covariates(counts, complete_options, n_cells=read.n_cells)
+    known = known_covariates(counts, complete_options, read)
     return fit_counts(read, model, complete_options, seed=seed, earlier=resume, covariates=known)

@@ -367,3 +367,78 @@ def test_configuration_is_one_string(small_fit):
     assert config["layer"] is None
     assert config["options"] == {"early_stopping": "False", "n_steps": "300"}
     assert scribe.get.results(small_fit).spec.to_json() == json.dumps(config["spec"])
+
+
+@pytest.mark.loose_promotion
+@pytest.mark.parametrize(
+    ("attribute", "slot", "options"),
+    [
+        ("obs", "scribe_total", {}),
+        ("obs", "scribe_capture", {}),
+        ("obs", "scribe_capture_sd", {}),
+        ("obs", "scribe_component", {"n_components": 2}),
+        ("obs", "scribe_dataset", {"dataset_key": "half", "dataset_params": "mean"}),
+        ("varm", "scribe_params", {}),
+        ("varm", "scribe_r", {}),
+        ("obsm", "scribe_p_capture", {}),
+        ("obsm", "scribe_responsibilities", {"n_components": 2}),
+        ("obsm", "scribe_annotation_logits", {"annotation_key": "half"}),
+        ("varm", "mine_mu", {"key_added": "mine", "parameterization": "mean_disp"}),
+    ],
+)
+def test_slots_of_the_user_are_refused_before_anything_is_fitted(small_counts, monkeypatch, attribute, slot, options):
+    adata = small_counts[:, :6].copy()
+    adata.obs["half"] = np.where(np.arange(adata.n_obs) % 2, "a", "b")
+    n = {"obs": (adata.n_obs,), "varm": (adata.n_vars, 2), "obsm": (adata.n_obs, 2)}[attribute]
+    getattr(adata, attribute)[slot] = np.ones(n)
+    start = fingerprint(adata)
+    with monkeypatch.context() as patch:
+        patch.setattr("scribe.engines.SVI.fit", None)
+        with pytest.raises(ValueError, match=rf"adata.{attribute}\['{slot}'\] is taken by something else: rename it"):
+            quick(adata, **options)
+    assert fingerprint(adata) == start
+    quick(adata, **{"n_steps": 2, **options, "key_added": "other"})
+    assert "other" in adata.uns
+
+
+@pytest.mark.loose_promotion
+def test_what_a_fit_does_not_write_may_be_there(small_counts):
+    adata = small_counts[:, :6].copy()
+    adata.obs["scribe_component"] = adata.obs["scribe_notes"] = "mine"
+    adata.obsm["scribe_annotation_logits"] = np.ones((adata.n_obs, 2))
+    quick(adata, n_steps=2)
+    assert set(adata.obs["scribe_component"]) == {"mine"}
+    assert scribe.get.results(adata).posterior.design.logits is None
+    quick(adata, n_steps=2)
+    assert set(adata.obs["scribe_component"]) == {"mine"}
+    with pytest.raises(ValueError, match="is taken by something else"):
+        quick(adata, n_steps=2, n_components=2)
+
+
+@pytest.mark.parametrize(
+    ("verb", "attribute", "slot", "options"),
+    [
+        ("ppc", "var", "scribe_ppc_mean_p", {"n_samples": 3, "n_genes": 2}),
+        ("ppc", "obs", "scribe_ppc_total_p", {"n_samples": 3, "n_genes": 2}),
+        ("ppc", "varm", "scribe_ppc", {"n_samples": 3, "n_genes": 2}),
+        ("gof", "var", "scribe_gof", {"n_samples": 0}),
+        ("gof", "obs", "scribe_gof_variance", {"n_samples": 0}),
+        ("denoise", "layers", "scribe_denoised", {"n_samples": 0}),
+        ("denoise", "layers", "scribe_denoised_sd", {"n_samples": 0, "sd": True}),
+        ("denoise", "obsm", "scribe_denoised", {"n_samples": 0, "genes": "CD74"}),
+        ("normalize", "layers", "scribe_normalized", {"n_samples": 0}),
+        ("normalize", "varm", "scribe_composition", {"n_samples": 0, "layer": False}),
+    ],
+)
+def test_no_verb_replaces_what_is_not_its_own(small_fit, verb, attribute, slot, options):
+    adata, run = small_fit.copy(), getattr(scribe.tl, verb)
+    n, g = adata.shape
+    of_user = {"var": np.zeros(g), "obs": np.zeros(n), "varm": np.zeros((g, 1)), "obsm": np.zeros((n, 1))}
+    getattr(adata, attribute)[slot] = of_user.get(attribute, adata.X)
+    start = fingerprint(adata)
+    with pytest.raises(ValueError, match=rf"adata.{attribute}\['{slot}'\] is taken by something else"):
+        run(adata, **options)
+    assert fingerprint(adata) == start
+    del getattr(adata, attribute)[slot]
+    run(adata, **options)
+    run(adata, **options)

@@ -10,7 +10,7 @@ import pytest
 import scipy.sparse as sp
 
 from scribe._counts import Counts, CountsWarning
-from scribe._counts.checks import looks_like_counts, sample_values
+from scribe._counts.checks import looks_like_counts, sample_values, warn_of_absent_genes
 
 
 @pytest.fixture
@@ -191,3 +191,61 @@ def test_sampling_more_values_than_32_bits_can_index():
     small = np.arange(50)
     np.testing.assert_array_equal(sample_values(small, size=50), small)
     np.testing.assert_array_equal(sample_values(small, size=20), sample_values(small, size=20))
+
+
+def normalised(depth: float, target: float, *, seed: int = 0, n_cells: int = 50) -> np.ndarray:
+    """Counts of an expected depth normalised to a target sum and rounded."""
+    rng = np.random.default_rng(seed)
+    mean = rng.gamma(0.4, size=300) * np.ones((n_cells, 1))
+    counts = rng.poisson(mean / mean.sum(1, keepdims=True) * depth * rng.gamma(4.0, 0.25, (n_cells, 1))) + (mean > 2)
+    values = np.rint(counts / counts.sum(axis=1, keepdims=True) * target)
+    return values[:, values.any(axis=0)]
+
+
+@pytest.mark.parametrize(("target", "said"), [(1e6, "1,000,000"), (1e5, "100,000"), (1e4, "10,000"), (5e4, "50,000")])
+@pytest.mark.parametrize("layout", [np.asarray, sp.csc_matrix])
+def test_rounded_target_sums_warn(target, said, layout):
+    values = normalised(1500, target)
+    assert np.ptp(values.sum(axis=1)) > 0, "rounding moves totals"
+    with pytest.warns(CountsWarning, match=rf"within 3 % of {said}, .* call scribe.tl.fit\(adata, layer=\"counts\"\)"):
+        assert Counts.from_matrix(layout(values), alternatives=offered).integer
+
+
+def test_totals_that_are_no_target_pass_in_silence():
+    rng = np.random.default_rng(1)
+    multinomial = rng.multinomial(600, np.full(200, 1 / 200), size=40)
+    some = rng.multinomial(10_000, np.full(200, 1 / 200), size=40)
+    some[:8] += 3
+    for values in (multinomial, rng.poisson(40, (60, 200)), rng.poisson(20, (1, 500)), some):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            warnings.filterwarnings("ignore", "array: there is only one cell")
+            Counts.from_matrix(values)
+
+
+@pytest.mark.parametrize("n_lacking", [1, 12])
+def test_genes_that_a_dataset_lacks_are_told(n_lacking):
+    """After an outer join of 40 genes; rare genes that one of them does not show by chance are no sign."""
+    rng = np.random.default_rng(0)
+    values = rng.poisson(np.geomspace(0.01, 5, 40), (90, 40))
+    dataset = np.arange(90) % 3
+    values[np.ix_(dataset == 2, np.arange(40 - n_lacking, 40))] = 0
+    values[:, 20] += 1
+    counts = Counts.from_matrix(values[:, values.any(axis=0)])
+    with pytest.warns(
+        CountsWarning, match=rf"10 molecules or more, .* show none: {n_lacking} in 'b3'\. .*join=\"inner\""
+    ):
+        warn_of_absent_genes(counts, dataset, ("b1", "b2", "b3"))
+
+
+def test_few_genes_that_a_dataset_lacks_are_not_told():
+    rng = np.random.default_rng(0)
+    values = rng.poisson(3.0, (60, 300))
+    dataset = np.arange(60) % 2
+    values[dataset == 1, :4] = 0
+    for depth in (1, 40):
+        values[dataset == 0] *= depth  # of datasets of unequal depth
+        counts = Counts.from_matrix(values)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            warn_of_absent_genes(counts, dataset, ("male", "female"))

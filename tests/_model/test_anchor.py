@@ -11,7 +11,7 @@ import pytest
 
 import scribe
 from scribe._model.resolve import resolve_spec
-from scribe.priors import Gaussian, MeanAnchor, TransformedNormal, over
+from scribe.priors import CaptureAnchor, Gaussian, MeanAnchor, TransformedNormal, over
 
 HUMAN = {"priors": {"organism": "human"}}
 LOG_M0 = math.log(200_000)
@@ -124,3 +124,20 @@ def test_the_anchor_is_the_location_of_datasets(small_counts: Any) -> None:
     common = adata.X.sum(axis=0).A1 > 50
     assert found.shape == (2, adata.n_vars)
     np.testing.assert_allclose(np.median(found.mean(axis=0)[common] / expected[common]), 1.0, atol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"priors": {"capture_efficiency": (10.0, 1e5)}}, "sigma_M=100000"),
+        ({"priors": {"eta_capture": (10.0, 5.01)}}, r"sigma_M=5\.01"),
+        ({"priors": {"capture_efficiency": CaptureAnchor(10.0, 6.0)}}, "sigma_M=6"),
+        ({"expression_anchor": True, "expression_anchor_sigma": 8, **HUMAN}, "expression_anchor_sigma=8"),
+    ],
+)
+def test_anchors_that_hold_nothing_warn_and_run(options: dict[str, Any], name: str) -> None:
+    with pytest.warns(UserWarning, match=rf"^{name} is a standard deviation of logarithms") as caught:
+        spec = resolve_spec(**options)
+    assert [one.filename for one in caught] == [__file__]
+    assert spec.anchored
+    resolve_spec(priors={"capture_efficiency": (10.0, 5.0)})

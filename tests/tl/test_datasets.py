@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import warnings
 
 import anndata as ad
@@ -12,6 +13,7 @@ import pytest
 from scipy import integrate, stats
 
 import scribe
+from scribe._counts.checks import CountsWarning
 
 pytestmark = pytest.mark.loose_promotion
 
@@ -33,6 +35,7 @@ def fit(adata: ad.AnnData, model: str = "poisson", **options) -> ad.AnnData:
     made = adata.copy()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", scribe.ConvergenceWarning)
+        warnings.filterwarnings("ignore", "X: genes that should show")
         scribe.tl.fit(made, model, **{"early_stopping": False, "n_steps": 800, **options})
     return made
 
@@ -130,6 +133,21 @@ def test_one_dataset_is_none(adata) -> None:
         scribe.get.results(made).get_dataset("small")
     with pytest.raises(ValueError, match="auto_downgrade"):
         fit(alone, dataset_key="batch", dataset_params="mean", auto_downgrade_single_dataset_hierarchy=False)
+
+
+def test_genes_that_a_dataset_lacks_are_told(adata) -> None:
+    """By both ways to fit, for one key and for several, as a warning of the caller's line."""
+    options = {"dataset_params": "mean", "n_steps": 2, "early_stopping": False}
+    made = adata.copy()
+    made.obs["same"] = "x"
+    for verb in (scribe.fit, scribe.tl.fit):
+        for key, label in (("batch", "small"), (["batch", "same"], r"small \| x")):
+            with warnings.catch_warnings(record=True) as said:
+                warnings.simplefilter("always")
+                verb(made.copy(), "poisson", dataset_key=key, **options)
+            (one,) = [x for x in said if issubclass(x.category, CountsWarning)]
+            assert re.search(rf"show none: 1 in 'large.*', 1 in '{label}'\.", str(one.message))
+            assert one.filename == __file__
 
 
 def test_concatenation_keeps_the_genes_that_are_shared(adata) -> None:

@@ -138,7 +138,9 @@ def test_samples_with_the_same_label_are_pairs(truth) -> None:
         truth.copy(), dataset_key=["pair", "condition"], dataset_params="mean", parameterization="mean_disp"
     )
     adata = adata[~((adata.obs["pair"] == "p3") & (adata.obs["condition"] == "control"))].copy()
-    with pytest.warns(UserWarning, match=r"1 of 4 samples have some of the groups only .*: p3"):
+    with pytest.warns(
+        UserWarning, match=r"1 of 4 samples have some of the groups only .*: p3\. To compare all samples without pairs"
+    ):
         scribe.tl.de(adata, "condition", group="treated", reference="control", sample_key="pair")
     assert scribe.get.de(adata)["is_de"][: 2 * N_UP].mean() > 0.5
     assert set(scribe.get.de(adata)["replicates"]) == {"3 pairs"}
@@ -168,6 +170,18 @@ def test_samples_are_counted_before_anything_is_fitted(truth, monkeypatch) -> No
     monkeypatch.setattr("scribe._compare.by_obs.fit_counts", None)
     with pytest.raises(ValueError, match=r"Group 'treated' has 1 sample"):
         scribe.tl.de(few, "condition", group="treated", reference="control", sample_key="donor")
+
+
+def test_partial_pairs_are_told_how_to_become_whole(truth, monkeypatch) -> None:
+    """Both remedies, complete pairs and names of their own, come before a comparison of cells."""
+    few = truth[(truth.obs["pair"].isin(["p0"])) | (truth.obs["condition"] == "treated")].copy()
+    few = quiet_fit(few, n_steps=5)
+    monkeypatch.setattr("scribe._compare.by_obs.fit_counts", None)
+    with pytest.raises(ValueError, match=r"has 1 pair of samples, and 3 samples have some of the groups only") as error:
+        scribe.tl.de(few, "condition", group="treated", reference="control", sample_key="pair")
+    said = str(error.value)
+    places = [said.index(part) for part in ("Complete the pairs", "sample_key='sample'", "Leave out sample_key")]
+    assert places == sorted(places)
 
 
 def test_one_sample_per_condition_is_refused(truth) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from scribe._adata.slots import SCHEMA_VERSION, Slots, check_target, remove_fit, require, write_slots
+from scribe._adata.slots import SCHEMA_VERSION, Slots, check_free, check_target, remove_fit, require, write_slots
 from scribe._adata.source import counts_reader
 from scribe._adata.uns import clean_uns
 from scribe._counts.container import Counts
@@ -29,7 +29,7 @@ from scribe._types import AnyArray, FloatArray
 from scribe.guides import from_json as guide_from_json
 from scribe.priors import LATENT_SUFFIX, latent_name
 
-__all__ = ["labels_of", "level_names", "read_fit", "write_fit"]
+__all__ = ["check_slots", "labels_of", "level_names", "read_fit", "write_fit"]
 
 _AXIS_SLOT = {"gene": "varm", "cell": "obsm"}
 
@@ -149,7 +149,9 @@ def _mean_capture(results: Results, slots: Mapping[str, Mapping[str, Any]], *, k
     return np.einsum("c,ck,cd->kd", capture, component, dataset) / max(n_cells, 1)
 
 
-def _read_design(adata: AnnData, slots: Slots, spec: ModelSpec, *, data: Mapping[str, Any]) -> Design:
+def _read_design(
+    adata: AnnData, slots: Slots, spec: ModelSpec, *, data: Mapping[str, Any], owned: Mapping[str, Sequence[str]]
+) -> Design:
     dataset = None
     if "dataset" in spec.levels:
         if slots.dataset not in adata.obs:
@@ -157,13 +159,28 @@ def _read_design(adata: AnnData, slots: Slots, spec: ModelSpec, *, data: Mapping
             raise KeyError(msg)
         labels = list(spec.levels["dataset"].labels)
         dataset = np.asarray(pd.Categorical(adata.obs[slots.dataset], categories=labels).codes, np.int32)
-    logits = np.asarray(adata.obsm[slots.logits]) if slots.logits in adata.obsm else None
+    own = slots.logits in adata.obsm and slots.logits in owned.get("obsm", ())
+    logits = np.asarray(adata.obsm[slots.logits]) if own else None
     some_genes = (
         "component" in spec.levels and adata.n_vars < int(data["n_genes"]) and slots.responsibilities in adata.obsm
     )
     responsibilities = np.asarray(adata.obsm[slots.responsibilities]) if some_genes else None
     level_cells = data.get("level_cells")
     return Design(dataset, logits, responsibilities, None if level_cells is None else np.asarray(level_cells))
+
+
+def check_slots(adata: AnnData, key: str, spec: ModelSpec, design: Design) -> None:
+    """Raise where a fit under ``key`` would replace what is not its own, before it is made."""
+    slots, captured, mixed = Slots(key), spec.capture_site is not None, "component" in spec.levels
+    obs = {slots.total: True, slots.capture: captured, slots.capture_sd: captured}
+    obs |= {slots.dataset: design.dataset is not None, slots.component: mixed}
+    obsm = {slots.responsibilities: mixed, slots.logits: design.logits is not None}
+    wanted = {"obs": [n for n, has in obs.items() if has], "obsm": [n for n, has in obsm.items() if has]}
+    wanted["varm"] = [slots.params]
+    for latent in spec.latents:
+        for axis in set(latent.axes) & set(_AXIS_SLOT):
+            wanted[_AXIS_SLOT[axis]].append(slots.of(latent.name.removesuffix(LATENT_SUFFIX)))
+    check_free(adata, wanted, key=key)
 
 
 def write_fit(
@@ -221,6 +238,7 @@ def write_fit(
         },
     }
     clean = clean_uns(record, f"uns[{key!r}]")
+    check_free(adata, new, key=key)
     remove_fit(adata, key)
     write_slots(adata, {**new, "uns": {key: clean}})
 
@@ -236,7 +254,7 @@ def read_fit(adata: AnnData, *, key: str = "scribe") -> Results:
         _read_params(adata, key, config["layout"], spec),
         n_genes=adata.n_vars,
         n_cells=adata.n_obs,
-        design=_read_design(adata, Slots(key), spec, data=record["data"]),
+        design=_read_design(adata, Slots(key), spec, data=record["data"], owned=config.get("slots", {})),
     )
     kind = BY_ENGINE[config["engine"]]
     return kind(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from scribe._model.checks import nearest
 __all__ = [
     "SCHEMA_VERSION",
     "Slots",
+    "check_free",
     "check_name",
     "check_target",
     "computed_layers",
@@ -122,6 +123,29 @@ def _delete(adata: AnnData, owned: Mapping[str, Sequence[str]]) -> None:
                     del getattr(adata, attribute)[name]
 
 
+def check_free(adata: AnnData, slots: Mapping[str, Iterable[str]], *, key: str | Sequence[str]) -> None:
+    """Raise where slots, attribute -> names, hold what is neither of the fits under ``key`` nor computed from them."""
+    keys = {key} if isinstance(key, str) else set(key)
+    mine = [_owned(record) for name, record in adata.uns.items() if name in keys or keys & {*_derived_from(record)}]
+    for attribute, names in slots.items():
+        own = {name for slots in mine for name in slots.get(attribute, ())}
+        taken = [name for name in names if name in getattr(adata, attribute) and name not in own]
+        if taken:
+            msg = (
+                f"adata.{attribute}[{taken[0]!r}] is taken by something else: rename it, delete it (anndata.concat "
+                "keeps such slots of fits that it drops), or choose another key."
+            )
+            raise ValueError(msg)
+
+
+def _owned(record: Any) -> Mapping[str, Sequence[str]]:
+    """Slots that a fit or a result says are its own, attribute -> names."""
+    if _derived_from(record):
+        return json.loads(record["slots"])
+    is_fit = isinstance(record, Mapping) and "config" in record
+    return json.loads(record["config"]).get("slots", {}) if is_fit else {}
+
+
 def _derived_from(record: Any) -> tuple[str, ...]:
     """Keys of the fits that a record in ``uns`` was computed from; empty for everything else there."""
     made_here = isinstance(record, Mapping) and {"derived_from", "slots"} <= set(record)
@@ -190,7 +214,8 @@ def write_derived(
     """
     if place is None:
         place = Slots(str(key)).of(name)
-    refuse_taken(adata, "uns", place, key=key, name=name, place=place)
+    refuse_taken(adata, key=key, name=name, place=place)
+    check_free(adata, slots, key=key)
     owned = {**{attribute: sorted(named) for attribute, named in slots.items()}, "uns": [place]}
     origin = key if isinstance(key, str) else np.array(key)
     full = clean_uns({**record, "kind": name, "derived_from": origin, "slots": json.dumps(owned)}, f"uns[{place!r}]")
@@ -199,8 +224,8 @@ def write_derived(
     write_slots(adata, {**slots, "uns": {place: full}})
 
 
-def refuse_taken(adata: AnnData, attribute: str, slot: str, *, key: str | Sequence[str], name: str, place: str) -> None:
-    """Raise where a slot holds something that the result ``name`` of ``key`` in ``uns[place]`` may not replace.
+def refuse_taken(adata: AnnData, *, key: str | Sequence[str], name: str, place: str) -> None:
+    """Raise where ``uns[place]`` holds something that the result ``name`` of ``key`` may not replace.
 
     That of one fit replaces its own last result of the same name, that of several fits any such result of several.
     """
@@ -208,9 +233,9 @@ def refuse_taken(adata: AnnData, attribute: str, slot: str, *, key: str | Sequen
     record = adata.uns.get(place)
     found = _derived_from(record)
     mine = found == (key,) if isinstance(key, str) else len(found) > 1
-    if slot in getattr(adata, attribute) and not (mine and _kind(record, name) == name):
+    if place in adata.uns and not (mine and _kind(record, name) == name):
         by = f"another result of the fit {found[0]!r}" if found == (key,) else "something else"
-        msg = f"adata.{attribute}[{slot!r}] is taken by {by}: rename it, or choose another key_added."
+        msg = f"adata.uns[{place!r}] is taken by {by}: rename it, or choose another key_added."
         raise ValueError(msg)
 
 

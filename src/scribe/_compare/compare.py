@@ -21,7 +21,7 @@ from scribe._compare.groups import (
 )
 from scribe._compare.options import CompareOptions, ContrastOptions, completed
 from scribe._compare.relative import Method, chosen_method
-from scribe._model.keywords import hinted
+from scribe._model.keywords import verb
 from scribe._posterior.expression import Estimand
 from scribe._posterior.logistic_normal import LogisticNormal
 from scribe._posterior.results import Results, require_results
@@ -33,7 +33,7 @@ from scribe._types import AnyArray
 __all__ = ["compare", "compare_datasets"]
 
 
-@hinted
+@verb
 def compare(
     model_A: Any,
     model_B: Any,
@@ -258,7 +258,7 @@ def _same_genes(first: Results, second: Results, gene_names: Any) -> tuple[Resul
     return second if same else second[[str(name) for name in first.gene_names]], names
 
 
-@hinted
+@verb
 def compare_datasets(
     results: Results,
     dataset_A: str | int,

@@ -12,7 +12,7 @@ from scribe._compare.pairs import Pairs, Weighting, effects_of, paired_levels
 from scribe._compare.relative import Method, chosen_method
 from scribe._counts.checks import outside_stacklevel
 from scribe._model.checks import require_known
-from scribe._model.keywords import hinted
+from scribe._model.keywords import verb
 from scribe._model.labels import label_of
 from scribe._posterior.expression import ESTIMANDS, Population
 from scribe._posterior.results import Results, require_results
@@ -24,7 +24,7 @@ from scribe._types import Label
 __all__ = ["compare_groups"]
 
 
-@hinted
+@verb
 def compare_groups(
     results: Results,
     factor: str,

@@ -10,7 +10,7 @@ from scribe._compare.compare import compare
 from scribe._compare.options import CompareOptions
 from scribe._compare.relative import covering
 from scribe._model.checks import require_known
-from scribe._model.keywords import hinted
+from scribe._model.keywords import verb
 from scribe._model.labels import label_of
 from scribe._posterior.results import Results
 from scribe._types import AnyArray, Label
@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 
-@hinted
+@verb
 def compute_expression_mask(
     results_A: Results, results_B: Results, *, min_mean_expression: float = 1.0, **options: Unpack[CompareOptions]
 ) -> AnyArray:
@@ -45,7 +45,7 @@ def compute_expression_mask(
     return compare(results_A, results_B, **options).set_expression_threshold(min_mean_expression).kept
 
 
-@hinted
+@verb
 def compute_composition_coverage_mask(
     results_A: Results, results_B: Results, *, coverage: float = 0.95, **options: Unpack[CompareOptions]
 ) -> AnyArray:
@@ -67,7 +67,7 @@ def compute_composition_coverage_mask(
     return np.logical_or(*(covering(share, coverage) for share in compare(results_A, results_B, **options).expression))
 
 
-@hinted
+@verb
 def get_shared_labels(results_A: Results, results_B: Results) -> list[str]:
     """Labels of components that two fits have in common.
 
@@ -84,7 +84,7 @@ def get_shared_labels(results_A: Results, results_B: Results) -> list[str]:
     return [label for label in mine if label in others]
 
 
-@hinted
+@verb
 def match_components_by_label(results_A: Results, results_B: Results, label: Label) -> tuple[int, int]:
     """Numbers of the components that have a label in two fits.
 

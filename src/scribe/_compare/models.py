@@ -14,7 +14,7 @@ from scribe._compare.comparison import CRITERIA, FROM_DRAWS, Criterion, ModelCom
 from scribe._compare.validation import Engine, held_out_cells, held_out_molecules
 from scribe._counts.container import Counts
 from scribe._model.checks import require_known
-from scribe._model.keywords import hinted
+from scribe._model.keywords import verb
 from scribe._posterior.by_engine import ScribeMCMCResults
 from scribe._posterior.marginal import log_likelihood_of_cells
 from scribe._posterior.parameters import by_gene
@@ -38,7 +38,7 @@ def default_criterion(results: Sequence[Results]) -> str:
     return "psis_loo" if all(sampled) or (not any(sampled) and len(guides) == 1) else "thinned"
 
 
-@hinted
+@verb
 def compare_models(
     results: Sequence[Results],
     counts: Any | None = None,

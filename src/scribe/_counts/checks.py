@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Literal, NoReturn, get_args
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from scribe._counts.summaries import blocks, row_sums
@@ -33,6 +34,7 @@ __all__ = [
     "other_calls",
     "outside_stacklevel",
     "sample_values",
+    "warn_of_absent_genes",
 ]
 
 NonInteger = Literal["warn", "round", "raise"]
@@ -47,6 +49,16 @@ MOSTLY = 0.5
 UNIT_TOLERANCE = 1e-3
 TOTALS_SPREAD = 1e-3
 SHOWN = 5
+
+# Rounded values miss the target sum by little, by 2 % where it is seven times the depth; totals of counts vary by half.
+ROUND_TIMES = (1.0, 5.0, 10.0)
+TARGET_TOLERANCE = 0.03
+NEARLY_ALL = 0.9
+LEAST_TARGET = 990.0
+
+# A gene of so many expected counts is absent from a dataset that has none; a share of them up to this is not told.
+EXPECTED = 10
+FEW = 0.02
 
 # A cell shows its size factor when it has enough values, most of them small multiples of the smallest.
 MIN_CELLS = 3
@@ -106,6 +118,14 @@ def check_values(
         raise ValueError(msg)
     n_fractional, example = _fractional(data)
     if not n_fractional:
+        target = _target_sum(row_sums(indptr, data))
+        if target is not None:
+            msg = (
+                f"The totals of nearly all cells in {source} are within 3 % of {target:,.0f}, as of values that were "
+                "normalised to a target sum and rounded, which are not counts. Counts that were brought to one depth "
+                f"(downsampled) can be fitted as they are.{other_calls(alternatives)}"
+            )
+            warnings.warn(msg, CountsWarning, stacklevel=outside_stacklevel())
         return True
     fraction = n_fractional / data.size
     facts = f"{fraction:.2%} of the stored values are not whole numbers, e.g. {example:.4g}, largest {data.max():.4g}"
@@ -147,6 +167,31 @@ def check_structure(counts: Counts) -> None:
         msg = (
             f"{counts.source}: {' and '.join(repeats)} occur more than once, so results cannot be looked up by name. "
             "Call adata.var_names_make_unique() and adata.obs_names_make_unique() first."
+        )
+        warnings.warn(msg, CountsWarning, stacklevel=outside_stacklevel())
+
+
+def warn_of_absent_genes(counts: Counts, dataset: NDArray[np.integer], labels: Sequence[str]) -> None:
+    """Warn of genes without any count in a dataset that has the depth to show them, as an outer join leaves them.
+
+    ``dataset`` (cells,) are numbers of ``labels``. A few such genes, as those of a sex chromosome, are not told.
+    """
+    shape = (len(labels), counts.n_cells)
+    totals = (sp.csr_matrix((np.ones(shape[1]), (dataset, np.arange(shape[1]))), shape) @ counts.to_csr()).toarray()
+    others = totals.sum(axis=0) - totals
+    # depths are judged by the genes that a dataset shows
+    depth = totals.sum(axis=1) / np.maximum(np.sum(others * (totals > 0), axis=1), 1)
+    expected = depth[:, None] * others
+    frequent = expected >= EXPECTED
+    n_absent, n = (np.sum(mask, axis=1) for mask in (frequent & (totals == 0), frequent))
+    told = zip(n_absent, labels, n_absent > FEW * n, strict=True)
+    found = [f"{number:,} in {label!r}" for number, label, many in told if many]
+    if found:
+        msg = (
+            f"{counts.source}: genes that should show {EXPECTED} molecules or more, judged by the other datasets, show "
+            f"none: {_listed(found[:SHOWN], n=len(found))}. Were they measured there? An outer join, as of "
+            'anndata.concat(..., join="outer"), fills with zeros what some of the data lack, and zeros are taken for '
+            'observed: join="inner" keeps the genes that all share.'
         )
         warnings.warn(msg, CountsWarning, stacklevel=outside_stacklevel())
 
@@ -209,6 +254,17 @@ def _sign_of_scaling(
     if data.max() < LOG_CEILING and fraction > MOSTLY:
         return f"values are small (below {LOG_CEILING:.0f}) and mostly not whole, as after a log transform"
     return None
+
+
+def _target_sum(totals: NDArray[np.floating]) -> float | None:
+    """Find the round number that nearly all totals are close to, if there is one."""
+    totals = totals[totals > 0]
+    middle = float(np.median(totals)) if totals.size >= MIN_CELLS else 0.0
+    if middle < LEAST_TARGET:
+        return None
+    power = 10.0 ** np.floor(np.log10(middle))
+    target = min((times * power for times in ROUND_TIMES), key=lambda number: abs(number - middle))
+    return target if np.mean(np.abs(totals / target - 1) < TARGET_TOLERANCE) > NEARLY_ALL else None
 
 
 def _unit_variance(indices: NDArray[np.integer], data: NDArray[np.float32], *, n_cells: int) -> bool:

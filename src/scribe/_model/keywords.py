@@ -1,4 +1,4 @@
-"""Keywords of public functions: an unknown one is an error that leads to the right one."""
+"""What public functions have in common: an unknown keyword is an error that leads to the right one."""
 
 from __future__ import annotations
 
@@ -8,22 +8,27 @@ import typing
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
+from scribe._device import quiet_compiler
 from scribe._model.checks import refuse_unknown
 from scribe._model.options import Option
 
-__all__ = ["hinted"]
+__all__ = ["verb"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def hinted(function: Callable[P, R]) -> Callable[P, R]:
-    """Let a function refuse unknown keywords with a hint, also those of its ``**options``."""
+def verb(function: Callable[P, R]) -> Callable[P, R]:
+    """Make a function one for users: it refuses unknown keywords with a hint, also those of its ``**options``.
+
+    While it runs the compiler keeps to itself.
+    """
 
     @functools.wraps(function)
     def checked(*args: P.args, **kwargs: P.kwargs) -> R:
         refuse_unknown(function.__name__, kwargs, _keywords_of(function))
-        return function(*args, **kwargs)
+        with quiet_compiler():
+            return function(*args, **kwargs)
 
     return checked
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Unpack
@@ -9,6 +10,7 @@ from typing import Any, Unpack
 import numpy as np
 
 from scribe import coordinates as coordinate_systems
+from scribe._counts.checks import outside_stacklevel
 from scribe._dist.links import LINKS
 from scribe._model.checks import nearest
 from scribe._model.factors import Factors, by_factor, crossed, factor_levels, families_of, flattened
@@ -147,7 +149,21 @@ def _mean_anchor(
             'priors={"organism": "human"} (or another) or priors={"capture_efficiency": (log_M0, sigma_M)}.'
         )
         raise ValueError(msg)
+    _warn_of_width("expression_anchor_sigma", float(sigma))
     return MeanAnchor(float(sigma), None if anchor is None else anchor.log_m0)
+
+
+_WIDE = 5.0
+"""An anchor that is wider, a factor of e to this power, holds nothing."""
+
+
+def _warn_of_width(name: str, sigma: float) -> None:
+    if sigma > _WIDE:
+        msg = (
+            f"{name}={sigma:g} is a standard deviation of logarithms: that of a factor of e^{sigma:g}, which anchors "
+            "nothing. Usual values are 0.1 to 1."
+        )
+        warnings.warn(msg, UserWarning, stacklevel=outside_stacklevel())
 
 
 def _scaling(said: dict[str, Any], given: dict[str, Any], anchor: CaptureAnchor | None) -> Prior | None:
@@ -258,12 +274,16 @@ def _anchor(given: dict[str, Any], family: Family) -> CaptureAnchor | None:
     if "organism" in given:
         return organism(str(given["organism"]))
     value = given.get("eta_capture")
-    if value is None or isinstance(value, CaptureAnchor):
+    if value is None:
+        return None
+    if isinstance(value, CaptureAnchor):
+        _warn_of_width("sigma_M", value.sigma)
         return value
     if isinstance(value, Prior):
         msg = f"priors['capture_efficiency'] must be a pair (log_M0, sigma_M) or a CaptureAnchor, got {value!r}."
         raise ValueError(msg)
     log_m0, sigma = _pair("eta_capture", value, "(log_M0, sigma_M), the log of the total mRNA per cell and its spread")
+    _warn_of_width("sigma_M", sigma)
     return CaptureAnchor(log_m0, sigma)
 
 

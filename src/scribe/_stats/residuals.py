@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from scribe._model.keywords import hinted
+from scribe._model.keywords import verb
 from scribe._posterior.residuals import residual_blocks
 from scribe._posterior.results import Results, require_results
 from scribe._progress import progress
@@ -94,7 +94,7 @@ class GoodnessOfFit:
         return max(max_ks, _KOLMOGOROV_999 / np.sqrt(len(self.cell["mean"])))
 
 
-@hinted
+@verb
 def goodness_of_fit(
     results: Results,
     counts: Any | None = None,
@@ -140,7 +140,7 @@ def goodness_of_fit(
     return GoodnessOfFit(gene, totals.scores(), np.concatenate(quantiles), pooled, group)
 
 
-@hinted
+@verb
 def compute_gof_mask(
     counts: Any | None,
     results: Results,

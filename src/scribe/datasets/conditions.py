@@ -11,7 +11,7 @@ from scipy import sparse
 
 from scribe import families
 from scribe._model.checks import require_whole
-from scribe._model.keywords import hinted
+from scribe._model.keywords import verb
 from scribe._posterior.parameters import Parameters
 from scribe._posterior.simulate import compressed_rows, simulate_blocks
 from scribe._rng import as_seed
@@ -24,7 +24,7 @@ _LOG_SIZE_SD = 0.7
 _CAPTURE, _CAPTURE_SD, _DEPTH_SD = 0.1, 0.3, 0.3
 
 
-@hinted
+@verb
 def conditions(
     n_donors: int = 4,
     n_cells: int = 100,

@@ -6,12 +6,12 @@ import numpy as np
 from anndata import AnnData
 from scipy import sparse
 
-from scribe._model.keywords import hinted
+from scribe._model.keywords import verb
 
 __all__ = ["pbmc3k", "pbmc68k_counts"]
 
 
-@hinted
+@verb
 def pbmc68k_counts() -> AnnData:
     """Counts of 700 peripheral blood mononuclear cells and 765 genes, ten labelled types (Zheng et al. 2017).
 
@@ -32,7 +32,7 @@ def pbmc68k_counts() -> AnnData:
     return adata
 
 
-@hinted
+@verb
 def pbmc3k() -> AnnData:
     """Counts of 2,700 peripheral blood mononuclear cells and 32,738 genes, fetched once through scanpy.
 

@@ -11,7 +11,7 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
-from scribe._model.keywords import hinted
+from scribe._model.keywords import verb
 from scribe._model.names import site_of
 from scribe._model.options import ModelOptions, complete
 from scribe._model.resolve import resolve_spec
@@ -26,7 +26,7 @@ from scribe.families import Family
 __all__ = ["simulate"]
 
 
-@hinted
+@verb
 def simulate(
     n_cells: int = 500,
     n_genes: int = 200,

@@ -8,7 +8,7 @@ import numpy as np
 from anndata import AnnData
 
 from scribe._adata.fits import read_fit
-from scribe._model.keywords import hinted
+from scribe._model.keywords import verb
 from scribe._posterior.by_engine import ScribeMCMCResults, draws_by_chain
 from scribe._posterior.results import Results
 from scribe._types import Rng
@@ -22,7 +22,7 @@ _NAMES = {"num_steps": "n_steps", "accept_prob": "acceptance_rate", "diverging":
 """ArviZ's names for what the sampler says of every draw."""
 
 
-@hinted
+@verb
 def datatree(adata: AnnData, *, key: str = "scribe", n_samples: int = 1000, rng: Rng = None) -> DataTree:
     """Posterior draws of a fit as a :class:`xarray.DataTree`, as ArviZ 1.0 takes it.
 

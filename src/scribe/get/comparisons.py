@@ -9,14 +9,14 @@ from anndata import AnnData
 
 from scribe._adata.slots import read_comparison
 from scribe._model.checks import require_known
-from scribe._model.keywords import hinted
+from scribe._model.keywords import verb
 
 __all__ = ["model_comparison"]
 
 _TABLES = ("table", "differences", "diagnostics")
 
 
-@hinted
+@verb
 def model_comparison(
     adata: AnnData,
     *,

@@ -10,14 +10,14 @@ from anndata import AnnData
 from scribe._adata.slots import read_derived
 from scribe._compare.gene_sets import read_gmt
 from scribe._model.checks import nearest
-from scribe._model.keywords import hinted
+from scribe._model.keywords import verb
 from scribe._model.labels import as_labels
 from scribe._types import Labels
 
 __all__ = ["de", "gene_sets"]
 
 
-@hinted
+@verb
 def de(
     adata: AnnData,
     *,
@@ -67,7 +67,7 @@ def de(
     return found
 
 
-@hinted
+@verb
 def gene_sets(path: Path | str) -> dict[str, list[str]]:
     """Read sets of genes from a .gmt file, such as those of MSigDB.
 

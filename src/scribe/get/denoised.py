@@ -10,7 +10,7 @@ from anndata import AnnData
 from scribe._adata.denoised import FEWER, computed, record_of, warn_of_identity
 from scribe._adata.fits import read_fit
 from scribe._adata.slots import Slots, computed_x
-from scribe._model.keywords import hinted
+from scribe._model.keywords import verb
 from scribe._posterior.denoise import Method
 from scribe._posterior.indexing import check_dense, index_of
 from scribe._rng import as_key, as_seed
@@ -19,7 +19,7 @@ from scribe._types import Rng
 __all__ = ["denoised"]
 
 
-@hinted
+@verb
 def denoised(
     adata: AnnData,
     *,

@@ -7,13 +7,13 @@ from anndata import AnnData
 
 from scribe._adata.fits import read_fit
 from scribe._adata.slots import Slots, require
-from scribe._model.keywords import hinted
+from scribe._model.keywords import verb
 from scribe._posterior.results import Results
 
 __all__ = ["params", "results"]
 
 
-@hinted
+@verb
 def results(adata: AnnData, *, key: str = "scribe") -> Results:
     """Rebuild the results object of a fit from its slots.
 
@@ -36,7 +36,7 @@ def results(adata: AnnData, *, key: str = "scribe") -> Results:
     return read_fit(adata, key=key)
 
 
-@hinted
+@verb
 def params(adata: AnnData, *, key: str = "scribe") -> pd.DataFrame:
     """Table of posterior summaries per gene.
 

@@ -9,6 +9,7 @@ from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypedDict, TypeVar
 
+from scribe._device import quiet_compiler
 from scribe._model.checks import refuse_unknown
 from scribe._types import AnyArray
 
@@ -106,7 +107,8 @@ def plot(panels: str | None = None) -> Callable[[Callable[P, R]], Callable[P, R]
         def checked(*args: P.args, **kwargs: P.kwargs) -> R:
             refuse_unknown(function.__name__, kwargs, signature.parameters)
             file: dict[str, Any] = {"save": file_of(kwargs["save"], function.__name__)} if "save" in kwargs else {}
-            return function(*args, **{**kwargs, **file})
+            with quiet_compiler():
+                return function(*args, **{**kwargs, **file})
 
         checked.__doc__ = "\n\n".join([head, "\n".join(["Parameters\n----------", *described]), returns, *sections])
         vars(checked)["__signature__"] = signature

@@ -8,7 +8,7 @@ from anndata import AnnData
 
 from scribe._adata.fits import read_fit
 from scribe._adata.slots import Slots, check_target, write_derived
-from scribe._model.keywords import hinted
+from scribe._model.keywords import verb
 from scribe._posterior.assign import assign as posterior_assign
 from scribe._rng import as_key, as_seed
 from scribe._types import Rng
@@ -16,7 +16,7 @@ from scribe._types import Rng
 __all__ = ["assign"]
 
 
-@hinted
+@verb
 def assign(
     adata: AnnData, *, key: str = "scribe", n_samples: int = 100, rng: Rng = None, copy: bool = False
 ) -> AnnData | None:

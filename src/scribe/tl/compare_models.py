@@ -14,7 +14,7 @@ from scribe._adata.slots import check_target, refuse_taken, write_derived
 from scribe._compare.comparison import Criterion, ModelComparison
 from scribe._compare.models import compare_models as compared
 from scribe._compare.validation import Engine
-from scribe._model.keywords import hinted
+from scribe._model.keywords import verb
 from scribe._types import Rng
 
 __all__ = ["compare_models"]
@@ -28,7 +28,7 @@ class Observed(TypedDict, total=False):
     engine: Engine | None
 
 
-@hinted
+@verb
 def compare_models(
     adata: AnnData,
     keys: Sequence[str],
@@ -127,7 +127,7 @@ def compare_models(
     keys = [keys] if isinstance(keys, str) else list(keys)
     check_target(adata, copy=copy)
     mine: dict[str, Any] = {"key": keys, "name": "model_comparison", "place": key_added}
-    refuse_taken(adata, "uns", key_added, **mine)
+    refuse_taken(adata, **mine)
     fits = [read_fit(adata, key=key) for key in keys]
     about: dict[str, Any] = {"criterion": criterion, "n_samples": n_samples, "rng": rng, **options}
     comparison = compared(fits, fits[0].counts(), model_names=keys, **about)

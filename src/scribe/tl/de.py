@@ -25,7 +25,7 @@ from scribe._compare.options import DrawOptions, completed
 from scribe._compare.relative import Method, check_genes, chosen_method
 from scribe._compare.tables import Calls, as_ranked, gene_table
 from scribe._counts.checks import outside_stacklevel
-from scribe._model.keywords import hinted
+from scribe._model.keywords import verb
 from scribe._model.labels import label_of
 from scribe._posterior.indexing import Selector
 from scribe._progress import progress
@@ -48,7 +48,7 @@ class DEOptions(DrawOptions, total=False):
     gene_sets: Mapping[str, Selector] | Path | str | None
 
 
-@hinted
+@verb
 def de(
     adata: AnnData,
     groupby: str,
@@ -200,7 +200,7 @@ def de(
     check_target(adata, copy=copy)
     place = f"{key}_de" if key_added is None else key_added
     mine: dict[str, Any] = {"key": key, "name": "de", "place": place}
-    refuse_taken(adata, "uns", place, **mine)
+    refuse_taken(adata, **mine)
     results = read_fit(adata, key=key)
     check_genes(said["gene_mask"], said["reference_genes"], results.n_genes, results.gene_names)
     sets = read_gmt(said["gene_sets"]) if isinstance(said["gene_sets"], (str, Path)) else said["gene_sets"]

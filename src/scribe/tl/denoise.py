@@ -11,8 +11,8 @@ from anndata import AnnData
 
 from scribe._adata.denoised import FEWER, computed, record_of, warn_of_identity
 from scribe._adata.fits import read_fit
-from scribe._adata.slots import Slots, check_target, refuse_taken, write_derived
-from scribe._model.keywords import hinted
+from scribe._adata.slots import Slots, check_free, check_target, refuse_taken, write_derived
+from scribe._model.keywords import verb
 from scribe._posterior.denoise import Method
 from scribe._posterior.indexing import check_dense
 from scribe._rng import as_seed
@@ -21,7 +21,7 @@ from scribe._types import Rng
 __all__ = ["denoise"]
 
 
-@hinted
+@verb
 def denoise(
     adata: AnnData,
     *,
@@ -110,7 +110,8 @@ def denoise(
     results = read_fit(adata, key=key)
     warn_of_identity(results)
     attribute = "layers" if genes is None else "obsm"
-    _check_place(adata, attribute, place, key=key, default=key_added is None, sd=sd)
+    refuse_taken(adata, key=key, name="denoised", place=place)
+    check_free(adata, {attribute: [place, f"{place}_sd"][: 1 + sd]}, key=key)
     part = results if genes is None else results[[genes] if isinstance(genes, str) else list(genes)]
     check_dense((1 + sd, part.n_cells, part.n_genes), remedy=FEWER)
     seed = results.seed if rng is None else as_seed(rng)
@@ -123,12 +124,3 @@ def denoise(
     record = record_of(results, method=method, n_samples=n_samples, seed=seed)
     write_derived(target, {attribute: named}, key=key, name="denoised", place=place, record=record)
     return target if copy else None
-
-
-def _check_place(adata: AnnData, attribute: str, place: str, *, key: str, default: bool, sd: bool) -> None:
-    """Refuse to replace anything but an earlier result of this verb; only the default name is ours regardless."""
-    mine: dict[str, Any] = {"key": key, "name": "denoised", "place": place}
-    refuse_taken(adata, "uns", place, **mine)
-    if not default:
-        for slot in (place, f"{place}_sd") if sd else (place,):
-            refuse_taken(adata, attribute, slot, **mine)

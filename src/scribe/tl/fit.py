@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Unpack
 
 from anndata import AnnData
 
-from scribe._adata.design import read_covariates
-from scribe._adata.fits import read_fit, write_fit
+from scribe._adata.fits import check_slots, read_fit, write_fit
 from scribe._adata.read import as_counts
 from scribe._adata.slots import check_target, require
 from scribe._adata.source import counts_to_continue
-from scribe._fit import fit_counts, seed_of
+from scribe._fit import fit_counts, known_covariates, seed_of
 from scribe._model.config import configured
-from scribe._model.keywords import hinted
+from scribe._model.keywords import verb
 from scribe._model.options import FitOptions
 from scribe._types import Rng
 from scribe.families import Family
@@ -21,7 +21,7 @@ from scribe.families import Family
 __all__ = ["fit"]
 
 
-@hinted
+@verb
 def fit(
     adata: AnnData,
     model: str | Family | None = None,
@@ -110,8 +110,9 @@ def fit(
     else:
         record = require(adata, key_added)
         counts, layer, options["non_integer"] = counts_to_continue(adata, record, earlier.counts, layer=layer)
-    known = read_covariates(adata, complete_options, n_cells=counts.n_cells)
-    results = fit_counts(counts, model, complete_options, seed=seed, earlier=earlier, covariates=known)
+    known = known_covariates(adata, complete_options, counts)
+    before = functools.partial(check_slots, adata, key_added)
+    results = fit_counts(counts, model, complete_options, seed=seed, earlier=earlier, covariates=known, before=before)
     target = adata.copy() if copy else adata
     write_fit(target, results, counts, key=key_added, layer=layer, options=options)
     return target if copy else None

@@ -8,7 +8,7 @@ from anndata import AnnData
 
 from scribe._adata.fits import read_fit
 from scribe._adata.slots import Slots, check_target, read_derived, write_derived
-from scribe._model.keywords import hinted
+from scribe._model.keywords import verb
 from scribe._rng import as_seed
 from scribe._stats.residuals import GROUPS, NORMAL, GoodnessOfFit, goodness_of_fit, pooled_quantiles
 from scribe._types import AnyArray, IntArray, Rng
@@ -16,7 +16,7 @@ from scribe._types import AnyArray, IntArray, Rng
 __all__ = ["gof"]
 
 
-@hinted
+@verb
 def gof(
     adata: AnnData,
     *,

@@ -10,8 +10,8 @@ from anndata import AnnData
 
 from scribe._adata.denoised import FEWER
 from scribe._adata.fits import labels_of, read_fit
-from scribe._adata.slots import Slots, check_target, refuse_taken, write_derived
-from scribe._model.keywords import hinted
+from scribe._adata.slots import Slots, check_free, check_target, refuse_taken, write_derived
+from scribe._model.keywords import verb
 from scribe._model.spec import LEVEL_AXES
 from scribe._posterior.indexing import check_dense, check_draws
 from scribe._posterior.results import Results
@@ -24,7 +24,7 @@ __all__ = ["normalize"]
 _FORMULA = "target_sum E[m_cg] / sum_h E[m_ch], with m the molecules before capture given the observed counts"
 
 
-@hinted
+@verb
 def normalize(
     adata: AnnData,
     *,
@@ -109,10 +109,8 @@ def normalize(
     results, slots = read_fit(adata, key=key), Slots(key if key_added is None else key_added)
     place = slots.of("normalized") if key_added is None else key_added
     mine: dict[str, Any] = {"key": key, "name": "normalized", "place": place}
-    refuse_taken(adata, "uns", place, **mine)
-    if key_added is not None:
-        for attribute, slot in (("layers", place), ("varm", slots.of("composition"))):
-            refuse_taken(adata, attribute, slot, **mine)
+    refuse_taken(adata, **mine)
+    check_free(adata, {"layers": [place] if layer else [], "varm": [slots.of("composition")]}, key=key)
     seed = results.seed if rng is None else as_seed(rng)
     table = _table(results, n_samples=n_samples or 1000, seed=seed, target_sum=target_sum, index=adata.var_names)
     written: dict[str, dict[str, Any]] = {"varm": {slots.of("composition"): table}}
@@ -127,7 +125,7 @@ def normalize(
         "seed": seed,
     }
     target = adata.copy() if copy else adata
-    write_derived(target, written, key=key, name="normalized", place=place, record=record)
+    write_derived(target, written, **mine, record=record)
     return target if copy else None
 
 

@@ -13,7 +13,7 @@ from scribe._adata.design import groups_of
 from scribe._adata.fits import read_fit
 from scribe._adata.slots import Slots, check_target, write_derived
 from scribe._counts.container import Counts
-from scribe._model.keywords import hinted
+from scribe._model.keywords import verb
 from scribe._posterior.indexing import index_of
 from scribe._progress import Progress, progress
 from scribe._rng import as_seed
@@ -30,7 +30,7 @@ _HISTOGRAMS = 25
 _CANDIDATES, _SOME_CELLS = 100, 5000
 
 
-@hinted
+@verb
 def ppc(
     adata: AnnData,
     *,

@@ -10,7 +10,7 @@ from anndata import AnnData
 
 from scribe._adata.fits import read_fit
 from scribe._adata.slots import check_target, write_derived
-from scribe._model.keywords import hinted
+from scribe._model.keywords import verb
 from scribe._posterior.results import Results
 from scribe._posterior.simulate import compressed_rows
 from scribe._progress import progress
@@ -22,7 +22,7 @@ __all__ = ["ppc_umap"]
 _VARIABLE_GENES = 2000
 
 
-@hinted
+@verb
 def ppc_umap(
     adata: AnnData,
     *,

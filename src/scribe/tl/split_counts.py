@@ -9,15 +9,15 @@ from anndata import AnnData
 
 from scribe._adata.read import read_counts
 from scribe._adata.slots import check_name, check_target, write_slots
-from scribe._counts.checks import CountsWarning
-from scribe._model.keywords import hinted
+from scribe._counts.checks import CountsWarning, outside_stacklevel
+from scribe._model.keywords import verb
 from scribe._rng import as_seed
 from scribe._types import Rng
 
 __all__ = ["split_counts"]
 
 
-@hinted
+@verb
 def split_counts(
     adata: AnnData,
     *,
@@ -82,5 +82,9 @@ def split_counts(
         counts = read_counts(adata, layer=layer)
     train, test = counts.split(fraction, np.random.default_rng(as_seed(rng)))
     target = adata.copy() if copy else adata
-    write_slots(target, {"layers": {f"{key_added}_train": train.to_csr(), f"{key_added}_test": test.to_csr()}})
+    parts = {f"{key_added}_train": train.to_csr(), f"{key_added}_test": test.to_csr()}
+    if replaced := [name for name in parts if name in adata.layers]:
+        msg = f"layers[{replaced[0]!r}] is replaced: to keep it choose another key_added."
+        warnings.warn(msg, UserWarning, stacklevel=outside_stacklevel())
+    write_slots(target, {"layers": parts})
     return target if copy else None

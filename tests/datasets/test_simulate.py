@@ -48,7 +48,7 @@ def test_structure_and_truth(model, options):
         phi = truth["phi"] if own else scalars["phi"]
         np.testing.assert_allclose(truth["r"], phi * truth["mu"], rtol=1e-5)
     if spec.family.layers[0] == "two_state":
-        expected |= {"k_on", "k_off", "r_hat", "burst_size", "switching_ratio"}
+        expected |= {"k_on", "alpha", "k_off", "beta", "r_hat", "burst_size", "switching_ratio"}
         expected |= {"excess_fano", "concentration", "inv_concentration"}
     if "zero_inflated" in spec.family.layers:
         expected |= {"gate"}

@@ -67,7 +67,7 @@ def test_a_fit_of_counts_beside_them_does_not_change_what_they_are(adata):
     made = scribe.get.denoised(adata, method="sample")
     made.layers["counts"] = adata.X.copy()
     with pytest.warns(scribe.ConvergenceWarning):
-        scribe.tl.fit(made, layer="counts", n_steps=5, early_stopping=False)
+        scribe.tl.fit(made, layer="counts", key_added="again", n_steps=5, early_stopping=False)
     with pytest.raises(ValueError, match="X was computed from the fit"):
         scribe.tl.fit(made)
     with pytest.raises(ValueError, match=r"adata.uns\['scribe_denoised'\] is taken by something else"):

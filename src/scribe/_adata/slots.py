@@ -127,15 +127,18 @@ def check_free(adata: AnnData, slots: Mapping[str, Iterable[str]], *, key: str |
     """Raise where slots, attribute -> names, hold what is neither of the fits under ``key`` nor computed from them."""
     keys = {key} if isinstance(key, str) else set(key)
     mine = [_owned(record) for name, record in adata.uns.items() if name in keys or keys & {*_derived_from(record)}]
+    taken = []
     for attribute, names in slots.items():
         own = {name for slots in mine for name in slots.get(attribute, ())}
-        taken = [name for name in names if name in getattr(adata, attribute) and name not in own]
-        if taken:
-            msg = (
-                f"adata.{attribute}[{taken[0]!r}] is taken by something else: rename it, delete it (anndata.concat "
-                "keeps such slots of fits that it drops), or choose another key."
-            )
-            raise ValueError(msg)
+        there = [name for name in names if name in getattr(adata, attribute) and name not in own]
+        taken += [f"adata.{attribute}[{name!r}]" for name in there]
+    if taken:
+        also = f", and so are {', '.join(taken[1:])}" if taken[1:] else ""
+        msg = (
+            f"{taken[0]} is taken by something else{also}. Rename or delete what is yours, or choose another key. "
+            "Slots of fits that are gone, as after anndata.concat, can be deleted."
+        )
+        raise ValueError(msg)
 
 
 def _owned(record: Any) -> Mapping[str, Sequence[str]]:

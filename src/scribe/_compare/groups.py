@@ -53,7 +53,7 @@ def warn_of_reference(doubtful: Sequence[str], n_comparisons: int) -> None:
         "groups of genes disagree on what a change is. Counts do not say which genes are the unchanged ones, and "
         "another choice shifts all fold changes by one number. Pass reference_genes=[...] if you know stable genes."
     )
-    warnings.warn(msg, UserWarning, stacklevel=3)
+    warnings.warn(msg, UserWarning, stacklevel=outside_stacklevel())
 
 
 def refuse_idle_rank(rank: int | None, *, method: str) -> None:

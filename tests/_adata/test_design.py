@@ -143,6 +143,14 @@ def test_labels_that_read_alike_when_joined_stay_apart(adata) -> None:
     assert len({row.tobytes() for row in both.design.logits[:4]}) == 4
 
 
+def test_no_cell_has_a_label(adata) -> None:
+    adata.obs["none"] = None
+    for keys in ("none", ["none", "type"]):
+        with pytest.warns(UserWarning, match="0 label"):
+            assert read(adata, annotation_key=keys).components == ()
+        assert read(adata, annotation_key=keys, n_components=2).design.logits is None
+
+
 def test_two_components_as_a_float(adata) -> None:
     assert read(adata, n_components=2.0).components == ("0", "1")
     with pytest.raises(ValueError, match=r"n_components must be a whole number of at least 2, .* got 2\.5"):

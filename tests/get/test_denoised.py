@@ -71,7 +71,7 @@ def test_a_fit_of_counts_beside_them_does_not_change_what_they_are(adata):
     with pytest.raises(ValueError, match="X was computed from the fit"):
         scribe.tl.fit(made)
     with pytest.raises(ValueError, match=r"adata.uns\['scribe_denoised'\] is taken by something else"):
-        scribe.tl.denoise(made, n_samples=0)
+        scribe.tl.denoise(made, key="again", key_added="scribe_denoised", n_samples=0)
 
 
 def test_bad_arguments(adata):

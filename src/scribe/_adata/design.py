@@ -16,9 +16,9 @@ from scribe._counts.design import Design
 from scribe._model.checks import nearest
 from scribe._model.labels import as_labels, joined, label_of
 from scribe._model.options import given_among
-from scribe._types import FloatArray, IntArray
+from scribe._types import AnyArray, FloatArray, IntArray
 
-__all__ = ["Covariates", "groups_of", "obs_column", "read_covariates"]
+__all__ = ["Covariates", "combinations", "groups_of", "obs_column", "read_covariates"]
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,16 @@ def _as_text(column: pd.Series) -> pd.Categorical:
     return pd.Categorical.from_codes(codes, labels)
 
 
+def combinations(
+    columns: Mapping[str, AnyArray], separator: str = " | "
+) -> tuple[tuple[str, ...], IntArray, dict[str, tuple[str, ...]]]:
+    """Labels of the combinations of text labels that there are, that of every cell by number, and what they are of."""
+    grouped = pd.DataFrame(columns).groupby(list(columns))
+    found = grouped.size().index.to_frame()
+    factors = {name: tuple(map(str, found[name])) for name in columns}
+    return joined(factors, separator), grouped.ngroup().to_numpy(np.int32), factors
+
+
 def _components(data: object, options: Mapping[str, Any], *, n_cells: int) -> tuple[tuple[str, ...], FloatArray | None]:
     """Labels of the components, and the log prior odds of every cell."""
     n, given = options["n_components"], (options["priors"] or {}).get("annotation_logits")
@@ -162,9 +172,9 @@ def _labels(data: object, options: Mapping[str, Any]) -> pd.Series:
     columns = [obs_column(data, key, keyword="annotation_key") for key in ([keys] if isinstance(keys, str) else keys)]
     missing = np.any([column.isna().to_numpy() for column in columns], axis=0)
     texts = {str(i): np.asarray(_as_text(column), object)[~missing] for i, column in enumerate(columns)}
-    combined, number = np.unique(np.stack(list(texts.values())).astype(str), axis=1, return_inverse=True)
+    names, number, _ = combinations(texts, "__")
     labels = pd.Series(None, columns[0].index, object)
-    labels[~missing] = np.asarray(joined(dict(zip(texts, combined, strict=True)), "__"), object)[number]
+    labels[~missing] = np.asarray(names, object)[number]
     if options["annotation_min_cells"] is not None:
         n = labels.value_counts()
         labels = labels.where(labels.isin(n.index[n >= options["annotation_min_cells"]]), None)
@@ -217,13 +227,9 @@ def _datasets(
             )
             raise ValueError(msg)
         columns[key] = np.asarray(_as_text(column), str)
-    # datasets are the combinations that there are
-    grouped = pd.DataFrame(columns).groupby(keys)
-    found = grouped.size().index.to_frame()
-    factors = {key: tuple(map(str, found[key])) for key in keys}
-    labels = joined(factors)
+    labels, number, factors = combinations(columns)
     if n is not None and n != len(labels):
         named = f"adata.obs[{asked!r}]"
         msg = f"n_datasets={n}, but {named} has {len(labels)}: {', '.join(labels)}. Leave n_datasets out."
         raise ValueError(msg)
-    return labels, grouped.ngroup().to_numpy(np.int32), factors
+    return labels, number, factors

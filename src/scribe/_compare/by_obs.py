@@ -12,11 +12,10 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from scribe._adata.design import Covariates
+from scribe._adata.design import Covariates, combinations
 from scribe._adata.slots import Slots
 from scribe._counts.design import Design
 from scribe._fit import fit_counts
-from scribe._model.labels import joined
 from scribe._model.options import complete
 from scribe._model.resolve import resolve_spec
 from scribe._model.spec import ModelSpec
@@ -174,23 +173,18 @@ def _fit_leaves(
     """Fit the family again with a mean for every gene and group, or group and sample, on the cells that have one."""
     columns = {names[0]: groups} | ({} if samples is None or names[1] is None else {names[1]: samples})
     known = np.flatnonzero(np.all([column.codes >= 0 for column in columns.values()], axis=0))
-    frame = pd.DataFrame({name: np.asarray(column)[known].astype(str) for name, column in columns.items()})
-    grouped = frame.groupby(list(columns))
-    leaves = grouped.size().index.to_frame()
-    factors = {name: tuple(map(str, leaves[name])) for name in columns}
-    labels = joined(factors)
+    labels, dataset, factors = combinations({n: np.asarray(x)[known].astype(str) for n, x in columns.items()})
     if len(labels) < 2:
         msg = f"All cells with a value are of one group, {labels[0]!r}: there is nothing to compare."
         raise ValueError(msg)
     spec = _spec_of_leaves(results.spec, labels, factors)
     _log.info("%s: fitting %s with means of %d groups of cells", " and ".join(columns), spec.family.name, len(labels))
-    dataset = grouped.ngroup().to_numpy(np.int32)
     counts = results.counts().subset(cells=known)
     options = complete({"model_config": spec})
     covariates = Covariates(Design(dataset), (), labels, factors)
     fitted = fit_counts(counts, None, options, seed=seed, covariates=covariates)
-    of_group = pd.Categorical(leaves[names[0]].astype(str), categories=groups.categories).codes
-    sample = None if samples is None else leaves[names[1]].to_numpy(str)
+    of_group = pd.Categorical(factors[names[0]], categories=groups.categories).codes
+    sample = None if names[1] is None else np.asarray(factors[names[1]])
     levels = tuple((0, d) for d in range(len(labels)))
     return Leaves(fitted, levels, np.asarray(of_group), sample, np.bincount(dataset, minlength=len(labels)))
 

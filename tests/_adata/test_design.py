@@ -88,7 +88,7 @@ def test_datasets_of_several_columns_are_the_combinations_that_there_are(adata) 
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"n_components": 1}, ValueError, "at least 2, or None"),
+        ({"n_components": 1}, ValueError, "n_components must be a whole number of at least 2, got 1"),
         ({"annotation_key": "typ"}, KeyError, "Did you mean 'type'"),
         ({"annotation_key": "type", "n_components": 1}, ValueError, "at least 2"),
         ({"annotation_key": ["type", "state"], "n_components": 2}, ValueError, "fewer than the 3 labels"),
@@ -153,5 +153,5 @@ def test_no_cell_has_a_label(adata) -> None:
 
 def test_two_components_as_a_float(adata) -> None:
     assert read(adata, n_components=2.0).components == ("0", "1")
-    with pytest.raises(ValueError, match=r"n_components must be a whole number of at least 2, .* got 2\.5"):
+    with pytest.raises(ValueError, match=r"n_components must be a whole number of at least 2, got 2\.5"):
         read(adata, n_components=2.5)

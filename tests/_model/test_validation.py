@@ -30,6 +30,11 @@ TWO: dict[str, Any] = {"datasets": ("a", "b"), "unconstrained": True}
         ({"priors": {"dispersion": "gaussian"}, "unconstrained": True}, ValueError, "expression_prior='gaussian' with"),
         # values of the wrong kind
         ({"priors": ["p"]}, TypeError, r"priors takes a dict of parameter names, .* got \['p'\]"),
+        (
+            {"priors": {"bnb_concentration": (3.0, 1.0)}, "overdispersion": "bnb", "unconstrained": True},
+            ValueError,
+            r"unknown key 'bnb_concentration'\. Did you mean 'omega'\?",
+        ),
         ({"priors": {3: (1, 1)}}, ValueError, r"unknown key '3'.* Known: organism, p, r"),
         ({"priors": {"p": ("a", "b")}}, ValueError, r"priors\['p'\] must be a pair \(a, b\) or a scribe prior object"),
         (

@@ -64,6 +64,10 @@ def test_some_genes_go_to_obsm(adata):
     assert table.index.equals(adata.obs_names)
     whole = scribe.tl.denoise(adata, n_samples=0, copy=True)
     np.testing.assert_allclose(table, whole[:, ["gene7", "gene2"]].layers["scribe_denoised"], rtol=1e-5)
+    mask = pd.Series([name == "gene3" for name in adata.var_names], adata.var_names)
+    for genes in (3, ("gene3",), mask, mask[::-1]):
+        scribe.tl.denoise(adata, genes=genes, n_samples=0)
+        assert list(adata.obsm["scribe_denoised"]) == ["gene3"]
     scribe.tl.denoise(adata, genes="gene3", n_samples=0)
     assert list(adata.obsm["scribe_denoised"]) == ["gene3"]
     assert "scribe_denoised_sd" not in adata.obsm

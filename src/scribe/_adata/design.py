@@ -13,7 +13,7 @@ from anndata import AnnData
 
 from scribe._counts.checks import outside_stacklevel
 from scribe._counts.design import Design
-from scribe._model.checks import nearest
+from scribe._model.checks import nearest, require_whole
 from scribe._model.labels import as_labels, joined, label_of
 from scribe._model.options import given_among
 from scribe._types import AnyArray, FloatArray, IntArray
@@ -108,9 +108,8 @@ def combinations(
 def _components(data: object, options: Mapping[str, Any], *, n_cells: int) -> tuple[tuple[str, ...], FloatArray | None]:
     """Labels of the components, and the log prior odds of every cell."""
     n, given = options["n_components"], (options["priors"] or {}).get("annotation_logits")
-    if n is not None and (isinstance(n, bool) or int(n) != n or n < 2):
-        msg = f"n_components must be a whole number of at least 2, or None for a model without mixture; got {n!r}."
-        raise ValueError(msg)
+    if n is not None:
+        require_whole("n_components", n, 2)
     _refuse_idle_annotation(options)
     if given is not None:
         return _given_logits(np.asarray(given, np.float64), options, n_cells=n_cells)

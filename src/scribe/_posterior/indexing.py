@@ -11,7 +11,7 @@ from scribe._model.checks import nearest
 from scribe._settings import settings
 from scribe._types import AnyArray, IntArray
 
-__all__ = ["Selector", "check_dense", "check_draws", "index_of"]
+__all__ = ["Selector", "check_dense", "check_draws", "index_of", "one_selector"]
 
 Selector = Any
 """Genes or cells by name, list of names, integer, slice, boolean mask or integer array."""
@@ -47,6 +47,11 @@ def index_of(selector: Selector, size: int, names: AnyArray | None, *, what: str
         msg = f"No {what} was selected; name at least one."
         raise IndexError(msg)
     return np.arange(size)[array]
+
+
+def one_selector(selector: Selector) -> Selector:
+    """The selector, of a tuple its list: results take a pair for genes and a component."""
+    return list(selector) if isinstance(selector, tuple) else selector
 
 
 def _in_order(mask: Labelled, names: AnyArray | None, *, what: str) -> AnyArray:

@@ -14,6 +14,7 @@ from scribe._adata.fits import read_fit
 from scribe._adata.slots import Slots
 from scribe._model.names import describe, site_among, site_of
 from scribe._posterior.by_engine import ScribeMCMCResults, draws_by_chain
+from scribe._posterior.indexing import one_selector
 from scribe._posterior.results import Results
 from scribe._stats.ppc import spread
 from scribe._types import AnyArray, FloatArray, Rng
@@ -71,7 +72,7 @@ def draws(
     if genes is None:
         some = results[spread(observed_means(adata, key) * adata.n_obs, n_genes)]
     else:
-        some = results[[genes] if isinstance(genes, str) else list(genes)]
+        some = results[one_selector(genes)]
     values = draws_by_chain(some.cells([0]), n_samples, rng=rng)
     labels = {"gene": [""] if some.gene_names is None else list(map(str, some.gene_names))}
     for axis, levels in results.spec.levels.items():

@@ -14,7 +14,7 @@ from scribe._adata.fits import read_fit
 from scribe._adata.slots import Slots, check_free, check_target, refuse_taken, write_derived
 from scribe._model.keywords import verb
 from scribe._posterior.denoise import Method
-from scribe._posterior.indexing import check_dense
+from scribe._posterior.indexing import check_dense, one_selector
 from scribe._rng import as_seed
 from scribe._types import Rng
 
@@ -112,7 +112,7 @@ def denoise(
     attribute = "layers" if genes is None else "obsm"
     refuse_taken(adata, key=key, name="denoised", place=place)
     check_free(adata, {attribute: [place, f"{place}_sd"][: 1 + sd]}, key=key)
-    part = results if genes is None else results[[genes] if isinstance(genes, str) else list(genes)]
+    part = results if genes is None else results[one_selector(genes)]
     check_dense((1 + sd, part.n_cells, part.n_genes), remedy=FEWER)
     seed = results.seed if rng is None else as_seed(rng)
     values = computed(part, method=method, n_samples=n_samples, sd=sd, seed=seed)

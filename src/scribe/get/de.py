@@ -37,7 +37,7 @@ def de(
     key
         Name of the fit.
     key_added
-        Name of the comparison; ``key + '_de'`` unless given.
+        Name of the comparison, of whichever fit it is; ``key + '_de'`` unless given.
     only_de
         Return only genes in ``is_de``, those with the largest absolute fold change first.
 

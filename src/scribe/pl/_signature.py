@@ -64,7 +64,7 @@ _SHARED = {
         "    have a value per cell."
     ),
     "key": "Name of the fit.",
-    "key_added": "Name of the comparison; ``key + '_de'`` unless given.",
+    "key_added": "Name of the comparison, of whichever fit it is; ``key + '_de'`` unless given.",
     "groups": "Groups to draw; None draws all that were compared.",
     "n_names": "Genes to name, the surest first.",
     "n_samples": "Draws of a fit by SVI; of one by MCMC all are shown.",

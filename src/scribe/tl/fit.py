@@ -92,7 +92,8 @@ def fit(
     Raises
     ------
     ValueError
-        If the values are not counts, or options contradict each other; the message names the fix.
+        If the values are not counts, options contradict each other, or a slot holds what is not of an earlier fit under
+        this key; the message names the fix.
 
     Examples
     --------

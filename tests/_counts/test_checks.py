@@ -233,7 +233,7 @@ def test_genes_that_a_dataset_lacks_are_told(n_lacking):
     values[:, 20] += 1
     counts = Counts.from_matrix(values[:, values.any(axis=0)])
     with pytest.warns(
-        CountsWarning, match=rf"10 molecules or more, .* show none: {n_lacking} in 'b3'\. .*join=\"inner\""
+        CountsWarning, match=rf"10 cells or more, .* are in none: {n_lacking} in 'b3'\. .*join=\"inner\""
     ):
         warn_of_absent_genes(counts, dataset, ("b1", "b2", "b3"))
 
@@ -249,3 +249,12 @@ def test_few_genes_that_a_dataset_lacks_are_not_told():
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             warn_of_absent_genes(counts, dataset, ("male", "female"))
+
+
+def test_a_gene_of_many_molecules_in_few_cells_may_be_missed():
+    values = np.random.default_rng(0).poisson(3.0, (40, 30))
+    values[:, 0] = 0
+    values[:5, 0] = 100
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_absent_genes(Counts.from_matrix(values), np.arange(40) // 20, ("first", "second"))

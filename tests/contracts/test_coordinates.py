@@ -70,6 +70,8 @@ def promoter(mu: Floats, on: Floats, off: Floats) -> dict[str, Any]:
         "concentration": total,
         "inv_concentration": 1 / (total + 1),
         "k_on": on,
+        "alpha": on,
+        "beta": off,
         "r_hat": rate,
     }
 

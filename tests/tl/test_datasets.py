@@ -35,7 +35,7 @@ def fit(adata: ad.AnnData, model: str = "poisson", **options) -> ad.AnnData:
     made = adata.copy()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", scribe.ConvergenceWarning)
-        warnings.filterwarnings("ignore", "X: genes that should show")
+        warnings.filterwarnings("ignore", "X: genes that should be in")
         scribe.tl.fit(made, model, **{"early_stopping": False, "n_steps": 800, **options})
     return made
 
@@ -146,7 +146,7 @@ def test_genes_that_a_dataset_lacks_are_told(adata) -> None:
                 warnings.simplefilter("always")
                 verb(made.copy(), "poisson", dataset_key=key, **options)
             (one,) = [x for x in said if issubclass(x.category, CountsWarning)]
-            assert re.search(rf"show none: 1 in 'large.*', 1 in '{label}'\.", str(one.message))
+            assert re.search(rf"are in none: 1 in 'large.*', 1 in '{label}'\.", str(one.message))
             assert one.filename == __file__
 
 

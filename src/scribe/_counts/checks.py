@@ -56,7 +56,7 @@ TARGET_TOLERANCE = 0.03
 NEARLY_ALL = 0.9
 LEAST_TARGET = 990.0
 
-# A gene of so many expected counts is absent from a dataset that has none; a share of them up to this is not told.
+# A gene expected in so many cells is absent from a dataset that has it in none; a share of them up to this is not told.
 EXPECTED = 10
 FEW = 0.02
 
@@ -172,23 +172,23 @@ def check_structure(counts: Counts) -> None:
 
 
 def warn_of_absent_genes(counts: Counts, dataset: NDArray[np.integer], labels: Sequence[str]) -> None:
-    """Warn of genes without any count in a dataset that has the depth to show them, as an outer join leaves them.
+    """Warn of genes without any count in a dataset that has the cells to show them, as an outer join leaves them.
 
     ``dataset`` (cells,) are numbers of ``labels``. A few such genes, as those of a sex chromosome, are not told.
     """
-    shape = (len(labels), counts.n_cells)
-    totals = (sp.csr_matrix((np.ones(shape[1]), (dataset, np.arange(shape[1]))), shape) @ counts.to_csr()).toarray()
-    others = totals.sum(axis=0) - totals
-    # depths are judged by the genes that a dataset shows
-    depth = totals.sum(axis=1) / np.maximum(np.sum(others * (totals > 0), axis=1), 1)
-    expected = depth[:, None] * others
+    shape, seen = (len(labels), counts.n_cells), counts.to_csr().sign()
+    cells = (sp.csr_matrix((np.ones(shape[1]), (dataset, np.arange(shape[1]))), shape) @ seen).toarray()
+    others = cells.sum(axis=0) - cells
+    # sizes and depths are judged by the genes that a dataset shows
+    size = cells.sum(axis=1) / np.maximum(np.sum(others * (cells > 0), axis=1), 1)
+    expected = size[:, None] * others
     frequent = expected >= EXPECTED
-    n_absent, n = (np.sum(mask, axis=1) for mask in (frequent & (totals == 0), frequent))
+    n_absent, n = (np.sum(mask, axis=1) for mask in (frequent & (cells == 0), frequent))
     told = zip(n_absent, labels, n_absent > FEW * n, strict=True)
     found = [f"{number:,} in {label!r}" for number, label, many in told if many]
     if found:
         msg = (
-            f"{counts.source}: genes that should show {EXPECTED} molecules or more, judged by the other datasets, show "
+            f"{counts.source}: genes that should be in {EXPECTED} cells or more, judged by the other datasets, are in "
             f"none: {_listed(found[:SHOWN], n=len(found))}. Were they measured there? An outer join, as of "
             'anndata.concat(..., join="outer"), fills with zeros what some of the data lack, and zeros are taken for '
             'observed: join="inner" keeps the genes that all share.'

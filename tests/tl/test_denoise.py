@@ -46,6 +46,7 @@ def test_whole_numbers(adata, method):
     assert "scribe_denoised_sd" not in adata.layers
 
 
+@pytest.mark.filterwarnings("ignore:The fit takes cells for more alike")
 def test_unit_names_what_is_known_of_capture(made_fit):
     anchored = made_fit("nbvcp", priors={"organism": "human"})
     scribe.tl.denoise(anchored, n_samples=0)
@@ -192,6 +193,7 @@ def test_no_correlation_is_made():
 
 
 @pytest.mark.loose_promotion
+@pytest.mark.filterwarnings("ignore:The fit takes cells for more alike")
 @pytest.mark.parametrize("method", ["mean", "sample"])
 def test_shuffled_genes_stay_uncorrelated(method):
     """Two cell types, then every gene permuted over cells of like totals: denoising must not bring signal back."""
@@ -213,3 +215,26 @@ def test_shuffled_genes_stay_uncorrelated(method):
     scribe.tl.fit(adata)
     scribe.tl.denoise(adata, method=method, n_samples=10)
     assert correlation(adata.layers["scribe_denoised"]) < 1.1 * raw
+
+
+@pytest.mark.loose_promotion
+@pytest.mark.filterwarnings("ignore::scribe.ConvergenceWarning")
+def test_a_fit_that_does_not_know_cell_types_is_told():
+    rng = np.random.default_rng(0)
+    of, fold = np.arange(300) % 3, np.ones((3, 60))
+    for kind in range(3):
+        fold[kind, 15 * kind : 15 * kind + 15] = 20.0
+    mean = np.exp(rng.normal(0.5, 0.5, 60)) * fold[of] * np.exp(rng.normal(-0.5, 0.3, (300, 1)))
+    adata = ad.AnnData(rng.poisson(rng.gamma(5.0, mean / 5.0)).astype(np.float32))
+    adata.obs["type"] = [f"t{kind}" for kind in of]
+    options = {"n_steps": 800, "early_stopping": False}
+    scribe.tl.fit(adata, **options)
+    said = r'times as predicted \(.*\) and counts of .* parameterization="mean_disp", .* annotation_key=\.\.\. and'
+    with pytest.warns(UserWarning, match=said) as caught:
+        scribe.tl.denoise(adata, n_samples=0)
+    assert caught[0].filename == __file__
+    scribe.tl.fit(adata, parameterization="mean_disp", annotation_key="type", mixture_params="mean", **options)
+    scribe.tl.denoise(adata, n_samples=0)
+    value, off = adata.layers["scribe_denoised"], of != 0
+    marker = value[:, :15]
+    assert marker[off].mean() < 0.1 * marker[~off].mean()

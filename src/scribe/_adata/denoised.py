@@ -10,11 +10,12 @@ import numpy as np
 
 from scribe._counts.checks import outside_stacklevel
 from scribe._posterior.denoise import Method, by_count
+from scribe._posterior.misfit import WIDE, misfit
 from scribe._posterior.results import Results
 from scribe._progress import progress
-from scribe._types import FloatArray
+from scribe._types import AnyArray, FloatArray
 
-__all__ = ["FEWER", "computed", "record_of", "warn_of_identity"]
+__all__ = ["FEWER", "computed", "record_of", "warn_of_fit"]
 
 _UNITS = {
     "absolute": "molecules before capture",
@@ -34,15 +35,48 @@ FEWER = "Name the genes you need, genes=[...], raise the setting, or read scribe
 """What to do where the result is too large."""
 
 
-def warn_of_identity(results: Results) -> None:
-    """Warn the caller's caller where the model says that every molecule was observed."""
+def warn_of_fit(results: Results, genes: AnyArray | None) -> None:
+    """Warn where denoising has nothing to do, or a fit takes cells for more alike than they are."""
     family = results.spec.family
-    if not family.captured and not family.params:
+    if family.captured or family.params:
+        msg = _misfit(results, np.asarray(genes, str))
+    else:
         msg = (
             f"The model of this fit ({family.name}) has neither capture nor zero inflation: every molecule is "
             'observed and denoising returns the counts. Fit model="nbvcp" (the default) to model capture.'
         )
+    if msg is not None:
         warnings.warn(msg, UserWarning, stacklevel=outside_stacklevel())
+
+
+_MOST_COMMON, _SHARE_WIDE, _SHOWN = 5.0, 0.01, 5
+"""Variation that genes have in common (sorted types of blood cells have 2 to 7, ten together 10 to 12), share of wide
+genes, and how many of these are named."""
+
+
+def _misfit(results: Results, genes: AnyArray) -> str | None:
+    """What is to be said of a fit that would draw cells of different types towards each other, and the remedy."""
+    spec, found, names = results.spec, misfit(results.posterior, results.counts()), np.asarray(results.gene_names, str)
+    asked = np.flatnonzero(np.isin(names, genes))
+    wide = asked[found.wide[asked]]
+    shared = any("gene" not in param.axes for param in spec.coordinates.sampled)
+    types = "more components" if results.posterior.mixed else "n_components=... or annotation_key=..."
+    said, remedies = [], []
+    if len(wide) > _SHARE_WIDE * len(asked):
+        worst = wide[np.argsort(-found.dispersion[wide])][:_SHOWN]
+        named = ", ".join(f"{names[gene]} {found.dispersion[gene]:.1f} times" for gene in worst)
+        said.append(f"{len(wide):,} of {len(asked):,} genes vary more than {WIDE:g} times as predicted ({named})")
+        remedies.append('parameterization="mean_disp", a dispersion for every gene' if shared else types)
+    if found.common > _MOST_COMMON:
+        said.append(f"counts of different genes go together, {found.common:.0f} times as much as the fit allows")
+        remedies.append(types)
+    if not said:
+        return None
+    return (
+        f"The fit takes cells for more alike than they are: {' and '.join(said)}. Denoised counts are drawn towards "
+        "the mean of all cells that are taken for one population, so that markers of one cell type appear in others. "
+        f"Fit with {' and '.join(dict.fromkeys(remedies))} and denoise that fit."
+    )
 
 
 def computed(results: Results, *, method: Method, n_samples: int, sd: bool, seed: int) -> tuple[FloatArray, ...]:

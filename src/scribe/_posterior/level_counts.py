@@ -25,10 +25,10 @@ from scipy import sparse
 
 from scribe._counts.container import Counts
 from scribe._counts.data import CountData
-from scribe._counts.likelihood import log_likelihood_by_gene
 from scribe._device import on_device
 from scribe._model.spec import LEVEL_AXES, ModelSpec
 from scribe._posterior.expression import Level
+from scribe._posterior.parameters import by_gene_and_component
 from scribe._posterior.posterior import Posterior
 from scribe._types import AnyArray, Array, FloatArray, IntArray
 
@@ -136,7 +136,7 @@ def count_levels(posterior: Posterior, counts: Counts, levels: Sequence[Level]) 
     def slope(fold: FloatArray) -> FloatArray:
         """Derivative of the log-likelihood in the log mean of every gene and level, at a log fold change of it."""
         at = on_device(fold if spec.levels else fold[0, 0])
-        found = _slopes(spec, working, at, parameters.offset, (gamma, data))
+        found = _slopes(spec, working, at, parameters.offset, (data, gamma))
         return np.asarray(found, np.float64).reshape(*shape, n_genes)
 
     fold, information = _maximise(slope, observed)
@@ -180,19 +180,12 @@ def _maximise(slope: Callable[[FloatArray], FloatArray], observed: FloatArray) -
 
 @functools.partial(jax.jit, static_argnums=0)
 def _slopes(
-    spec: ModelSpec, working: dict[str, Array], fold: Array, offset: Array, observed: tuple[Array, CountData]
+    spec: ModelSpec, working: dict[str, Array], fold: Array, offset: Array, observed: tuple[CountData, Array]
 ) -> Array:
-    """Slopes of the log-likelihood; ``observed`` are responsibilities (cells, components) and counts."""
-    gamma, data = observed
+    """Slopes of the log-likelihood; ``observed`` are counts and responsibilities (cells, components)."""
 
     def total(fold: Array) -> Array:
-        natural = spec.natural(working, log_fold=fold)
-        likelihood = jnp.zeros(())
-        for k in range(gamma.shape[1]):
-            here = {n: v[min(k, v.shape[0] - 1)][None] if v.ndim == 3 else v for n, v in natural.items()}
-            weighted = data._replace(cells=data.cells._replace(weight=data.cells.weight * gamma[:, k]))
-            by_gene = log_likelihood_by_gene(spec.family, here, offset, weighted, n_genes=fold.shape[-1])
-            likelihood = likelihood + jnp.sum(by_gene)
-        return likelihood
+        natural, n_genes = spec.natural(working, log_fold=fold), fold.shape[-1]
+        return jnp.sum(by_gene_and_component(spec.family, natural, offset, observed, n_genes=n_genes))
 
     return jax.grad(total)(fold)

@@ -11,11 +11,16 @@ import jax.numpy as jnp
 
 from scribe._counts.data import CountData
 from scribe._counts.levels import at_cells
-from scribe._counts.likelihood import log_likelihood_by_cell, log_likelihood_by_component, log_likelihood_by_gene
+from scribe._counts.likelihood import (
+    ElementwisePmf,
+    log_likelihood_by_cell,
+    log_likelihood_by_component,
+    log_likelihood_by_gene,
+)
 from scribe._types import Array
 from scribe.families import Family
 
-__all__ = ["Parameters", "by_cell", "by_gene", "responsibilities"]
+__all__ = ["Parameters", "by_cell", "by_gene", "by_gene_and_component", "responsibilities"]
 
 
 class Parameters(NamedTuple):
@@ -80,9 +85,25 @@ def by_gene(family: Family, n_genes: int, parameters: Parameters, data: CountDat
     if parameters.log_weights is None:
         return log_likelihood_by_gene(family, parameters.natural, parameters.offset, data, n_genes=n_genes)
     gamma = responsibilities(family, parameters, data)
-    total = jnp.zeros(n_genes, gamma.dtype)
+    return by_gene_and_component(family, parameters.natural, parameters.offset, (data, gamma), n_genes=n_genes)
+
+
+def by_gene_and_component(
+    family: ElementwisePmf,
+    natural: dict[str, Array],
+    offset: Array,
+    observed: tuple[CountData, Array],
+    *,
+    n_genes: int,
+) -> Array:
+    r"""Sum over cells of what a family says of their counts, (genes,), shared among components by responsibilities.
+
+    ``observed`` are counts and responsibilities (cells, components).
+    """
+    data, gamma = observed
+    total = jnp.zeros(n_genes, offset.dtype)
     for k in range(gamma.shape[1]):
-        natural = {n: v[min(k, v.shape[0] - 1)][None] if v.ndim == 3 else v for n, v in parameters.natural.items()}
+        here = {n: v[min(k, v.shape[0] - 1)][None] if v.ndim == 3 else v for n, v in natural.items()}
         weighted = data._replace(cells=data.cells._replace(weight=data.cells.weight * gamma[:, k]))
-        total = total + log_likelihood_by_gene(family, natural, parameters.offset, weighted, n_genes=n_genes)
+        total = total + log_likelihood_by_gene(family, here, offset, weighted, n_genes=n_genes)
     return total

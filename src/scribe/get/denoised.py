@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import jax
 from anndata import AnnData
 
-from scribe._adata.denoised import FEWER, computed, record_of, warn_of_identity
+from scribe._adata.denoised import FEWER, computed, record_of, warn_of_fit
 from scribe._adata.fits import read_fit
 from scribe._adata.slots import Slots, computed_x
 from scribe._model.keywords import verb
@@ -79,10 +79,10 @@ def denoised(
         msg = f"n_datasets must be at least 1, got {n_datasets}."
         raise ValueError(msg)
     results = read_fit(adata, key=key)
-    warn_of_identity(results)
     index = slice(None) if genes is None else index_of(genes, adata.n_vars, adata.var_names, what="gene")
     part = results if genes is None else results[index]
     check_dense((n_datasets, part.n_cells, part.n_genes), remedy=FEWER)
+    warn_of_fit(results, part.gene_names)
     seed = results.seed if rng is None else as_seed(rng)
     # the first as `tl.denoise` makes it
     seeds = [seed, *(as_seed(jax.random.fold_in(as_key(seed), number)) for number in range(1, n_datasets))]

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from scribe._adata.denoised import FEWER, computed, record_of, warn_of_identity
+from scribe._adata.denoised import FEWER, computed, record_of, warn_of_fit
 from scribe._adata.fits import read_fit
 from scribe._adata.slots import Slots, check_free, check_target, refuse_taken, write_derived
 from scribe._model.keywords import verb
@@ -79,6 +79,13 @@ def denoise(
         ``quantity``, ``unit`` (absolute or relative molecules, as the fit knows capture) and ``formula``; ``method``,
         ``n_samples``, ``seed``; ``derived_from`` (the fit) and ``slots`` (what was written, JSON).
 
+    Warns
+    -----
+    UserWarning
+        If the fit takes cells for more alike than they are, so that markers of one type appear in others: more than
+        1 % of the genes have over twice the variance that it predicts (Pearson residuals), or residuals of different
+        genes go together five times as much as independent ones would. Fit ``n_components`` or ``annotation_key`` then.
+
     Raises
     ------
     KeyError
@@ -108,13 +115,13 @@ def denoise(
     check_target(adata, copy=copy)
     place = Slots(key).denoised if key_added is None else key_added
     results = read_fit(adata, key=key)
-    warn_of_identity(results)
     attribute = "layers" if genes is None else "obsm"
     refuse_taken(adata, key=key, name="denoised", place=place)
     check_free(adata, {attribute: [place, f"{place}_sd"][: 1 + sd]}, key=key)
     part = results if genes is None else results[one_selector(genes)]
     check_dense((1 + sd, part.n_cells, part.n_genes), remedy=FEWER)
     seed = results.seed if rng is None else as_seed(rng)
+    warn_of_fit(results, part.gene_names)
     values = computed(part, method=method, n_samples=n_samples, sd=sd, seed=seed)
     named: dict[str, Any] = dict(zip((place, f"{place}_sd"), values, strict=False))
     if genes is not None:

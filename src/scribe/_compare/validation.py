@@ -7,7 +7,6 @@ What a model predicts of data it has not seen is judged by these data alone, wha
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import jax
@@ -91,8 +90,8 @@ def held_out_cells(
     # nothing is known of the capture of new cells: its mode is sought from that of a cell with about their total
     order = np.argsort(train.totals)
     nearest = order[np.minimum(np.searchsorted(train.totals[order], test.totals), len(order) - 1)]
-    posterior = replace(fitted.subset(cells=nearest), design=design.subset(cells))
-    return log_mean_exp(np.stack(list(log_likelihood_of_cells(posterior, test, jax.random.key(seed), n_samples))))
+    about: dict[str, Any] = {"like": nearest, "design": design.subset(cells)}
+    return log_mean_exp(np.stack(list(log_likelihood_of_cells(fitted, test, jax.random.key(seed), n_samples, **about))))
 
 
 def refit(results: Results, counts: Counts, design: Design, *, seed: int, engine: Engine | None) -> Results:

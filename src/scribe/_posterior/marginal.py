@@ -1,19 +1,26 @@
 r"""Log-likelihood of cells with their own capture integrated out.
 
-What a cell tells of its capture is used up once that capture is known: a cell left out is predicted from the prior of
-its capture alone. So a criterion that leaves cells out needs, at given other parameters :math:`\theta`,
+Nothing is known of the capture of a cell that is left out but that it is one of a population. So a criterion that
+leaves cells out needs, at given other parameters :math:`\theta`,
 
-.. math:: \log p(u_c \mid \theta) =
-    \log \sum_k w_{ck} \int p(z \mid \theta) \prod_g P(u_{cg} \mid \theta_{kg}, x(z))\,dz
+.. math:: \log p(u_c \mid \theta, x_{-c}) =
+    \log \sum_k w_{ck} \int p(x \mid x_{-c}) \prod_g P(u_{cg} \mid \theta_{kg}, x)\,dx
 
-with the latent :math:`z` of capture on the real line and the log capture :math:`x(z)`. The integrals, one for every
-cell and component, are done at once, by nodes around the mode of each.
+with the log capture :math:`x` of the cell and those of the others, :math:`x_{-c}`, at the same draw. The population is
+normal, cut at full capture: :math:`x \sim N^-(m_{-c}, s_{-c}\sqrt{1 + 1/(n-1)})` with mean and standard deviation of
+the others. The prior of capture would not do. With an anchor it is centred by the total of the very cell, so that the
+probabilities of what the cell may contain would not sum to one; without one it says nothing of how deep cells are
+sequenced, and models with different priors of capture would be told apart by this alone.
+
+The integrals, one for every cell and component, are done at once over the latent :math:`z` of capture on the real line,
+by nodes around the mode of each.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
 import jax
@@ -22,12 +29,12 @@ import numpy as np
 
 from scribe._counts.container import Counts
 from scribe._counts.data import CountData, NonZeros
+from scribe._counts.design import Design
 from scribe._counts.likelihood import log_likelihood_by_cell
 from scribe._model.spec import ModelSpec
 from scribe._posterior.parameters import Parameters, by_cell
 from scribe._posterior.posterior import Posterior
-from scribe._types import Array, FloatArray, Key
-from scribe.priors import Base, Context
+from scribe._types import Array, FloatArray, IntArray, Key
 
 __all__ = ["log_likelihood_of_cells"]
 
@@ -53,15 +60,45 @@ _REACH, _GROWTH = 3.0, 3.0
 """Farthest that one parabola moves a mode, in standard deviations, and most that it changes these."""
 
 
+_NARROWEST = 1e-3
+"""Least standard deviation of a population of log captures."""
+
+_FEWEST = 3
+"""Cells whose captures make a population: two of them when one is left out."""
+
 _DEPTH = 6.0
 """How far nodes may go below the lowest log capture of all: the sums over zeros are interpolated between the cells."""
 
 
+class _Population(NamedTuple):
+    """Mean and standard deviation of the log capture of cells, before it is cut at 0: (cells,) or (1,)."""
+
+    mean: Array
+    sd: Array
+
+    @classmethod
+    def of(cls, x: Array, *, others: bool) -> _Population:
+        """Population that cells with the log captures ``x`` are from; with ``others`` as all other cells know it."""
+        n = len(x) - others
+        centre = jnp.mean(x)
+        distance = x - centre if others else jnp.zeros((1,), x.dtype)
+        # what is left when one cell is taken out of a mean and of a sum of squares
+        mean = -distance / n
+        squares = jnp.sum(jnp.square(x - centre)) - jnp.square(distance) * (n + 1) / n
+        variance = jnp.maximum(squares, 0.0) / (n - 1) * (1 + 1 / n)
+        return cls(centre + mean, jnp.maximum(jnp.sqrt(variance), _NARROWEST))
+
+    def log_prob(self, x: Array) -> Array:
+        """Log-density of log captures, (cells,)."""
+        density = jax.scipy.stats.norm.logpdf(x, self.mean, self.sd)
+        return density - jax.scipy.special.log_ndtr(-self.mean / self.sd)
+
+
 class _Setting(NamedTuple):
-    """Parameters at one draw, and the log of the total mRNA where that is one of them."""
+    """Parameters at one draw, and the population of captures."""
 
     parameters: Parameters
-    log_m0: Array | None
+    population: _Population
 
 
 class _Rule(NamedTuple):
@@ -89,32 +126,51 @@ class _Peaks(NamedTuple):
     sd: Array
 
 
-def log_likelihood_of_cells(posterior: Posterior, counts: Counts, key: Key, n_samples: int) -> Iterator[FloatArray]:
+def log_likelihood_of_cells(
+    posterior: Posterior,
+    counts: Counts,
+    key: Key,
+    n_samples: int,
+    *,
+    like: IntArray | None = None,
+    design: Design | None = None,
+) -> Iterator[FloatArray]:
     """Log-likelihood of every cell without its capture, (cells,), at one draw of the other parameters after the other.
 
-    Of 0 draws, once at the most probable values. Prior probabilities of capture are those of the cells' totals in
-    ``counts``, which therefore must hold all genes of the fit where capture is anchored.
+    Of 0 draws, once at the most probable values. The cells are those of the fit, each left out of the population of
+    captures, or new ones: with ``like``, the numbers of cells of the fit from whose captures those of new cells are
+    sought, and their ``design``.
     """
-    spec, data = posterior.spec, posterior.data(counts)
-    site = spec.capture_site
+    part = posterior if like is None else posterior.subset(cells=like)
+    part = part if design is None else replace(part, design=design)
+    spec, data, site = posterior.spec, part.data(counts), posterior.spec.capture_site
     if site is None:
-        for parameters in posterior.parameter_draws(key, n_samples):
+        for parameters in part.parameter_draws(key, n_samples):
             yield np.asarray(by_cell(spec.family, parameters, data))
         return
+    if posterior.n_cells < _FEWEST:
+        msg = (
+            f"The capture of a cell that is left out is one of a population, and {posterior.n_cells} cells make none: "
+            f'use criterion="thinned", or {_FEWEST} cells or more.'
+        )
+        raise ValueError(msg)
+
+    def at(values: Mapping[str, Array]) -> _Setting:
+        here = values if like is None else {**values, site: values[site][like]}
+        offset = posterior.parameters(values).offset
+        return _Setting(part.parameters(here), _Population.of(offset, others=like is None))
+
     centre = posterior.centre()
-    peaks = _search(spec, _setting(posterior, centre, data), centre[site], data)
+    setting = at(centre)
+    peaks = _search(spec, setting, centre[site] if like is None else centre[site][like], data)
     few, many = _gauss_hermite(), _stretched()
-    quick, exact = (_integrated(spec, _setting(posterior, centre, data), peaks, rule, data) for rule in (few, many))
+    quick, exact = (_integrated(spec, setting, peaks, rule, data) for rule in (few, many))
     noise = 4 * jnp.finfo(exact.dtype).eps * jnp.max(jnp.abs(exact))
     rule = few if jnp.max(jnp.abs(quick - exact)) < _TOLERANCE + noise else many
     for values in posterior.draw_one_by_one(key, n_samples) if n_samples else [centre]:
         # expression may be traded for the capture of all cells, which then move together
         here = peaks._replace(mode=peaks.mode + jnp.mean(values[site] - centre[site]))
-        yield np.asarray(_integrated(spec, _setting(posterior, values, data), here, rule, data))
-
-
-def _setting(posterior: Posterior, values: Mapping[str, Array], data: CountData) -> _Setting:
-    return _Setting(posterior.parameters(values), posterior.spec.log_total(values, data.cells.dataset))
+        yield np.asarray(_integrated(spec, at(values), here, rule, data))
 
 
 def _gauss_hermite() -> _Rule:
@@ -142,8 +198,7 @@ def _over_components(
 
     Counts are as likely at log captures below the ``lowest`` as there.
     """
-    site, family, parameters = str(spec.capture_site), spec.family, setting.parameters
-    law = _prior(spec).distribution(Context(data.cells.totals, *data.means, setting.log_m0))
+    family, parameters = spec.family, setting.parameters
 
     def one(number: Array) -> Result:
         natural = {n: v[number % v.shape[0]][None] if v.ndim == 3 else v for n, v in parameters.natural.items()}
@@ -155,8 +210,9 @@ def _over_components(
             rest = every - log_likelihood_by_cell(family, natural, parameters.offset, of_data)
 
         def density(z: Array) -> Array:
-            offset = jnp.maximum(spec.offset({site: z}, z.shape[0]), lowest)
-            return log_likelihood_by_cell(family, natural, offset, of_data) + rest + law.log_prob(z)
+            x, slope = jax.jvp(functools.partial(_log_capture, spec), (z,), (jnp.ones_like(z),))
+            law = setting.population.log_prob(x) + jnp.log(jnp.maximum(jnp.abs(slope), jnp.finfo(x.dtype).tiny))
+            return log_likelihood_by_cell(family, natural, jnp.maximum(x, lowest), of_data) + rest + law
 
         return of_one(density, number)
 
@@ -164,12 +220,8 @@ def _over_components(
     return result
 
 
-def _prior(spec: ModelSpec) -> Base:
-    prior = spec.site(str(spec.capture_site)).prior
-    if not isinstance(prior, Base):
-        msg = f"The prior of {spec.capture_site} is not one distribution per cell: capture cannot be integrated out."
-        raise TypeError(msg)
-    return prior
+def _log_capture(spec: ModelSpec, z: Array) -> Array:
+    return spec.offset({str(spec.capture_site): z}, z.shape[0])
 
 
 def _no_rows(data: CountData) -> NonZeros:
@@ -212,7 +264,7 @@ def _integrated(spec: ModelSpec, setting: _Setting, peaks: _Peaks, rule: _Rule, 
         total: Array = jax.lax.fori_loop(0, rule.n, add, jnp.full_like(z, -jnp.inf))
         return total + jnp.log(sd)
 
-    offsets = jax.vmap(lambda z: spec.offset({str(spec.capture_site): z}, z.shape[0]))(peaks.mode)
+    offsets = jax.vmap(functools.partial(_log_capture, spec))(peaks.mode)
     joint = _over_components(spec, setting, data, of_one, lowest=jnp.min(offsets) - _DEPTH)
     log_weights = setting.parameters.log_weights
     weights = jnp.zeros(()) if log_weights is None else log_weights.T

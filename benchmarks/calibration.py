@@ -164,7 +164,8 @@ def by_svi(options: Mapping[str, Any], log: list[tuple[float, ...]]) -> Callable
         guide = guides.choose(complete(options), spec)
         found = SVI().fit(spec, counts, guide, seed=seed, design=design)
         log.append((float(found.verdict.converged), float(found.verdict.steps), 1.0))
-        drawn = guide.draw(jax.random.key(seed), found.params, latents=spec.latents, n_draws=MOST)
+        numbers = np.arange(MOST, dtype=np.uint32)
+        drawn = guide.draw(jax.random.key(seed), found.params, latents=spec.latents, numbers=numbers, ids={})
         return {name: np.asarray(x)[None] for name, x in drawn.items()}
 
     return fitted

@@ -253,8 +253,9 @@ def made_chains(made_fit: Callable[..., AnnData]) -> AnnData:
     adata = made_fit("nbvcp", shape=(12, 6))
     made = scribe.get.results(adata)
     posterior, n_chains, n_draws = made.posterior, 2, 50
+    numbers = np.arange(n_chains * n_draws, dtype=np.uint32)
     drawn = posterior.guide.draw(
-        jax.random.key(0), posterior.device_params(), latents=made.spec.latents, n_draws=n_chains * n_draws
+        jax.random.key(0), posterior.device_params(), latents=made.spec.latents, numbers=numbers, ids={}
     )
     arrays = {name + DRAWS: np.moveaxis(np.asarray(value), 0, -1) for name, value in drawn.items()}
     nothing = np.zeros((n_chains, n_draws))

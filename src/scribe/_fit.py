@@ -219,7 +219,14 @@ def fit_counts(
         design = earlier.posterior.design
     if before is not None:
         before(spec, design)
-    posterior = functools.partial(Posterior, spec, n_genes=counts.n_genes, n_cells=counts.n_cells, design=design)
+    names = {"gene": counts.gene_names, "cell": counts.cell_names}
+    of_data: dict[str, Any] = {
+        "n_genes": counts.n_genes,
+        "n_cells": counts.n_cells,
+        "design": design,
+        "labels": {axis: x for axis, x in names.items() if x is not None},
+    }
+    posterior = functools.partial(Posterior, spec, **of_data)
     about: dict[str, Any] = {
         "seed": seed,
         "gene_names": counts.gene_names,

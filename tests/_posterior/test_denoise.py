@@ -59,9 +59,8 @@ def as_numpy(parameters, draw=None):
 
 
 def averaged(results: scribe.ScribeSVIResults, key: jax.Array) -> np.ndarray:
-    """p(m | u) integrated over the draws that `denoise_blocks` takes with this key."""
-    key_parameters, _ = jax.random.split(key)
-    stacked = jax.vmap(results.posterior.parameters)(results.posterior.draws(key_parameters, DRAWS))
+    """p(m | u) integrated over draws of the posterior."""
+    stacked = jax.vmap(results.posterior.parameters)(results.posterior.draws(key, DRAWS))
     return np.mean([enumerated(results, *as_numpy(stacked, draw)) for draw in range(DRAWS)], axis=0)
 
 
@@ -135,11 +134,23 @@ def test_one_sample_uses_one_draw_of_the_parameters(results):
 
 def test_blocks_do_not_matter(results, monkeypatch):
     whole = collect(results, jax.random.key(6), n_samples=DRAWS)
+    sampled = collect(results, jax.random.key(6), method="sample", n_samples=DRAWS)
     monkeypatch.setattr(module, "_BLOCK_ELEMENTS", 36)
     blocks = list(denoise_blocks(results.posterior, results.counts(), jax.random.key(6), n_samples=DRAWS))
     assert [(b.cells.start, b.cells.stop) for b in blocks] == [(0, 3), (3, 6), (6, 8)]
     np.testing.assert_allclose(np.concatenate([b.value for b in blocks]), whole[0], rtol=1e-5)
     np.testing.assert_allclose(np.concatenate([b.sd for b in blocks]), whole[1], rtol=1e-4, atol=1e-5)
+    again = collect(results, jax.random.key(6), method="sample", n_samples=DRAWS)
+    np.testing.assert_array_equal(again[0], sampled[0])
+
+
+@pytest.mark.parametrize("method", ["mean", "sample"])
+def test_the_order_of_cells_and_genes_does_not_matter(results, method):
+    cells, genes = (np.random.default_rng(2).permutation(n) for n in (results.n_cells, results.n_genes))
+    value, sd = collect(results, jax.random.key(6), method=method, n_samples=DRAWS)
+    other, other_sd = collect(results.cells(cells)[genes], jax.random.key(6), method=method, n_samples=DRAWS)
+    np.testing.assert_allclose(other, value[cells][:, genes], rtol=1e-5)
+    np.testing.assert_allclose(other_sd, sd[cells][:, genes], rtol=1e-4, atol=1e-5)
 
 
 def test_without_capture_and_gate_nothing_is_unseen(made_fit):

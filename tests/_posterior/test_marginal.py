@@ -8,15 +8,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 
 import scribe
+from scribe._counts.container import Counts
 from scribe._counts.design import Design
 from scribe._model.resolve import resolve_spec
 from scribe._posterior.marginal import log_likelihood_of_cells
 from scribe._posterior.posterior import Posterior
 from scribe.engines import Verdict
 from scribe.guides import MeanField
-from scribe.priors import Context
 
 pytestmark = [pytest.mark.loose_promotion, pytest.mark.filterwarnings("ignore:.*have no counts")]
 
@@ -28,28 +29,35 @@ MODELS = {
 }
 
 
+def population(x, cell):
+    """Law of the log capture of a cell, from those of the others: scipy's normal, cut at full capture."""
+    others = np.delete(np.asarray(x, np.float64), cell)
+    loc, scale = others.mean(), others.std(ddof=1) * np.sqrt(1 + 1 / len(others))
+    return stats.truncnorm(-np.inf, -loc / scale, loc=loc, scale=scale)
+
+
 def dense(results, counts, *, n_samples=2):
-    """Integrals on a grid of the latent that is fine and wide enough for the trapezoidal rule, draw by draw."""
+    """Integrals on a grid of log capture that is fine and wide enough for the trapezoidal rule, draw by draw."""
     posterior, spec = results.posterior, results.spec
-    site, data = spec.capture_site, posterior.data(counts)
-    grid = jnp.linspace(-30.0, 20.0, 801)
-    u = jnp.asarray(counts.rows(slice(None)), grid.dtype)
+    # in z the end at full capture is far away: x = -log(1 + exp(z)), dx = -1 / (1 + exp(-z)) dz
+    z = np.linspace(-30.0, 20.0, 801)
+    grid, slope = -np.logaddexp(0.0, z), 1 / (1 + np.exp(-z))
+    u = jnp.asarray(counts.rows(slice(None)), jnp.zeros(()).dtype)
     for values in posterior.draw_one_by_one(jax.random.key(3), n_samples):
-        law = spec.site(site).prior.distribution(
-            Context(data.cells.totals, *data.means, spec.log_total(values, data.cells.dataset))
-        )
         parameters = posterior.parameters(values)
+        laws = [population(parameters.offset, cell) for cell in range(len(u))]
+        weight = jnp.asarray(
+            np.stack([law.logpdf(grid) for law in laws], axis=1) + np.log(slope * (z[1] - z[0]))[:, None]
+        )
         components = [None] if parameters.log_weights is None else range(parameters.n_components)
         out = []
         for k in components:
             natural = parameters.wide(None if k is None else jnp.full(len(u), k))
 
-            def at(z, natural=natural, law=law):
-                offset = spec.offset({site: jnp.full(len(u), z)}, len(u))
-                pmf = jnp.sum(spec.family.log_pmf(u, natural, offset[:, None]), axis=1)
-                return pmf + law.log_prob(jnp.full(len(u), z))
+            def at(x, natural=natural):
+                return jnp.sum(spec.family.log_pmf(u, natural, x), axis=1)
 
-            joint = jax.nn.logsumexp(jax.lax.map(jax.jit(at), grid), axis=0) + jnp.log(grid[1] - grid[0])
+            joint = jax.nn.logsumexp(jax.lax.map(jax.jit(at), jnp.asarray(grid)) + weight, axis=0)
             out.append(joint if k is None else joint + parameters.log_weights[:, k])
         yield jax.nn.logsumexp(jnp.stack(out), axis=0)
 
@@ -103,10 +111,46 @@ def test_many_cells_in_single_precision():
     results, counts = made((300, 400), model="zinbvcp")
     (found,) = log_likelihood_of_cells(results.posterior, counts, jax.random.key(3), 0)
     with jax.enable_x64():
-        some = np.arange(8)
-        part, rows = results.cells(some), counts.subset(cells=some)
-        (expected,) = log_likelihood_of_cells(part.posterior, rows, jax.random.key(3), 0)
-    np.testing.assert_allclose(found[some], expected, rtol=1e-6, atol=2e-3)
+        (expected,) = log_likelihood_of_cells(results.posterior, counts, jax.random.key(3), 0)
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=2e-3)
+
+
+NEW = {
+    **MODELS,
+    "learned": {"priors": ANCHOR, "capture_scaling_prior": "gaussian", "unconstrained": True},
+    "two_genes": {"priors": ANCHOR, "parameterization": "mean_disp"},
+}
+
+
+@pytest.mark.parametrize("name", NEW)
+def test_probabilities_of_what_a_cell_may_contain_sum_to_one(name, made_fit):
+    """All counts of one gene, or all pairs of two, each as a new cell, whatever is said of capture."""
+    n_genes, top = (2, 40) if name == "two_genes" else (1, 600)
+    with jax.enable_x64():
+        fit = made_fit(**NEW[name], shape=(14, n_genes), params={"mu": 12.0 if n_genes == 1 else 3.0})
+        posterior = scribe.get.results(fit).posterior
+        cells = np.stack(np.meshgrid(*[np.arange(float(top))] * n_genes), axis=-1).reshape(-1, n_genes)
+        counts, like = Counts.from_matrix(cells), np.zeros(len(cells), int)
+        for found in log_likelihood_of_cells(posterior, counts, jax.random.key(3), 2, like=like, design=Design()):
+            np.testing.assert_allclose(np.exp(found).sum(), 1.0, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_cell_is_judged_by_the_others_alone(name, made_fit):
+    """What one cell contains changes nothing for the others, and its own prior capture nothing for itself."""
+    results = scribe.get.results(made_fit(**MODELS[name], shape=(14, 30), params={"mu": 9.0}))
+    matrix = results.counts().rows(slice(None)).copy()
+    (before,) = log_likelihood_of_cells(results.posterior, results.counts(), jax.random.key(0), 0)
+    matrix[0] *= 3
+    (after,) = log_likelihood_of_cells(results.posterior, results.counts(matrix), jax.random.key(0), 0)
+    assert after[0] < before[0]
+    np.testing.assert_allclose(after[1:], before[1:], rtol=1e-5)
+
+
+def test_two_cells_are_no_population(made_fit):
+    results = scribe.get.results(made_fit(shape=(14, 30))).cells([0, 1])
+    with pytest.raises(ValueError, match=r"2 cells make none: use criterion=.thinned., or 3 cells or more"):
+        next(log_likelihood_of_cells(results.posterior, results.counts(), jax.random.key(0), 0))
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -60,13 +60,23 @@ def test_draws_follow_the_normals(posterior):
         assert np.abs(np.corrcoef(z.reshape(4000, -1), rowvar=False) - np.eye(z.reshape(4000, -1).shape[1])).max() < 0.1
 
 
-def test_single_draws_follow_the_normals_and_differ(posterior):
-    one_by_one = [np.asarray(v["mu"]) for v in posterior.draw_one_by_one(jax.random.key(2), 200)]
-    z = (np.stack(one_by_one) - posterior.params["mu_unconstrained_loc"]) / np.exp(
-        posterior.params["mu_unconstrained_log_scale"]
-    )
-    assert z.shape == (200, 12)
-    assert stats.kstest(z.ravel(), "norm").pvalue > 1e-3
+def test_draws_do_not_depend_on_how_many_in_which_blocks_or_with_what(posterior):
+    key, whole = jax.random.key(2), posterior.draws(jax.random.key(2), 7)
+    singly = list(posterior.draw_one_by_one(key, 3))
+    blocks = list(posterior.draw_blocks(key, 7, block=3))
+    genes, cells = np.array([5, 0]), np.array([2, 9])
+    part = posterior.subset(genes=genes, cells=cells).draws(key, 7)
+    again = posterior.subset(genes=np.arange(1, 12)).subset(genes=np.array([4])).draws(key, 7)
+    for name, value in whole.items():
+        axes = posterior.spec.site(name).axes
+        np.testing.assert_allclose(posterior.draws(key, 3)[name], value[:3], rtol=1e-6)
+        np.testing.assert_allclose(np.stack([one[name] for one in singly]), value[:3], rtol=1e-6)
+        np.testing.assert_allclose(np.concatenate([one[name] for one in blocks]), value, rtol=1e-6)
+        kept = {"gene": genes, "cell": cells}.get(axes[0]) if axes else None
+        np.testing.assert_allclose(part[name], value if kept is None else value[:, kept], rtol=1e-6)
+        if axes == ("gene",):
+            np.testing.assert_allclose(again[name], value[:, [5]], rtol=1e-6)
+    assert not posterior.draws(key, 0)["mu"].size
 
 
 def test_distributions_agree_with_scipy(posterior):
@@ -98,14 +108,19 @@ def test_summaries_against_closed_forms(posterior):
         np.testing.assert_allclose(found[name].sd, sd, rtol=0.1)
 
 
-def test_summaries_equal_those_of_all_draws_at_once(posterior):
-    """Streaming in blocks loses nothing: draws of one block are the draws."""
+@pytest.mark.parametrize("block", [7, 50])
+def test_summaries_and_quantiles_are_those_of_the_draws(posterior, block):
+    """Streaming in blocks, of draws or of genes and cells, loses nothing."""
     key = jax.random.key(4)
-    found = posterior.summaries(key, n_draws=50, block=50)
-    draws = posterior.readable(posterior.draws(jax.random.fold_in(key, 0), 50))
-    for name, value in draws.items():
-        np.testing.assert_allclose(found[name].mean, np.mean(np.asarray(value, np.float64), axis=0), rtol=1e-5)
-        np.testing.assert_allclose(found[name].sd, np.std(np.asarray(value, np.float64), axis=0, ddof=1), rtol=1e-3)
+    found, quantiles = (
+        posterior.summaries(key, n_draws=50, block=block),
+        posterior.quantiles(key, (0.1, 0.5), n_draws=50, block=block),
+    )
+    for name, value in posterior.readable(posterior.draws(key, 50)).items():
+        draws = np.asarray(value, np.float64)
+        np.testing.assert_allclose(found[name].mean, np.mean(draws, axis=0), rtol=1e-5)
+        np.testing.assert_allclose(found[name].sd, np.std(draws, axis=0, ddof=1), rtol=1e-3)
+        np.testing.assert_allclose(quantiles[name], np.quantile(draws, (0.1, 0.5), axis=0), rtol=1e-5)
 
 
 @pytest.mark.parametrize("block", [5, 2048])

@@ -9,6 +9,7 @@ from scipy import stats
 
 import scribe
 from scribe._counts.container import Counts
+from scribe._posterior import results as results_module
 
 MODELS = {
     "nbvcp": {},
@@ -119,17 +120,52 @@ def test_quantiles_agree_with_draws_and_distributions(model, results):
     assert "expression" in results.get_distributions(descriptive_names=True) or "mu" not in results.get_distributions()
 
 
-def test_log_likelihood_against_dense_scipy(results):
-    counts = results.counts().rows(slice(None)).astype(int)
-    draws = list(results.posterior.draw_one_by_one(jax.random.key(7), 3))
-    expected = np.stack([log_pmf(results.posterior.readable(values), counts) for values in draws])
-    by_cell = results.log_likelihood(return_by="cell", n_samples=3)
-    by_gene = results.log_likelihood(return_by="gene", n_samples=3)
+def test_log_likelihood_is_at_the_draws_of_get_posterior_samples(results):
+    """Against scipy, draw by draw; fewer draws are the first of more."""
+    counts, n = results.counts().rows(slice(None)).astype(int), 3
+    draws = results.get_posterior_samples(5, rng=1)
+    expected = np.stack([log_pmf({k: v[i] for k, v in draws.items()}, counts) for i in range(n)])
+    by_cell = results.log_likelihood(return_by="cell", n_samples=n, rng=1)
+    by_gene = results.log_likelihood(return_by="gene", n_samples=n, rng=1)
     np.testing.assert_allclose(by_cell, expected.sum(axis=2), rtol=1e-4)
     np.testing.assert_allclose(by_gene, expected.sum(axis=1), rtol=1e-4)
     at_map = results.log_likelihood(n_samples=0)
     assert at_map.shape == (1, 30)
     np.testing.assert_allclose(at_map[0], log_pmf(results.get_map(), counts).sum(axis=1), rtol=1e-4)
+
+
+def test_every_verb_has_the_same_draws(default, monkeypatch):
+    """Replicates, denoised counts and summaries are made from the draws of `get_posterior_samples`."""
+    draws = {name: np.asarray(value, np.float64) for name, value in default.get_posterior_samples(4, rng=1).items()}
+    np.testing.assert_allclose(default.get_summaries(n_samples=4, rng=1)["mu"].mean, draws["mu"].mean(0), rtol=1e-5)
+    observed, nu = default.counts().rows(slice(None)), draws["p_capture"][:, :, None]
+    # the posterior mean of the molecules of a negative binomial, at every draw
+    unseen = (draws["r"][:, None] + observed) * (1 - nu) / (draws["phi"][:, None, None] + nu)
+    np.testing.assert_allclose(default.denoise_counts(n_samples=4, rng=1), observed + unseen.mean(axis=0), rtol=1e-4)
+    made = []
+
+    def seen(family, parameters, key, **_):
+        made.append(parameters)
+        return iter(())
+
+    monkeypatch.setattr(results_module, "simulate_blocks", seen)
+    list(default.simulate(4, rng=1))
+    np.testing.assert_allclose([np.exp(one.offset) for one in made], draws["p_capture"], rtol=1e-5)
+    np.testing.assert_allclose([np.exp(one.natural["log_mean"]) for one in made], draws["mu"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("group", ["one", "mixture"])
+def test_what_is_drawn_of_a_cell_does_not_depend_on_the_order_of_cells(group, default, small_mixture):
+    results = default if group == "one" else scribe.get.results(small_mixture).cells(slice(0, 30))
+    order = np.random.default_rng(0).permutation(results.n_cells)
+    moved = results.cells(order)
+    for name, value in results.get_posterior_samples(2, rng=3).items():
+        at = value[:, order] if results.posterior.readable_axes[name] == ("cell",) else value
+        np.testing.assert_allclose(moved.get_posterior_samples(2, rng=3)[name], at, rtol=1e-6)
+    np.testing.assert_array_equal(moved.get_ppc_samples(2, rng=3), results.get_ppc_samples(2, rng=3)[:, order])
+    for method in ("mean", "sample"):
+        value = results.denoise_counts(method=method, n_samples=3, rng=3)
+        np.testing.assert_allclose(moved.denoise_counts(method=method, n_samples=3, rng=3), value[order], rtol=1e-4)
 
 
 def test_log_likelihood_of_other_counts(default):

@@ -11,7 +11,7 @@ from scipy import special, stats
 from scribe import families
 from scribe._posterior import simulate as module
 from scribe._posterior.parameters import Parameters
-from scribe._posterior.simulate import Sparse, simulate, simulate_blocks
+from scribe._posterior.simulate import Noise, Sparse, simulate, simulate_blocks
 
 MEAN = np.array([0.02, 0.5, 4.0, 40.0, 3000.0])
 SIZE = np.array([0.3, 2.0, 0.05, 5.0, 1.5])
@@ -33,6 +33,10 @@ def parameters(family: families.Family, n_cells: int, *, capture: float = 1.0) -
     return Parameters(natural, jnp.full(n_cells, np.log(capture), jnp.float32))
 
 
+def noise(seed: int, n_cells: int, n_genes: int = len(MEAN)) -> Noise:
+    return Noise(jax.random.key(seed), *(np.arange(n, dtype=np.uint32) for n in (n_cells, n_genes)))
+
+
 def dense(block: Sparse, n_cells: int) -> np.ndarray:
     out = np.zeros((n_cells, len(MEAN)))
     out[block.cell, block.gene] = block.value
@@ -52,7 +56,7 @@ def test_counts_follow_the_pmf(name):
     """Genes of small mean are inverted, those of large mean drawn by the family: both follow scipy."""
     n = 20_000
     family = FAMILIES[name]
-    counts = dense(simulate(family, parameters(family, n), jax.random.key(0), n_genes=len(MEAN)), n)
+    counts = dense(simulate(family, parameters(family, n), noise(0, n)), n)
     for gene in range(4):
         expected = n * pmf(name, gene, 400)
         cut = np.flatnonzero(expected < 10)
@@ -69,7 +73,7 @@ def test_moments_and_zero_fraction(name):
     n = 20_000
     family = FAMILIES[name]
     given = parameters(family, n, capture=0.2)
-    counts = dense(simulate(family, given, jax.random.key(1), n_genes=len(MEAN)), n)
+    counts = dense(simulate(family, given, noise(1, n)), n)
     mean, variance = (np.asarray(m, np.float64) for m in family.moments(given.natural, given.offset[0]))
     assert np.all(np.abs(counts.mean(0) - mean) < 5 * np.sqrt(variance / n))
     fourth = ((counts - counts.mean(0)) ** 4).mean(0)
@@ -79,7 +83,7 @@ def test_moments_and_zero_fraction(name):
 
 
 def test_values_are_positive_and_sorted():
-    block = simulate(families.nb, parameters(families.nb, 500), jax.random.key(2), n_genes=len(MEAN))
+    block = simulate(families.nb, parameters(families.nb, 500), noise(2, 500))
     assert (block.value > 0).all()
     assert (block.value == np.rint(block.value)).all()
     order = block.cell.astype(int) * len(MEAN) + block.gene
@@ -87,23 +91,35 @@ def test_values_are_positive_and_sorted():
 
 
 def test_blocks_join_to_the_whole(monkeypatch):
-    monkeypatch.setattr(module, "_BLOCK_ELEMENTS", 35)
     given = parameters(families.nb, 100)
+    whole = simulate(families.nb, given, noise(3, 100))
+    monkeypatch.setattr(module, "_BLOCK_ELEMENTS", 35)
     blocks = list(simulate_blocks(families.nb, given, jax.random.key(3), n_genes=len(MEAN)))
     assert len(blocks) == 15
-    cells = np.concatenate([block.cell for block in blocks])
-    assert (np.diff(cells) >= 0).all()
-    assert set(cells) == set(range(100))
-    again = list(simulate_blocks(families.nb, given, jax.random.key(3), n_genes=len(MEAN)))
-    for one, two in zip(blocks, again, strict=True):
-        np.testing.assert_array_equal(one.value, two.value)
+    for name, value in whole._asdict().items():
+        np.testing.assert_array_equal(np.concatenate([getattr(block, name) for block in blocks]), value)
     assert not np.array_equal(blocks[0].value, blocks[1].value)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_counts_belong_to_their_cell_and_gene(name):
+    """Those of some cells and genes, in another order, are those of all, of small mean and of large."""
+    family, cells, genes = FAMILIES[name], np.array([7, 2, 19]), np.array([3, 1, 4])
+    every = parameters(family, 20)
+    natural = {n: x[genes] for n, x in every.natural.items()}
+    whole = dense(simulate(family, every, noise(5, 20)), 20)
+    own = Noise(jax.random.key(5), *(x.astype(np.uint32) for x in (cells, genes)))
+    part = simulate(family, Parameters(natural, every.offset[cells]), own)
+    found = np.zeros((3, 3))
+    found[part.cell, part.gene] = part.value
+    np.testing.assert_array_equal(found, whole[cells][:, genes])
+    assert len(np.unique(whole[:, 4])) > 15
 
 
 def test_huge_means_stay_finite():
     natural = {"log_mean": jnp.log(jnp.array([1e6, 1e-6])), "log_odds": jnp.asarray(0.0)}
     given = Parameters(natural, jnp.zeros(200))
-    block = simulate(families.nb, given, jax.random.key(4), n_genes=2)
+    block = simulate(families.nb, given, noise(4, 200, 2))
     assert (block.gene == 0).all()
     np.testing.assert_allclose(block.value.mean(), 1e6, rtol=0.01)
     np.testing.assert_allclose(block.value.var(), 2e6, rtol=0.5)

@@ -23,45 +23,48 @@ def params():
     }
 
 
-def numbers(n, seed=0):
-    drawn = Draws(3).draw(jax.random.key(seed), params(), latents=(), n_draws=n)
-    assert drawn["mu_unconstrained"].shape == (n, 2)
-    np.testing.assert_array_equal(
-        drawn["mu_unconstrained"], drawn["p_unconstrained"][:, None] + jnp.asarray([[0.0, 30.0]])
-    )
+def numbers(n, seed=0, *, first=0, arrays=None):
+    arrays = params() if arrays is None else arrays
+    wanted = np.arange(first, first + n, dtype=np.uint32)
+    drawn = Draws(3).draw(jax.random.key(seed), arrays, latents=(), numbers=wanted, ids={})
+    for name, value in drawn.items():
+        assert value.shape == (n, *arrays[f"{name}_draws"].shape[:-1])
+    if "mu_unconstrained" in drawn:
+        expected = drawn["p_unconstrained"][:, None] + jnp.asarray([[0.0, 30.0]])
+        np.testing.assert_array_equal(drawn["mu_unconstrained"], expected)
     return np.asarray(drawn["p_unconstrained"]).astype(int)
 
 
 @pytest.mark.parametrize("n", [1, 7, 30])
-def test_fewer_than_there_are_come_at_equal_distances(n):
+def test_fewer_than_there_are_are_spread_and_differ(n):
     for seed in range(3):
-        found = numbers(n, seed)
-        assert np.all((found >= 0) & (found < TOTAL))
-        assert set(np.diff(found)) <= {TOTAL // n, -(-TOTAL // n)}
-    assert n == TOTAL or len({tuple(numbers(n, seed)) for seed in range(8)}) > 1, "the start is random"
+        found = np.sort(numbers(n, seed))
+        assert len(set(found.tolist())) == n
+        gaps = np.diff(np.append(found, found[0] + TOTAL))
+        assert gaps.max() <= np.ceil(2.7 * TOTAL / n), "gaps of the golden section"
+    assert len({tuple(numbers(n, seed)) for seed in range(8)}) > 1, "the start is random"
+
+
+def test_the_order_does_not_depend_on_how_many():
+    whole = numbers(100)
+    for first, n in ((0, 10), (10, 3), (95, 5)):
+        np.testing.assert_array_equal(numbers(n, first=first), whole[first : first + n])
 
 
 def test_more_than_there_are_take_turns():
-    counts = np.bincount(numbers(100), minlength=TOTAL)
-    assert set(counts) == {3, 4}
+    found = numbers(100)
+    for first in (0, 30, 60):
+        assert set(found[first : first + TOTAL].tolist()) == set(range(TOTAL))
 
 
-@pytest.mark.parametrize("n", [7, 45])
-def test_parts_make_up_the_whole(n):
-    part = jax.jit(
-        lambda first, of: Draws().draw_part(jax.random.key(1), params(), latents=(), n_draws=3, first=first, of=of)
-    )
-    pieces = [np.asarray(part(first, n)["p_unconstrained"]) for first in range(0, n, 3)]
-    whole = np.concatenate(pieces)[:n].astype(int)
-    np.testing.assert_array_equal(np.sort(whole), np.sort(numbers(n, seed=1)))
-
-
-def test_large_numbers_do_not_overflow():
-    total = 60_000
+@pytest.mark.parametrize("total", [1, 2, 3, 60_000])
+def test_every_number_of_draws_has_an_order(total):
     many = {"p_unconstrained_draws": jnp.arange(float(total))}
-    found = np.asarray(Draws().draw(jax.random.key(0), many, latents=(), n_draws=total - 1)["p_unconstrained"])
-    assert set(np.diff(found)) <= {1.0, 2.0}
-    assert found[-1] < total
+    np.testing.assert_array_equal(np.sort(numbers(total, arrays=many)), np.arange(total))
+
+
+def test_stored_draws_keep_their_order():
+    np.testing.assert_array_equal(Draws().stored(params())["p_unconstrained"], np.arange(30.0))
 
 
 def test_median_and_name():

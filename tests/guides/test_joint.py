@@ -170,7 +170,8 @@ def fitted(guide):
     counts = Counts.from_matrix(np.random.default_rng(3).negative_binomial(shape, 0.3, (60, 8)))
     spec = resolve_spec("nbdm")
     fit = SVI(2500, early_stopping=EarlyStopping(enabled=False)).fit(spec, counts, guide, seed=0)
-    return spec, counts, fit, guide.draw(jax.random.key(1), fit.params, latents=spec.latents, n_draws=4000)
+    about = {"latents": spec.latents, "numbers": np.arange(4000, dtype=np.uint32), "ids": {}}
+    return spec, counts, fit, guide.draw(jax.random.key(1), fit.params, **about)
 
 
 def correlations(draws):

@@ -109,6 +109,7 @@ def test_initial_scale():
     site = Latent("z", ("gene",))
     guide = MeanField(init_scale=0.02)
     params = guide.init((site,), {"z": jnp.asarray(1.5)}, lengths={"gene": 4}, totals=np.ones(3))
-    draws = guide.draw(jax.random.key(0), params, latents=(site,), n_draws=5000)["z"]
+    numbers = np.arange(5000, dtype=np.uint32)
+    draws = guide.draw(jax.random.key(0), params, latents=(site,), numbers=numbers, ids={})["z"]
     np.testing.assert_allclose(np.std(draws, axis=0), 0.02, rtol=0.05)
     np.testing.assert_allclose(np.mean(draws, axis=0), 1.5, rtol=1e-3)

@@ -248,6 +248,7 @@ def read_fit(adata: AnnData, *, key: str = "scribe") -> Results:
     record = require(adata, key)
     config = json.loads(record["config"])
     spec = ModelSpec.from_json(json.dumps(config["spec"]))
+    names = {"gene": np.asarray(adata.var_names, object), "cell": np.asarray(adata.obs_names, object)}
     posterior = Posterior(
         spec,
         guide_from_json(config["guide"]),
@@ -255,14 +256,15 @@ def read_fit(adata: AnnData, *, key: str = "scribe") -> Results:
         n_genes=adata.n_vars,
         n_cells=adata.n_obs,
         design=_read_design(adata, Slots(key), spec, data=record["data"], owned=config.get("slots", {})),
+        labels=names,
     )
     kind = BY_ENGINE[config["engine"]]
     return kind(
         posterior,
         **kind.from_record(record),
         seed=int(record["seed"]),
-        gene_names=np.asarray(adata.var_names, object),
-        cell_names=np.asarray(adata.obs_names, object),
+        gene_names=names["gene"],
+        cell_names=names["cell"],
         counts_source=counts_reader(
             adata,
             config["layer"],

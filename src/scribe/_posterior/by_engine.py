@@ -156,7 +156,7 @@ class ScribeMCMCResults(Results):
         Arrays by parameter name, (draws, ...) chain after chain, or (chains, draws, ...).
         """
         total = self.n_chains * self.n_samples
-        values = jax.device_get(self.posterior.readable(self.posterior.draws(jax.random.key(0), total)))
+        values = jax.device_get(self.posterior.readable(self.posterior.stored_draws()))
         shape = (self.n_chains, self.n_samples) if group_by_chain else (total,)
         values = {name: np.asarray(value).reshape(*shape, *value.shape[1:]) for name, value in values.items()}
         return rename(values, descriptive_names=descriptive_names)

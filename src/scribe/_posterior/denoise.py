@@ -23,7 +23,8 @@ from scribe._posterior.indexing import check_draws
 from scribe._posterior.mode import most_probable_counts
 from scribe._posterior.parameters import Parameters
 from scribe._posterior.posterior import Posterior
-from scribe._posterior.simulate import LARGE_MEAN, draw_elements
+from scribe._posterior.simulate import LARGE_MEAN, Noise, draw_elements
+from scribe._rng import categorical, keys_of_elements, stream
 from scribe._types import AnyArray, Array, FloatArray, Key, Natural
 from scribe.families import Family, Thinned
 
@@ -73,15 +74,16 @@ def denoise_blocks(
 
     Mean and standard deviation integrate over ``n_samples`` draws of the parameters; 0 takes them at their most
     probable values. The mode is always that at the most probable values; a sample is taken at the first draw. A pair
-    of methods is for positive counts and for zeros.
+    of methods is for positive counts and for zeros. What is said of a cell depends neither on the block it is in nor on
+    the order of cells and genes.
     """
     methods = by_count(method)
     only_sample = set(methods) == {"sample"} and not with_sd
     check_draws(n_samples)
-    key_parameters, key_counts = jax.random.split(key)
+    noise = Noise(stream(key, "molecules"), **posterior.ids)
     centre = jax.tree.map(lambda x: x[None], posterior.parameters(posterior.centre()))
     if n_samples:
-        draws = jax.vmap(posterior.parameters)(posterior.draws(key_parameters, 1 if only_sample else n_samples))
+        draws = jax.vmap(posterior.parameters)(posterior.draws(key, 1 if only_sample else n_samples))
     else:
         draws = centre
     if draws.log_weights is not None:
@@ -96,7 +98,7 @@ def denoise_blocks(
         cells = slice(first, min(first + size, counts.n_cells))
         here = operator.itemgetter((slice(None), cells))
         u = jnp.asarray(counts.rows(cells), draws.offset.dtype)
-        key_block = jax.random.fold_in(key_counts, first)
+        own = noise.of_cells(cells)
         values: dict[str, Any] = {}
         sd: Any = None
         if "mean" in methods or with_sd:
@@ -104,7 +106,7 @@ def denoise_blocks(
         if "mode" in methods:
             values["mode"] = most_probable_counts(posterior.spec.family, u, draw_of(centre.map_cells(here), 0))
         if "sample" in methods:
-            values["sample"] = _sample(posterior.spec.family, u, _decided(draws.map_cells(here), key_block), key_block)
+            values["sample"] = _sample(posterior.spec.family, u, _decided(draws.map_cells(here), own), own)
         value = np.asarray(values[methods[0]])
         if methods[0] != methods[1]:
             value = np.where(np.asarray(u) > 0, value, np.asarray(values[methods[1]]))
@@ -117,12 +119,12 @@ def with_responsibilities(posterior: Posterior, data: CountData, stacked: Parame
     return stacked._replace(log_weights=jnp.log(jnp.stack(gamma)))
 
 
-def _decided(stacked: Parameters, key: Key) -> Parameters:
+def _decided(stacked: Parameters, noise: Noise) -> Parameters:
     """First draw, every cell in one component at random."""
     first = draw_of(stacked, 0)
     if first.log_weights is None:
         return first
-    return first._replace(component=jax.random.categorical(key, first.log_weights))
+    return first._replace(component=categorical(stream(noise.key, "components"), noise.cell, first.log_weights))
 
 
 def _thinned(family: Family, u: Array, parameters: Parameters, component: Array | None = None) -> Thinned:
@@ -134,23 +136,22 @@ def draw_of(stacked: Parameters, number: int) -> Parameters:
     return jax.tree.map(lambda x: x[number], stacked)
 
 
-def _sample(family: Family, u: Array, parameters: Parameters, key: Key) -> FloatArray:
+def _sample(family: Family, u: Array, parameters: Parameters, noise: Noise) -> FloatArray:
     """One draw of every count before capture, as in `scribe._posterior.simulate`: most have nothing to invert."""
-    key_zero, key_large = jax.random.split(key)
-    screened, out = _unseen(family, u, parameters, key_zero), np.array(u)
+    screened, out = _unseen(family, u, parameters, noise), np.array(u)
     pmf, draw = functools.partial(_pmf_at, family), functools.partial(_draw_at, family)
-    few, unseen, many, drawn = draw_elements(pmf, draw, parameters, key_large, screened, out)
+    few, unseen, many, drawn = draw_elements(pmf, draw, parameters, screened, out, noise=noise)
     out[few] += unseen
     out[many] = drawn
     return out
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _unseen(family: Family, u: Array, parameters: Parameters, key: Key) -> tuple[Array, Array, Array]:
+def _unseen(family: Family, u: Array, parameters: Parameters, noise: Noise) -> tuple[Array, Array, Array]:
     """A uniform per element, the probability that nothing went unseen, and whether much is expected to."""
     thinned = _thinned(family, u, parameters)
     is_large = thinned.moments().mean - u > LARGE_MEAN
-    return jax.random.uniform(key, u.shape, u.dtype), jnp.exp(thinned.log_prob(u)), is_large
+    return noise.uniforms(u.dtype), jnp.exp(thinned.log_prob(u)), is_large
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -159,8 +160,11 @@ def _pmf_at(family: Family, unseen: Array, natural: Natural, x: Array, u: Array)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _draw_at(family: Family, key: Key, natural: Natural, x: Array, u: Array) -> Array:
-    return family.denoise(u, natural, x).sample(key)
+def _draw_at(family: Family, key: Key, ids: tuple[Array, Array], *at: Any) -> Array:
+    def one(key: Key, natural: Natural, x: Array, u: Array) -> Array:
+        return family.denoise(u, natural, x).sample(key)
+
+    return jax.vmap(one)(keys_of_elements(key, *ids), *at)
 
 
 def _moments_of_draw(family: Family, u: Array, parameters: Parameters) -> tuple[Array, Array]:

@@ -20,6 +20,7 @@ from scipy.special import log_softmax, logsumexp, softmax
 from scribe._counts.levels import at_cells
 from scribe._model.spec import LEVEL_AXES, MIXING, ModelSpec
 from scribe._posterior.posterior import Posterior
+from scribe._rng import stream
 from scribe._types import AnyArray, Array, FloatArray, Key
 from scribe.families.zero_inflated import GATE
 
@@ -59,21 +60,20 @@ def draws_at_levels(
 ) -> Iterator[LevelDraws]:
     """Logarithms of quantities of every gene at some levels, in blocks of draws.
 
-    Equal keys give equal draws of the parameters; ``key_cells`` is that of cells. Draws of chains, which may be fewer,
-    are taken again with other cells. ``"mean"`` is the mean over cells before capture, ``"variance"`` that of the
+    Equal keys give equal draws of the parameters; ``key_cells`` is that of cells, which differ between draws of chains
+    that are taken again. ``"mean"`` is the mean over cells before capture, ``"variance"`` that of the
     molecules, and ``"cell"`` the rate of one cell, which differs from cell to cell however well the mean is known.
     """
     one, spec = posterior.subset(cells=np.asarray([0])), posterior.spec
     widest = posterior.n_genes * max(int(np.prod([spec.lengths.get(axis, 1) for axis in LEVEL_AXES])), len(levels))
     component, dataset = jnp.asarray(np.asarray(levels, np.int32).T)
-    key_cells = jax.random.fold_in(key, 1) if key_cells is None else key_cells
-    most = n_draws if posterior.n_draws is None else min(n_draws, posterior.n_draws)
-    passes = (min(most, n_draws - first) for first in range(0, n_draws, most))
+    key_cells = stream(key, "cells") if key_cells is None else key_cells
     size = int(np.clip(_ELEMENTS // widest, 1, 50))
-    blocks = (block for n in passes for block in one.draw_blocks(key, n, block=size))
-    for number, values in enumerate(blocks):
-        here = jax.random.fold_in(key_cells, number)
-        found, log_weights = _at_levels(spec, quantities, (component, dataset), values, here, n_genes=posterior.n_genes)
+    for number, values in enumerate(one.draw_blocks(key, n_draws, block=size)):
+        noise = {"key": key_cells, "number": np.uint32(number * size)}
+        found, log_weights = _at_levels(
+            spec, quantities, (component, dataset), values, **noise, n_genes=posterior.n_genes
+        )
         yield LevelDraws({name: np.asarray(value) for name, value in found.items()}, np.asarray(log_weights))
 
 
@@ -83,8 +83,9 @@ def _at_levels(
     quantities: tuple[Quantity, ...],
     levels: tuple[Array, Array],
     values: dict[str, Array],
-    key: Key,
     *,
+    key: Key,
+    number: Array,
     n_genes: int,
 ) -> tuple[dict[str, Array], Array]:
     component, dataset = levels
@@ -102,8 +103,8 @@ def _at_levels(
         return {name: make[name]() for name in quantities}, _log_shares(one, component, dataset)
 
     first = spec.sites[0]
-    keys = jax.random.split(key, values[first.name].shape[0])
-    return jax.vmap(of_draw)(values, keys)
+    numbers = number + jnp.arange(values[first.name].shape[0], dtype=jnp.uint32)
+    return jax.vmap(of_draw)(values, jax.vmap(jax.random.fold_in, (None, 0))(key, numbers))
 
 
 def _log_shares(values: dict[str, Array], component: Array, dataset: Array) -> Array:

@@ -76,7 +76,7 @@ def _predict(
         mean, p_zero = mean + share * np.asarray(expected), p_zero + share * np.asarray(nothing)
         natural, x = elements(parameters, n_genes=u.shape[1])(cell, gene)
         given = jax.tree.map(lambda value: value[place], (natural, x, u[cell, gene]))
-        terms = in_pieces(lambda _, *piece: pmf(*piece), (t, *given)).astype(np.float64)
+        terms = in_pieces(pmf, (t, *given)).astype(np.float64)
         last = terms[first + n_terms - 1]
         of_element = np.broadcast_to(share, (len(u), 1))[cell, 0]
         below += of_element * (np.add.reduceat(terms, first) - last if len(cell) else last)

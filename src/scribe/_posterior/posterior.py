@@ -21,8 +21,9 @@ from scribe._model.build import data_for
 from scribe._model.spec import LEVEL_AXES, ModelSpec, Site
 from scribe._posterior.indexing import check_draws
 from scribe._posterior.parameters import Parameters, responsibilities
+from scribe._rng import Numbers, identities
 from scribe._types import AnyArray, Array, FloatArray, IntArray, Key
-from scribe.guides import Approximation
+from scribe.guides import Approximation, Draws, Ids
 from scribe.priors import latent_name
 
 __all__ = ["Posterior", "Summary"]
@@ -47,7 +48,11 @@ class Posterior:
 
     ``guide`` stands for it, a variational family or draws, and ``params`` are its arrays, on the host, those of a
     latent starting with its axes. ``design`` holds the covariates of the cells, ``chosen`` the levels that have been
-    chosen, axis -> number.
+    chosen, axis -> number. ``labels`` tell genes and cells apart, by axis: their names, or whole numbers, which are
+    their places unless given.
+
+    A draw is a function of the key and its number, counted from 0, whichever method it comes from, and what it has of a
+    gene or cell a function of the label of that besides: draws of some genes and cells are those of all.
     """
 
     spec: ModelSpec
@@ -57,6 +62,13 @@ class Posterior:
     n_cells: int
     design: Design = field(default_factory=Design)
     chosen: Mapping[str, int] = field(default_factory=dict)
+    labels: Mapping[str, AnyArray] = field(default_factory=dict)
+
+    @functools.cached_property
+    def ids(self) -> dict[str, IntArray]:
+        """Numbers that tell genes and cells apart, by axis."""
+        places = {"gene": np.arange(self.n_genes), "cell": np.arange(self.n_cells)}
+        return {axis: identities(self.labels.get(axis, place)) for axis, place in places.items()}
 
     def axes_of(self, name: str) -> tuple[str, ...]:
         """Axes of the latent a trainable array belongs to."""
@@ -71,9 +83,13 @@ class Posterior:
                 chosen = index.get(axis)
                 value = value if chosen is None else np.take(value, chosen, axis=position)  # noqa: PLW2901
             params[name] = value
+        # places in the whole stay the labels of those that have no names
+        every = {axis: self.labels[axis] if axis in self.labels else self.ids[axis] for axis in index}
+        labels = {axis: every[axis][i] for axis, i in index.items() if i is not None}
         return replace(
             self,
             params=params,
+            labels={**self.labels, **labels},
             n_genes=self.n_genes if genes is None else len(genes),
             n_cells=self.n_cells if cells is None else len(cells),
             design=self.design if cells is None else self.design.subset(cells),
@@ -89,7 +105,15 @@ class Posterior:
 
     def draws(self, key: Key, n_draws: int) -> dict[str, Array]:
         """Draws of every site on the real line, (draws, ...) each."""
-        return _draws(self.spec, self.guide, n_draws, self.device_params(), key)
+        numbers = np.arange(n_draws, dtype=np.uint32)
+        return _draws(self.spec, self.guide, self.device_params(), key=key, numbers=numbers, ids=self.ids)
+
+    def stored_draws(self) -> dict[str, Array]:
+        """All draws of a posterior that consists of them, in the order in which they were made."""
+        if not isinstance(self.guide, Draws):
+            msg = f"A posterior by {self.guide.name!r} stores no draws: it makes new ones."
+            raise TypeError(msg)
+        return jax.vmap(self.spec.values)(self.guide.stored(self.device_params()))
 
     @property
     def n_draws(self) -> int | None:
@@ -97,13 +121,14 @@ class Posterior:
         return self.guide.n_draws(self.params)
 
     def draw_blocks(self, key: Key, n_draws: int, *, block: int = 50) -> Iterator[dict[str, Array]]:
-        """The draws of `draws` in blocks of no more than ``block``; equal to none of its arrays."""
+        """The draws of `draws` in blocks of no more than ``block``."""
         params = self.device_params()
         for first in range(0, n_draws, block):
-            yield _part(self.spec, self.guide, min(block, n_draws - first), params, key, first=first, of=n_draws)
+            numbers = np.arange(first, min(first + block, n_draws), dtype=np.uint32)
+            yield _draws(self.spec, self.guide, params, key=key, numbers=numbers, ids=self.ids)
 
     def draw_one_by_one(self, key: Key, n_draws: int) -> Iterator[dict[str, Array]]:
-        """The draws of `draws` singly, so that no more than one is in memory; equal to none of its arrays."""
+        """The draws of `draws` singly, so that no more than one is in memory."""
         for draws in self.draw_blocks(key, n_draws, block=1):
             yield {name: draw[0] for name, draw in draws.items()}
 
@@ -198,13 +223,13 @@ class Posterior:
         """Posterior quantiles of every named quantity, (q, ...), block by block of genes and cells."""
         n_draws = n_draws or self.n_draws or _ENOUGH
         parts: dict[str, list[FloatArray]] = {}
-        for number, first in enumerate(range(0, max(self.n_genes, self.n_cells), block)):
+        for first in range(0, max(self.n_genes, self.n_cells), block):
             genes = np.arange(min(first, self.n_genes), min(first + block, self.n_genes))
             cells = np.arange(min(first, self.n_cells), min(first + block, self.n_cells))
             part = self.subset(genes=genes, cells=cells)
-            values = part.readable(part.draws(jax.random.fold_in(key, number), n_draws))
+            values = part.readable(part.draws(key, n_draws))
             for name, draws in values.items():
-                if number == 0 or {"gene", "cell"} & set(self.readable_axes[name]):
+                if first == 0 or {"gene", "cell"} & set(self.readable_axes[name]):
                     parts.setdefault(name, []).append(np.quantile(np.asarray(draws), q, axis=0))
         return {name: np.concatenate(p, axis=-1) if len(p) > 1 else p[0] for name, p in parts.items()}
 
@@ -256,16 +281,11 @@ def _parameters(
     )
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _draws(spec: ModelSpec, guide: Approximation, n_draws: int, params: dict[str, Array], key: Key) -> dict[str, Array]:
-    return jax.vmap(spec.values)(guide.draw(key, params, latents=spec.latents, n_draws=n_draws))
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _part(
-    spec: ModelSpec, guide: Approximation, n: int, params: dict[str, Array], key: Key, *, first: Array, of: Array
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _draws(
+    spec: ModelSpec, guide: Approximation, params: dict[str, Array], *, key: Key, numbers: Numbers, ids: Ids
 ) -> dict[str, Array]:
-    return jax.vmap(spec.values)(guide.draw_part(key, params, latents=spec.latents, n_draws=n, first=first, of=of))
+    return jax.vmap(spec.values)(guide.draw(key, params, latents=spec.latents, numbers=numbers, ids=ids))
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -30,6 +30,7 @@ from scribe._posterior.denoise import with_responsibilities
 from scribe._posterior.indexing import check_draws
 from scribe._posterior.parameters import Parameters
 from scribe._posterior.posterior import Posterior
+from scribe._rng import stream, uniform
 from scribe._types import Array, FloatArray, IntArray, Key, Natural
 from scribe.families import Family
 
@@ -61,8 +62,7 @@ def residual_blocks(posterior: Posterior, counts: Counts, key: Key, *, n_samples
     probable values.
     """
     check_draws(n_samples)
-    key_parameters, key_ranks = jax.random.split(key)
-    draws = _stacked(posterior, counts, key_parameters, n_samples)
+    draws, key_ranks = _stacked(posterior, counts, key, n_samples), stream(key, "ranks")
     family, columns = posterior.spec.family, counts.to_csr().tocsc()
     tiles = list(_tiles(np.zeros(counts.n_cells, int) if draws.dataset is None else np.asarray(draws.dataset[0])))
     size = min(max(_BLOCK_ELEMENTS // counts.n_cells, 1), counts.n_genes)
@@ -70,17 +70,23 @@ def residual_blocks(posterior: Posterior, counts: Counts, key: Key, *, n_samples
         genes = slice(first, min(first + size, counts.n_genes))
         width = genes.stop - first
         # the last block is as wide as all others, so that nothing is compiled anew
-        here = draws._replace(natural=_take(draws.natural, -1, np.minimum(np.arange(size) + first, genes.stop - 1)))
+        filled = np.minimum(np.arange(size) + first, genes.stop - 1)
+        here = draws._replace(natural=_take(draws.natural, -1, filled))
         starts = columns.indptr[first : genes.stop + 1]
         cell, u = (x[starts[0] : starts[-1]] for x in (columns.indices, columns.data))
         gene = np.repeat(np.arange(width), np.diff(starts))
-        rank = np.asarray(jax.random.uniform(jax.random.fold_in(key_ranks, first), (counts.n_cells, size)))[:, :width]
+        rank = np.asarray(_ranks(key_ranks, posterior.ids["cell"], posterior.ids["gene"][filled]))[:, :width]
         below, at = _of_non_zeros(family, here, cell, gene, u)
         value = np.empty_like(rank)
         for dataset, cells in tiles:
             value[cells] = rank[cells] * _of_tile(family, here, dataset, cells, n_genes=size)[:, :width]
         value[cell, gene] = below + rank[cell, gene] * at
         yield ResidualBlock(genes, np.clip(value, EDGE, 1.0 - EDGE, out=value))
+
+
+@jax.jit
+def _ranks(key: Key, cell: Array, gene: Array) -> Array:
+    return uniform(key, cell[:, None], gene[None], jnp.zeros(()).dtype)
 
 
 def _stacked(posterior: Posterior, counts: Counts, key: Key, n_samples: int) -> Parameters:

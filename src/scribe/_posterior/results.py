@@ -21,6 +21,7 @@ from scribe._posterior.indexing import check_dense
 from scribe._posterior.logistic_normal import LogisticNormal, fit_logistic_normal
 from scribe._posterior.parameters import Parameters, by_cell, by_gene
 from scribe._posterior.simulate import Sparse, simulate_blocks
+from scribe._rng import categorical, stream
 from scribe._types import FloatArray, Key, Rng
 
 __all__ = ["Results"]
@@ -39,7 +40,7 @@ class Results(Estimates):
             return parameters
         if data is not None:
             weights = jnp.log(self.posterior.responsibilities(parameters, data))
-        return parameters._replace(component=jax.random.categorical(key, weights))
+        return parameters._replace(component=categorical(key, self.posterior.ids["cell"], weights))
 
     def simulate(
         self, n_samples: int = 100, *, rng: Rng = None, biological: bool = False, at_map: bool = False
@@ -64,7 +65,7 @@ class Results(Estimates):
         ------
         For every data set an iterator over blocks (cell, gene, value) of positive counts.
         """
-        key_parameters, key_counts = jax.random.split(self._key(rng))
+        key = self._key(rng)
         known = self.posterior.mixed and self.counts_source is not None
         data = self.posterior.data(self.counts()) if known else None
         posterior = self.posterior
@@ -72,13 +73,15 @@ class Results(Estimates):
         if at_map:
             draws = itertools.repeat(posterior.parameters(posterior.centre()), n_samples)
         else:
-            draws = map(posterior.parameters, posterior.draw_one_by_one(key_parameters, n_samples))
+            draws = map(posterior.parameters, posterior.draw_one_by_one(key, n_samples))
         for number, drawn in enumerate(draws):
-            key = jax.random.fold_in(key_counts, number)
-            parameters = self._in_components(drawn, data, jax.random.fold_in(key, 1))
+            of_counts, of_components = (
+                jax.random.fold_in(stream(key, use), number) for use in ("counts", "components")
+            )
+            parameters = self._in_components(drawn, data, of_components)
             if biological:
                 parameters = _before_capture(parameters)
-            yield simulate_blocks(self.spec.family, parameters, key, n_genes=self.n_genes)
+            yield simulate_blocks(self.spec.family, parameters, of_counts, n_genes=self.n_genes, ids=posterior.ids)
 
     def _dense_samples(self, n_samples: int, **options: Any) -> FloatArray:
         check_dense((n_samples, self.n_cells, self.n_genes), remedy=_FEWER.format("simulate"))

@@ -4,13 +4,16 @@ Most counts are zero, and samplers that treat every element alike pay for it. He
 steps: one uniform per element decides, against the probability of zero, which elements are positive; only these are
 inverted through the cumulative distribution, count by count on a shrinking set. Elements of large mean go to the
 family's own sampler.
+
+The random numbers of an element are a function of the key, its cell and its gene: neither blocks nor the order of cells
+and genes make a difference.
 """
 
 from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -19,11 +22,13 @@ import numpy as np
 
 from scribe._counts.levels import n_levels
 from scribe._posterior.parameters import Parameters
+from scribe._rng import keys_of_elements, uniform
 from scribe._types import AnyArray, Array, FloatArray, IntArray, Key, Natural
 from scribe.families import Family
 
 __all__ = [
     "LARGE_MEAN",
+    "Noise",
     "Sparse",
     "compressed_rows",
     "draw_elements",
@@ -52,13 +57,37 @@ class Sparse(NamedTuple):
     value: FloatArray
 
 
-def simulate_blocks(family: Family, parameters: Parameters, key: Key, *, n_genes: int) -> Iterator[Sparse]:
-    """Draw all cells block by block; cell numbers count from the first cell of all."""
+class Noise(NamedTuple):
+    """Random numbers of counts: a function of the key and of what tells the cell and the gene apart (uint32)."""
+
+    key: Key
+    cell: IntArray
+    gene: IntArray
+
+    def of_cells(self, cells: slice) -> Noise:
+        """Those of some cells."""
+        return self._replace(cell=self.cell[cells])
+
+    def uniforms(self, dtype: Any) -> Array:
+        """A uniform number for every cell and gene, (cells, genes)."""
+        return uniform(self.key, self.cell[:, None], self.gene[None], dtype)
+
+
+def simulate_blocks(
+    family: Family, parameters: Parameters, key: Key, *, n_genes: int, ids: Mapping[str, IntArray] | None = None
+) -> Iterator[Sparse]:
+    """Draw all cells block by block; cell numbers count from the first cell of all.
+
+    Cells and genes are told apart by their places, or by ``ids`` as those of `Posterior.ids`.
+    """
+    n_cells = parameters.offset.shape[0]
+    places = {axis: np.arange(n, dtype=np.uint32) for axis, n in (("cell", n_cells), ("gene", n_genes))}
+    noise = Noise(key, **(places if ids is None else ids))
     # so few cells that a dense block stays small
     size = max(_BLOCK_ELEMENTS // max(n_genes, 1), 1)
-    for first in range(0, parameters.offset.shape[0], size):
-        here = parameters.map_cells(operator.itemgetter(slice(first, first + size)))
-        block = simulate(family, here, jax.random.fold_in(key, first), n_genes=n_genes)
+    for first in range(0, n_cells, size):
+        cells = slice(first, min(first + size, n_cells))
+        block = simulate(family, parameters.map_cells(operator.itemgetter(cells)), noise.of_cells(cells))
         yield block._replace(cell=block.cell + first)
 
 
@@ -72,12 +101,11 @@ def compressed_rows(blocks: Iterable[Sparse], n_cells: int) -> tuple[IntArray, I
     return np.append(np.int64(0), np.cumsum(per_cell)), np.concatenate(genes), np.concatenate(values)
 
 
-def simulate(family: Family, parameters: Parameters, key: Key, *, n_genes: int) -> Sparse:
+def simulate(family: Family, parameters: Parameters, noise: Noise) -> Sparse:
     """Draw one block of cells."""
-    key_zero, key_large = jax.random.split(key)
-    screened = _positive(family, parameters, key_zero, n_genes=n_genes)
+    screened = _positive(family, parameters, noise)
     pmf, draw = functools.partial(_pmf_at, family), functools.partial(_draw_at, family)
-    (cell, gene), value, many, drawn = draw_elements(pmf, draw, parameters, key_large, screened)
+    (cell, gene), value, many, drawn = draw_elements(pmf, draw, parameters, screened, noise=noise)
     if drawn.size:
         keep = drawn > 0
         cell, gene = np.concatenate([cell, many[0][keep]]), np.concatenate([gene, many[1][keep]])
@@ -91,30 +119,31 @@ def draw_elements(
     pmf: Callable[..., Array],
     draw: Callable[..., Array],
     parameters: Parameters,
-    key: Key,
     screened: Iterable[Array],
     *given: AnyArray,
+    noise: Noise,
 ) -> tuple[_Places, FloatArray, _Places, FloatArray]:
     """Places and values of counts above zero, of those of small mean and, zero or not, of those of large mean.
 
     ``screened`` are a uniform per element, its probability of zero, and whether its mean is large. ``pmf`` takes
-    counts, ``draw`` a key; then both take natural parameters, offsets and what is ``given`` of the elements. These are
-    taken on the host: compiled code knows neither axis of the matrix.
+    counts, ``draw`` a key and what tells cells and genes apart; then both take natural parameters, offsets and what is
+    ``given`` of the elements. These are taken on the host: compiled code knows neither axis of the matrix.
     """
-    uniform, p_zero, is_large = map(np.asarray, screened)
-    of = elements(parameters, n_genes=uniform.shape[1])
+    uniforms, p_zero, is_large = map(np.asarray, screened)
+    of = elements(parameters, n_genes=uniforms.shape[1])
 
     def at(cell: IntArray, gene: IntArray) -> tuple[Any, ...]:
         return *of(cell, gene), *(x[cell, gene] for x in given)
 
-    small, large = np.nonzero((uniform > p_zero) & ~is_large), np.nonzero(is_large)
+    small, large = np.nonzero((uniforms > p_zero) & ~is_large), np.nonzero(is_large)
     here = at(*small)
 
     def probability(active: IntArray, count: FloatArray) -> FloatArray:
-        return in_pieces(lambda _, *piece: pmf(*piece), (count, *jax.tree.map(lambda x: x[active], here)))
+        return in_pieces(pmf, (count, *jax.tree.map(lambda x: x[active], here)))
 
-    value = _invert(probability, uniform[small], p_zero[small])
-    drawn = in_pieces(lambda first, *piece: draw(jax.random.fold_in(key, first), *piece), at(*large))
+    value = _invert(probability, uniforms[small], p_zero[small])
+    ids = noise.cell[large[0]], noise.gene[large[1]]
+    drawn = in_pieces(functools.partial(draw, noise.key), (ids, *at(*large)))
     return small, value, large, drawn
 
 
@@ -140,23 +169,23 @@ def _codes(n: int, codes: Array | None, n_cells: int) -> IntArray:
     return np.zeros(n_cells, np.int32) if codes is None or n == 1 else np.asarray(codes)
 
 
-@functools.partial(jax.jit, static_argnums=0, static_argnames="n_genes")
-def _positive(family: Family, parameters: Parameters, key: Key, *, n_genes: int) -> tuple[Array, Array, Array]:
+@functools.partial(jax.jit, static_argnums=0)
+def _positive(family: Family, parameters: Parameters, noise: Noise) -> tuple[Array, Array, Array]:
     """A uniform per element, its probability of zero, and whether its mean is large."""
     wide, x = parameters.wide(), parameters.offset[:, None]
     p_zero = jnp.exp(family.cell_term(jnp.zeros((1, 1), x.dtype), wide, x))
-    shape = (x.shape[0], n_genes)
-    is_large = jnp.broadcast_to(family.moments(wide, x).mean > LARGE_MEAN, shape)
-    return jax.random.uniform(key, shape, x.dtype), jnp.broadcast_to(p_zero, shape), is_large
+    uniforms = noise.uniforms(x.dtype)
+    is_large = jnp.broadcast_to(family.moments(wide, x).mean > LARGE_MEAN, uniforms.shape)
+    return uniforms, jnp.broadcast_to(p_zero, uniforms.shape), is_large
 
 
 def in_pieces(function: Callable[..., Array], arrays: tuple[Any, ...]) -> FloatArray:
-    """Apply a function of a first number and pieces of arrays, of two sizes so that no more are ever compiled."""
+    """Apply a function of arrays to pieces of them, of two sizes so that no more are ever compiled."""
     n = len(jax.tree.leaves(arrays)[0])
     size = _PIECES[n > _PIECES[0]]
     padded = jax.tree.map(lambda array: np.pad(array, (0, -n % size)), arrays)
     parts = [
-        np.asarray(function(first, *jax.tree.map(operator.itemgetter(slice(first, first + size)), padded)))
+        np.asarray(function(*jax.tree.map(operator.itemgetter(slice(first, first + size)), padded)))
         for first in range(0, n, size)
     ]
     return np.concatenate(parts)[:n] if parts else np.zeros(0, np.float32)
@@ -168,8 +197,8 @@ def _pmf_at(family: Family, u: Array, natural: Natural, x: Array) -> Array:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _draw_at(family: Family, key: Key, natural: Natural, x: Array) -> Array:
-    return family.sample(key, natural, x)
+def _draw_at(family: Family, key: Key, ids: tuple[Array, Array], natural: Natural, x: Array) -> Array:
+    return jax.vmap(family.sample)(keys_of_elements(key, *ids), natural, x)
 
 
 def _invert(pmf: Callable[[IntArray, FloatArray], FloatArray], target: FloatArray, reached: FloatArray) -> FloatArray:

@@ -64,7 +64,8 @@ def _gradients(problem: Problem, params: Params, key: Key, *, step: int) -> list
 def _likelihood(problem: Problem, params: Params, key: Key) -> list[_Place]:
     """Genes and cells whose parameters or log-likelihood at one draw are not finite."""
     counts, family = problem.counts, problem.spec.family
-    draw = problem.guide.draw(key, problem.per_cell(params), latents=problem.spec.latents, n_draws=1)
+    latents, first = problem.spec.latents, jnp.zeros(1, jnp.uint32)
+    draw = problem.guide.draw(key, problem.per_cell(params), latents=latents, numbers=first, ids={})
     values = problem.spec.values({name: value[0] for name, value in draw.items()})
     natural: Mapping[str, Array] = problem.spec.natural(problem.spec.working(values))
     offset = problem.spec.offset(values, counts.n_cells)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from scribe._nn import MLP
-from scribe.guides._base import LOC, Approximation, Guide
+from scribe.guides._base import LOC, Approximation, Guide, Ids
 from scribe.guides.amortised import Amortised
 from scribe.guides.choose import choose, given
 from scribe.guides.compose import Composed, whole
@@ -44,6 +44,7 @@ __all__ = [
     "Draws",
     "Flow",
     "Guide",
+    "Ids",
     "Joint",
     "LowRank",
     "MeanField",

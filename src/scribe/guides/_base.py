@@ -7,15 +7,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, ClassVar
 
-import jax
 import numpyro
 import numpyro.distributions as dist
 
 from scribe._counts.data import CountData
+from scribe._rng import Numbers
 from scribe._types import AnyArray, Array, Key, Params
+from scribe.guides._noise import Ids
 from scribe.priors import Latent
 
-__all__ = ["LOC", "LOG_SCALE", "Approximation", "Guide", "GuideFunction", "Latents", "param"]
+__all__ = ["LOC", "LOG_SCALE", "Approximation", "Guide", "GuideFunction", "Ids", "Latents", "param"]
 
 GuideFunction = Callable[[CountData], None]
 """A numpyro guide of a data set."""
@@ -46,14 +47,14 @@ class Approximation(ABC):
         """Distribution of every element of a latent by itself; None where it is known by draws alone."""
 
     @abstractmethod
-    def draw(self, key: Key, params: Mapping[str, Array], *, latents: Latents, n_draws: int) -> dict[str, Array]:
-        """Draws of every latent, (draws, ...) each."""
-
-    def draw_part(
-        self, key: Key, params: Mapping[str, Array], *, latents: Latents, n_draws: int, first: Array, of: Array
+    def draw(
+        self, key: Key, params: Mapping[str, Array], *, latents: Latents, numbers: Numbers, ids: Ids
     ) -> dict[str, Array]:
-        """Draws ``first`` to ``first + n_draws`` in a series of ``of``, so that a long one need not be in memory."""
-        return self.draw(jax.random.fold_in(key, first), params, latents=latents, n_draws=n_draws)
+        """Draws of every latent by their numbers, (draws, ...) each.
+
+        A draw is a function of the key and its number, and what it has of a gene or cell depends on which one it is and
+        not on the others.
+        """
 
     def n_draws(self, params: Mapping[str, Any]) -> int | None:
         """Number of draws that it consists of; None where new ones can be made without end."""

@@ -15,8 +15,9 @@ import numpyro.distributions as dist
 
 from scribe._model.spec import LEVEL_AXES
 from scribe._types import AnyArray, Array, Params
-from scribe.guides._base import LOC, LOG_SCALE, Latents
+from scribe.guides._base import LOC, LOG_SCALE, Ids, Latents
 from scribe.guides._core import Core, CoreArrays, Density
+from scribe.guides._noise import Counters, loose, of_latent
 from scribe.guides.mean_field import MeanField
 from scribe.priors import LATENT_SUFFIX, Latent
 
@@ -140,6 +141,18 @@ class Block:
         """Shapes of the standard normals that `push` needs."""
         shapes = [params[latent.name + LOC].shape for latent in self.linear]
         return [*shapes, *(self.core.noise(self._arrays(params)) if self.dense else [])]
+
+    def counters(self, params: Mapping[str, Array], ids: Ids) -> list[Counters]:
+        """What tells the numbers of `noise` apart."""
+        each = {one.name: of_latent(one, params[one.name + LOC].shape, ids) for one in self.order}
+        found = [each[latent.name] for latent in self.linear]
+        if self.dense:
+            element, use = ({name: one[i] for name, one in each.items()} for i in range(2))
+            own = Counters(self._flat(element, ""), self._flat(use, ""))
+            for number, shape in enumerate(self.core.noise(self._arrays(params))):
+                by_element = number == self.core.by_element
+                found.append(own if by_element else loose(f"{self.label} {number}", shape))
+        return found
 
     def marginal(self, name: str, params: Mapping[str, Array]) -> dist.Normal | None:
         """Distribution of every element of a latent by itself; None where it is not normal."""

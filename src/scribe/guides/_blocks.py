@@ -11,9 +11,11 @@ import numpyro
 import numpyro.distributions as dist
 
 from scribe._counts.data import CountData
+from scribe._rng import Numbers
 from scribe._types import AnyArray, Array, Key, Params
-from scribe.guides._base import Guide, GuideFunction, Latents, param
+from scribe.guides._base import Guide, GuideFunction, Ids, Latents, param
 from scribe.guides._block import Block
+from scribe.guides._noise import normals
 from scribe.guides._pathwise import standard_normals
 
 __all__ = ["Blocks"]
@@ -77,11 +79,12 @@ class Blocks(Guide):
         block = next(b for b in self.blocks(latents) if latent in {one.name for one in b.order})
         return block.marginal(latent, params)
 
-    def draw(self, key: Key, params: Mapping[str, Array], *, latents: Latents, n_draws: int) -> dict[str, Array]:
+    def draw(
+        self, key: Key, params: Mapping[str, Array], *, latents: Latents, numbers: Numbers, ids: Ids
+    ) -> dict[str, Array]:
         """Draws of every block."""
         draws: dict[str, Array] = {}
-        for number, block in enumerate(self.blocks(latents)):
-            shapes = [(n_draws, *shape) for shape in block.noise(params)]
-            noise = standard_normals(jax.random.fold_in(key, number), shapes, jnp.zeros(()).dtype)
+        for block in self.blocks(latents):
+            noise = normals(key, numbers, block.counters(params, ids), jnp.zeros(()).dtype)
             draws |= jax.vmap(lambda one, block=block: block.push(params, one)[0])(noise)
         return draws

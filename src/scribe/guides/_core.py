@@ -37,6 +37,9 @@ class Core(ABC):
     trains_rows: ClassVar[bool]
     """Whether they are trained; otherwise `settled_rows` are added after a fit."""
 
+    by_element: ClassVar[int | None]
+    """Which array of `noise` has one number for every element; None where all elements of the core are in it."""
+
     @abstractmethod
     def init_rows(self, shape: tuple[int, ...], rng: np.random.Generator) -> AnyArray | None:
         """Trainable rows of a latent of this shape; None where there are none."""

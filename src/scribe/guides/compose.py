@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-import jax
 import numpyro.distributions as dist
 
 from scribe._counts.data import CountData
+from scribe._rng import Numbers
 from scribe._types import AnyArray, Array, Key, Params
-from scribe.guides._base import Guide, GuideFunction, Latents
+from scribe.guides._base import Guide, GuideFunction, Ids, Latents
 from scribe.guides.mean_field import MeanField
 
 __all__ = ["Composed", "whole"]
@@ -84,11 +84,13 @@ class Composed(Guide):
         part, mine = next((p, m) for p, m in self._split(latents) if latent in {one.name for one in m})
         return part.marginal(latent, params, latents=mine)
 
-    def draw(self, key: Key, params: Mapping[str, Array], *, latents: Latents, n_draws: int) -> dict[str, Array]:
-        """Independent draws of the parts."""
+    def draw(
+        self, key: Key, params: Mapping[str, Array], *, latents: Latents, numbers: Numbers, ids: Ids
+    ) -> dict[str, Array]:
+        """Draws of the parts, independent as their latents are others."""
         draws: dict[str, Array] = {}
-        for number, (part, mine) in enumerate(self._split(latents)):
-            draws |= part.draw(jax.random.fold_in(key, number), params, latents=mine, n_draws=n_draws)
+        for part, mine in self._split(latents):
+            draws |= part.draw(key, params, latents=mine, numbers=numbers, ids=ids)
         return draws
 
     @property

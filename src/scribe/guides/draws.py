@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro.distributions as dist
 
 from scribe._dist.pushed import kernel_density
+from scribe._rng import Numbers
 from scribe._types import Array, Key
-from scribe.guides._base import Approximation, Latents
+from scribe.guides._base import Approximation, Ids, Latents
 
 __all__ = ["DRAWS", "Draws"]
 
@@ -41,24 +44,32 @@ class Draws(Approximation):
         """Kernel densities."""
         return kernel_density(params[latent + DRAWS])
 
-    def draw(self, key: Key, params: Mapping[str, Array], *, latents: Latents, n_draws: int) -> dict[str, Array]:
-        """Some of the draws; see `draw_part`."""
-        return self.draw_part(
-            key, params, latents=latents, n_draws=n_draws, first=jnp.asarray(0), of=jnp.asarray(n_draws)
-        )
+    def stored(self, params: Mapping[str, Array]) -> dict[str, Array]:
+        """All draws in the order in which they were made, chain after chain."""
+        return {name.removesuffix(DRAWS): jnp.moveaxis(value, -1, 0) for name, value in params.items()}
 
-    def draw_part(
-        self, key: Key, params: Mapping[str, Array], *, latents: Latents, n_draws: int, first: Array, of: Array
+    def draw(
+        self, key: Key, params: Mapping[str, Array], *, latents: Latents, numbers: Numbers, ids: Ids
     ) -> dict[str, Array]:
-        """Draws at equal distances from a random start, none twice; all in turn where more are asked for than exist."""
-        total = jnp.asarray(self.n_draws(params), jnp.uint32)
-        shift = jax.random.randint(key, (), 0, self.n_draws(params)).astype(jnp.uint32)
-        number, n = first.astype(jnp.uint32) + jnp.arange(n_draws, dtype=jnp.uint32), of.astype(jnp.uint32)
-        # floor((number total + shift) / n) without forming the product of two large numbers
-        spaced = number * (total // n) + (number * (total % n) + shift) // n
-        chosen = jnp.where(n > total, (number + shift) % total, spaced)
-        return {name.removesuffix(DRAWS): jnp.moveaxis(value[..., chosen], -1, 0) for name, value in params.items()}
+        """Draws in an order of which every start is spread over the chains, none twice before all have had a turn.
+
+        The order goes on by the golden section of all draws, from a random one: what is left between any number of
+        those given out are gaps of three lengths at most, of similar size (the three-gap theorem). Neighbours in a
+        chain, which depend on each other, come far apart.
+        """
+        total = self.n_draws(params)
+        order = jnp.asarray(np.arange(total) * _golden(total) % total)
+        start = jax.random.randint(key, (), 0, total, order.dtype)
+        chosen = (order[(numbers % total).astype(order.dtype)] + start) % total
+        return {name: value[chosen] for name, value in self.stored(params).items()}
 
     def n_draws(self, params: Mapping[str, Any]) -> int:
         """Draws of all chains."""
         return int(next(iter(params.values())).shape[-1])
+
+
+def _golden(total: int) -> int:
+    """Whole number nearest to the golden section of a total that has no divisor in common with it."""
+    section = round(total * (math.sqrt(5) - 1) / 2)
+    near = (section + sign * distance for distance in range(total + 1) for sign in (1, -1))
+    return next(step for step in near if math.gcd(step, total) == 1)

@@ -127,6 +127,7 @@ class FlowLaw(Core):
     chain: bool
     suffix: ClassVar[str] = "_place"
     trains_rows: ClassVar[bool] = False
+    by_element: ClassVar[None] = None
 
     def init_rows(self, shape: tuple[int, ...], rng: np.random.Generator) -> None:
         """None."""

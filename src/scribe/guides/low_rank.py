@@ -36,6 +36,7 @@ class LowRankNormal(Core):
     rank: int
     suffix: ClassVar[str] = "_factor"
     trains_rows: ClassVar[bool] = True
+    by_element: ClassVar[int] = 1
 
     def init_rows(self, shape: tuple[int, ...], rng: np.random.Generator) -> AnyArray:
         """Small random columns: equal ones would stay equal but for the noise of the draws."""

@@ -15,8 +15,10 @@ import numpyro.distributions as dist
 from scribe._counts.data import CountData
 from scribe._device import on_device
 from scribe._model.build import plates
+from scribe._rng import Numbers
 from scribe._types import AnyArray, Array, Key, Params
-from scribe.guides._base import LOC, LOG_SCALE, Guide, GuideFunction, Latents, param
+from scribe.guides._base import LOC, LOG_SCALE, Guide, GuideFunction, Ids, Latents, param
+from scribe.guides._noise import normals, of_latent
 from scribe.guides._pathwise import PathwiseNormal, standard_normals
 from scribe.priors import Latent
 
@@ -34,14 +36,15 @@ class Normals(Guide):
         """The normals."""
         return dist.Normal(params[latent + LOC], jnp.exp(params[latent + LOG_SCALE]))
 
-    def draw(self, key: Key, params: Mapping[str, Array], *, latents: Latents, n_draws: int) -> dict[str, Array]:
+    def draw(
+        self, key: Key, params: Mapping[str, Array], *, latents: Latents, numbers: Numbers, ids: Ids
+    ) -> dict[str, Array]:
         """Independent normal draws."""
-        names = sorted(latent.name for latent in latents)
-        locs = [params[name + LOC] for name in names]
-        noises = standard_normals(key, [(n_draws, *loc.shape) for loc in locs], locs[0].dtype)
+        locs = [params[latent.name + LOC] for latent in latents]
+        counters = [of_latent(latent, loc.shape, ids) for latent, loc in zip(latents, locs, strict=True)]
         return {
-            name: loc[None] + jnp.exp(params[name + LOG_SCALE])[None] * noise
-            for name, loc, noise in zip(names, locs, noises, strict=True)
+            latent.name: loc[None] + jnp.exp(params[latent.name + LOG_SCALE])[None] * noise
+            for latent, loc, noise in zip(latents, locs, normals(key, numbers, counters, locs[0].dtype), strict=True)
         }
 
 

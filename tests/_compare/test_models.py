@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -195,6 +196,35 @@ def test_unknown_models(comparison):
         comparison.waic("NBB")
     with pytest.raises(KeyError, match="There is no model 2"):
         comparison.gene_level_comparison(0, 2)
+
+
+def test_no_gene_can_be_left_out_of_an_anchor(anchored):
+    fits = [scribe.get.results(anchored)] * 2
+    with pytest.raises(ValueError, match=r"centres priors of a, b by the counts .* use observations=\"cell\""):
+        scribe.compare_models(fits, model_names=["a", "b"], observations="gene", n_samples=30)
+
+
+TIGHT = [
+    ("psis_loo", 0),
+    *(pytest.param(c, s, marks=pytest.mark.slow) for c in ("psis_loo", "held_out") for s in (1, 2)),
+]
+
+
+@pytest.mark.parametrize(("criterion", "seed"), TIGHT)
+def test_an_anchor_gains_nothing_by_knowing_the_total_of_a_cell(criterion, seed):
+    """Totals spread by half a natural logarithm: how tightly capture is tied to them predicts no cell better."""
+    rng, n_cells, mean = np.random.default_rng(seed), 60, np.geomspace(20, 900, 12)
+    capture = np.minimum(np.exp(rng.normal(math.log(0.1), 0.5, n_cells)), 0.9)
+    counts = rng.poisson(rng.gamma(2.0, capture[:, None] * mean / 2.0)).astype(np.float32)
+    about = {"parameterization": "mean_disp", "n_steps": 500, "early_stopping": False}
+    anchors = [{"capture_efficiency": (math.log(mean.sum()), sigma)} for sigma in (0.5, 0.05)]
+    fits = [scribe.fit(counts, priors=anchor, **about) for anchor in anchors]
+    options = {"fraction": 0.4} if criterion == "held_out" else {}
+    found = scribe.compare_models(fits, criterion=criterion, n_samples=200, **options)
+    loose, tight = found.elpd().sum(axis=0)
+    assert tight - loose < 4.0
+    if criterion == "psis_loo":
+        assert found.waic(1).elpd.sum() - found.waic(0).elpd.sum() < 4.0
 
 
 def test_the_elpd_is_the_log_of_the_mean_density():

@@ -66,6 +66,21 @@ def test_leave_one_out_is_what_refitting_gives():
     assert found.k_hat.max() < 0.3
 
 
+@pytest.mark.parametrize("criterion", [psis_loo, waic])
+def test_a_prior_that_saw_the_observation_forgets_it(criterion):
+    """Normal data and a normal prior about their mean: leaving one out moves the prior, too, in closed form."""
+    rng, n, sd = np.random.default_rng(2), 30, 0.15
+    y = rng.normal(1.0, 1.0, n)
+    draws = rng.normal(y.mean(), (n + sd**-2) ** -0.5, (40_000, 1))
+    log_likelihood, rest = stats.norm(draws, 1.0).logpdf(y), (y.sum() - y) / (n - 1)
+    share = stats.norm(y.mean(), sd).logpdf(draws) - stats.norm(rest, sd).logpdf(draws)
+    exact = stats.norm(rest, np.sqrt(1 + 1 / (n - 1 + sd**-2))).logpdf(y)
+    found = criterion(log_likelihood, log_likelihood + share)
+    np.testing.assert_allclose(found.elpd, exact, atol=0.02)
+    np.testing.assert_allclose(found.penalty, log_mean_exp(log_likelihood) - found.elpd, atol=1e-9)
+    assert criterion(log_likelihood).elpd.sum() > exact.sum() + 0.5, "it would count twice"
+
+
 def test_differences():
     elpd = RNG.normal(-10, 3, (50, 3))
     found = differences(elpd, 1)
@@ -112,7 +127,8 @@ def test_pseudo_bma_is_the_mean_over_weighted_observations():
 @pytest.mark.parametrize("criterion", [psis_loo, waic])
 def test_blocks_of_observations_change_nothing(criterion):
     log_likelihood = np.random.default_rng(0).normal(size=(200, 11))
-    for found, expected in zip(in_blocks(criterion, log_likelihood, size=4), criterion(log_likelihood), strict=True):
-        assert (found is None) == (expected is None)
-        if found is not None:
-            np.testing.assert_allclose(found, expected, rtol=1e-12)
+    for given in (log_likelihood,), (log_likelihood, None), (log_likelihood, log_likelihood - 1.0):
+        for found, expected in zip(in_blocks(criterion, *given, size=4), criterion(*given), strict=True):
+            assert (found is None) == (expected is None)
+            if found is not None:
+                np.testing.assert_allclose(found, expected, rtol=1e-12)

@@ -16,6 +16,7 @@ from scribe._counts.container import Counts
 from scribe._model.checks import require_known
 from scribe._model.keywords import verb
 from scribe._posterior.by_engine import ScribeMCMCResults
+from scribe._posterior.double_use import prior_shares
 from scribe._posterior.marginal import log_likelihood_of_cells
 from scribe._posterior.parameters import by_gene
 from scribe._posterior.results import Results, require_results
@@ -111,6 +112,8 @@ def compare_models(
     if observations == "gene" and chosen not in FROM_DRAWS:
         msg = f'criterion={chosen!r} holds out parts of cells: with observations="gene" use "psis_loo" or "waic".'
         raise ValueError(msg)
+    if observations == "gene":
+        _check_genes_are_free(fits, names)
     if chosen in FROM_DRAWS and not (fraction is None and engine is None):
         msg = f"criterion={chosen!r} holds nothing out and fits nothing again: leave out fraction and engine."
         raise ValueError(msg)
@@ -184,6 +187,17 @@ def _check_alike(fits: Sequence[Results], names: Sequence[str], counts: Counts) 
                 raise ValueError(msg)
 
 
+def _check_genes_are_free(fits: Sequence[Results], names: Sequence[str]) -> None:
+    """Raise where priors are centred by the genes themselves, so that none can be left out."""
+    anchored = [name for one, name in zip(fits, names, strict=True) if one.spec.anchor or one.spec.centred_sites]
+    if anchored:
+        msg = (
+            f"An anchor of capture or expression centres priors of {', '.join(anchored)} by the counts of the genes, "
+            'also of one that is left out: use observations="cell".'
+        )
+        raise ValueError(msg)
+
+
 def _check_same_counts(fitted: Counts, counts: Counts, name: str) -> None:
     """Raise where a model was fitted to something else: what is compared is how well all predict the same."""
     if fitted is counts:
@@ -205,8 +219,13 @@ def _from_draws(
         for one in fits:
             draws = _log_likelihoods(one, counts, observations=observations, n_samples=n_samples, seed=seed)
             matrix = np.stack(list(ticking(draws, bar.update)))
-            loo.append(in_blocks(functools.partial(psis_loo, r_eff=_relative_efficiency(one)), matrix))
-            information.append(in_blocks(waic, matrix))
+            contribution = None
+            if one.spec.centred_sites:
+                shares = prior_shares(one.posterior, counts, jax.random.key(seed), n_samples)
+                contribution = matrix + np.stack(list(shares))
+            efficient = functools.partial(psis_loo, r_eff=_relative_efficiency(one))
+            loo.append(in_blocks(efficient, matrix, contribution))
+            information.append(in_blocks(waic, matrix, contribution))
     return {"psis_loo": tuple(loo), "waic": tuple(information)}
 
 

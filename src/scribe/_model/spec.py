@@ -27,6 +27,8 @@ from scribe.priors import (
     Latent,
     Law,
     LogNormal,
+    MeanAnchor,
+    Over,
     Prior,
     TransformedNormal,
 )
@@ -222,6 +224,11 @@ class ModelSpec:
         prior = self.priors.get("eta_capture")
         return prior if isinstance(prior, CaptureAnchor) else None
 
+    @functools.cached_property
+    def centred_sites(self) -> tuple[Site, ...]:
+        """Parameters whose priors are centred by the mean counts of the genes that are fitted."""
+        return tuple(site for site in self.sites if isinstance(_innermost(site.prior), MeanAnchor))
+
     @property
     def anchored(self) -> bool:
         """Whether capture is anchored, so that absolute expression is identified and not only ratios."""
@@ -377,6 +384,11 @@ class ModelSpec:
 def _levels(labels: list[str], params: list[str], factors: list[list[Any]] | None = None) -> Levels:
     """Levels as JSON has them; those of older fits say nothing of factors."""
     return Levels(tuple(labels), tuple(params), tuple((name, tuple(of)) for name, of in factors or ()))
+
+
+def _innermost(prior: Prior) -> Prior:
+    """Prior of the location of the outermost population, or the prior itself."""
+    return _innermost(prior.base) if isinstance(prior, Over) else prior
 
 
 def _required(dataset: Array | None) -> Array:

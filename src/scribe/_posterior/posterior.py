@@ -122,10 +122,19 @@ class Posterior:
 
     def draw_blocks(self, key: Key, n_draws: int, *, block: int = 50) -> Iterator[dict[str, Array]]:
         """The draws of `draws` in blocks of no more than ``block``."""
+        return self._blocks(_draws, key, n_draws, block)
+
+    def latent_blocks(self, key: Key, n_draws: int, *, block: int = 50) -> Iterator[dict[str, Array]]:
+        """The same draws of everything that is sampled, of which the sites may be made."""
+        return self._blocks(_latents, key, n_draws, block)
+
+    def _blocks(
+        self, draw: Callable[..., dict[str, Array]], key: Key, n_draws: int, block: int
+    ) -> Iterator[dict[str, Array]]:
         params = self.device_params()
         for first in range(0, n_draws, block):
             numbers = np.arange(first, min(first + block, n_draws), dtype=np.uint32)
-            yield _draws(self.spec, self.guide, params, key=key, numbers=numbers, ids=self.ids)
+            yield draw(self.spec, self.guide, params, key=key, numbers=numbers, ids=self.ids)
 
     def draw_one_by_one(self, key: Key, n_draws: int) -> Iterator[dict[str, Array]]:
         """The draws of `draws` singly, so that no more than one is in memory."""
@@ -282,10 +291,17 @@ def _parameters(
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
+def _latents(
+    spec: ModelSpec, guide: Approximation, params: dict[str, Array], *, key: Key, numbers: Numbers, ids: Ids
+) -> dict[str, Array]:
+    return guide.draw(key, params, latents=spec.latents, numbers=numbers, ids=ids)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
 def _draws(
     spec: ModelSpec, guide: Approximation, params: dict[str, Array], *, key: Key, numbers: Numbers, ids: Ids
 ) -> dict[str, Array]:
-    return jax.vmap(spec.values)(guide.draw(key, params, latents=spec.latents, numbers=numbers, ids=ids))
+    return jax.vmap(spec.values)(_latents(spec, guide, params, key=key, numbers=numbers, ids=ids))
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -64,11 +64,12 @@ class Pointwise(NamedTuple):
     k_hat: FloatArray | None = None
 
 
-def in_blocks(
-    criterion: Callable[[AnyArray], Pointwise], log_likelihood: AnyArray, *, size: int = _AT_ONCE
-) -> Pointwise:
+def in_blocks(criterion: Callable[..., Pointwise], *matrices: AnyArray | None, size: int = _AT_ONCE) -> Pointwise:
     """Pointwise criterion of (draws, observations), some observations at a time, as it makes several copies of them."""
-    parts = [criterion(log_likelihood[:, i : i + size]) for i in range(0, log_likelihood.shape[1], size)]
+    n = next(x.shape[1] for x in matrices if x is not None)
+    parts = [
+        criterion(*(None if x is None else x[:, first : first + size] for x in matrices)) for first in range(0, n, size)
+    ]
     return Pointwise._make(None if values[0] is None else np.concatenate(values) for values in zip(*parts, strict=True))
 
 
@@ -84,38 +85,43 @@ def log_mean_exp(log_likelihood: AnyArray) -> FloatArray:
     return np.asarray(logsumexp(np.asarray(log_likelihood, np.float64), axis=0) - np.log(len(log_likelihood)))
 
 
-def waic(log_likelihood: AnyArray) -> Pointwise:
+def waic(log_likelihood: AnyArray, contribution: AnyArray | None = None) -> Pointwise:
     r"""Widely applicable information criterion (Watanabe 2010).
 
-    .. math:: \mathrm{elpd}_i = \log \frac1S \sum_s e^{\ell_{si}} - \mathrm{Var}_s\,\ell_{si}
+    .. math:: \mathrm{elpd}_i = \log \frac1S \sum_s e^{\ell_{si}} - \mathrm{Cov}_s(\ell_{si}, q_{si})
 
-    The penalty is the variance, known as :math:`p_{\mathrm{WAIC}2}`; :math:`\mathrm{WAIC} = -2\sum_i \mathrm{elpd}_i`.
+    with the ``contribution`` :math:`q` of an observation to the log posterior, which is :math:`\ell` unless given: then
+    the penalty is the variance, known as :math:`p_{\mathrm{WAIC}2}`. :math:`\mathrm{WAIC} = -2\sum_i \mathrm{elpd}_i`.
+    The covariance is what is left of leave-one-out to second order in the logarithms.
     """
-    penalty = np.var(np.asarray(log_likelihood, np.float64), axis=0)
+    values = np.asarray(log_likelihood, np.float64)
+    given = values if contribution is None else np.asarray(contribution, np.float64)
+    penalty = np.mean((values - values.mean(axis=0)) * (given - given.mean(axis=0)), axis=0)
     return Pointwise(log_mean_exp(log_likelihood) - penalty, penalty)
 
 
-def psis_loo(log_likelihood: AnyArray, *, r_eff: float = 1.0) -> Pointwise:
+def psis_loo(log_likelihood: AnyArray, contribution: AnyArray | None = None, *, r_eff: float = 1.0) -> Pointwise:
     r"""Leave-one-out cross-validation by Pareto-smoothed importance sampling [Vehtari24]_.
 
-    Draws are weighted by :math:`1/p(u_i \mid \theta_s)`, as if the observation had not been there, and the largest
-    weights are replaced by quantiles of a generalised Pareto distribution, whose shape says whether that can work.
-    ``r_eff`` is the effective number of draws as a share of their number.
+    Draws are weighted by :math:`e^{-q_{si}}` with the ``contribution`` :math:`q` of an observation to the log posterior
+    (its log-likelihood unless given), as if it had not been there. The largest weights are replaced by quantiles of a
+    generalised Pareto distribution, whose shape says whether that can work. ``r_eff`` is the effective number of draws
+    as a share of their number.
 
     .. [Vehtari24] Vehtari et al., Pareto smoothed importance sampling, JMLR 25:72, 2024.
     """
     from arviz_stats.base.array import array_stats
 
+    values = np.asarray(log_likelihood, np.float64)
+    given = values if contribution is None else np.asarray(contribution, np.float64)
     # centred, so that the smoothing works on weights of ordinary size
-    highest = np.max(log_likelihood, axis=0)
-    centred = np.asarray(log_likelihood, np.float64) - highest
-    elpd, penalty = centred.mean(axis=0), np.zeros(len(highest))
-    k_hat = np.full(len(highest), -np.inf)
+    centred = given - np.max(given, axis=0)
+    elpd, k_hat = values.mean(axis=0), np.full(values.shape[1], -np.inf)
     varied = np.ptp(centred, axis=0) > _FLAT
     if varied.any():
-        found = array_stats.loo(centred[:, varied].T[:, None], r_eff=r_eff)
-        elpd[varied], k_hat[varied], penalty[varied] = found
-    return Pointwise(elpd + highest, penalty, k_hat)
+        log_weights, k_hat[varied] = array_stats.psislw(centred[:, varied].T, r_eff=r_eff)
+        elpd[varied] = logsumexp(log_weights.T + values[:, varied], axis=0)
+    return Pointwise(elpd, log_mean_exp(values) - elpd, k_hat)
 
 
 def differences(elpd: FloatArray, reference: int) -> Difference:

@@ -29,6 +29,10 @@ MODELS = {
 }
 
 
+def of_cells(posterior, counts, n_samples, **about):
+    return log_likelihood_of_cells(posterior, counts, posterior.values(jax.random.key(3), n_samples), **about)
+
+
 def population(x, cell):
     """Law of the log capture of a cell, from those of the others: scipy's normal, cut at full capture."""
     others = np.delete(np.asarray(x, np.float64), cell)
@@ -101,7 +105,7 @@ def test_components_and_datasets(name):
     """The integral is over the capture of a cell whichever component it is of: each has a mode of its own."""
     with jax.enable_x64():
         results, counts = made((12, 25), **LEVELS[name])
-        found = list(log_likelihood_of_cells(results.posterior, counts, jax.random.key(3), 2))
+        found = list(of_cells(results.posterior, counts, 2))
         for one, expected in zip(found, dense(results, counts), strict=True):
             np.testing.assert_allclose(one, expected, atol=1e-3)
 
@@ -109,9 +113,9 @@ def test_components_and_datasets(name):
 def test_many_cells_in_single_precision():
     """Zeros are interpolated between cells, and a few nodes do: against the same in double precision."""
     results, counts = made((300, 400), model="zinbvcp")
-    (found,) = log_likelihood_of_cells(results.posterior, counts, jax.random.key(3), 0)
+    (found,) = of_cells(results.posterior, counts, 0)
     with jax.enable_x64():
-        (expected,) = log_likelihood_of_cells(results.posterior, counts, jax.random.key(3), 0)
+        (expected,) = of_cells(results.posterior, counts, 0)
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=2e-3)
 
 
@@ -131,7 +135,7 @@ def test_probabilities_of_what_a_cell_may_contain_sum_to_one(name, made_fit):
         posterior = scribe.get.results(fit).posterior
         cells = np.stack(np.meshgrid(*[np.arange(float(top))] * n_genes), axis=-1).reshape(-1, n_genes)
         counts, like = Counts.from_matrix(cells), np.zeros(len(cells), int)
-        for found in log_likelihood_of_cells(posterior, counts, jax.random.key(3), 2, like=like, design=Design()):
+        for found in of_cells(posterior, counts, 2, like=like, design=Design()):
             np.testing.assert_allclose(np.exp(found).sum(), 1.0, rtol=1e-3)
 
 
@@ -140,9 +144,9 @@ def test_a_cell_is_judged_by_the_others_alone(name, made_fit):
     """What one cell contains changes nothing for the others, and its own prior capture nothing for itself."""
     results = scribe.get.results(made_fit(**MODELS[name], shape=(14, 30), params={"mu": 9.0}))
     matrix = results.counts().rows(slice(None)).copy()
-    (before,) = log_likelihood_of_cells(results.posterior, results.counts(), jax.random.key(0), 0)
+    (before,) = of_cells(results.posterior, results.counts(), 0)
     matrix[0] *= 3
-    (after,) = log_likelihood_of_cells(results.posterior, results.counts(matrix), jax.random.key(0), 0)
+    (after,) = of_cells(results.posterior, results.counts(matrix), 0)
     assert after[0] < before[0]
     np.testing.assert_allclose(after[1:], before[1:], rtol=1e-5)
 
@@ -150,7 +154,7 @@ def test_a_cell_is_judged_by_the_others_alone(name, made_fit):
 def test_two_cells_are_no_population(made_fit):
     results = scribe.get.results(made_fit(shape=(14, 30))).cells([0, 1])
     with pytest.raises(ValueError, match=r"2 cells make none: use criterion=.thinned., or 3 cells or more"):
-        next(log_likelihood_of_cells(results.posterior, results.counts(), jax.random.key(0), 0))
+        next(of_cells(results.posterior, results.counts(), 0))
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -161,6 +165,6 @@ def test_integral_against_dense_quadrature(name, made_fit):
         matrix = results.counts().rows(slice(None)).copy()
         matrix[0], matrix[1] = 0, np.eye(30)[3]
         counts = results.counts(matrix)
-        found = list(log_likelihood_of_cells(results.posterior, counts, jax.random.key(3), 2))
+        found = list(of_cells(results.posterior, counts, 2))
         for one, expected in zip(found, dense(results, counts), strict=True):
             np.testing.assert_allclose(one, expected, atol=1e-3)

@@ -116,20 +116,6 @@ def test_draws_are_thinned_to_what_may_be_stored(adata, results, monkeypatch, ca
     np.testing.assert_array_equal(thin.statistics["energy"], results.statistics["energy"][:, kept])
 
 
-def test_datatree(adata, results, made_fit):
-    pytest.importorskip("xarray")
-    tree = scribe.get.datatree(adata)
-    assert dict(tree["posterior"].sizes) == {"chain": 2, "draw": 30, "gene": 8, "cell": 24}
-    np.testing.assert_array_equal(tree["posterior"]["r"], results.get_samples(group_by_chain=True)["r"])
-    assert tree["posterior"]["r"].dims == ("chain", "draw", "gene")
-    assert list(tree["posterior"]["gene"].values) == list(adata.var_names)
-    assert set(tree["sample_stats"]) == {"diverging", "n_steps", "acceptance_rate", "energy", "lp", "tree_depth"}
-    fitted = made_fit("zinbvcp")
-    of_svi = scribe.get.datatree(fitted, n_samples=7)
-    assert set(of_svi.children) == {"posterior"}
-    assert dict(of_svi["posterior"].sizes) == {"chain": 1, "draw": 7, "gene": 12, "cell": 30}
-
-
 def test_double_precision_unless_told(adata):
     assert jax.numpy.zeros(()).dtype == np.float32
     with pytest.warns(scribe.ConvergenceWarning):

@@ -234,7 +234,7 @@ def _log_likelihoods(
 ) -> Iterator[FloatArray]:
     key = jax.random.key(seed)
     if observations == "cell":
-        yield from log_likelihood_of_cells(one.posterior, counts, key, n_samples)
+        yield from log_likelihood_of_cells(one.posterior, counts, one.posterior.values(key, n_samples))
         return
     data = one.posterior.data(counts)
     for parameters in one.posterior.parameter_draws(key, n_samples):

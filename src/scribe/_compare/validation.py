@@ -91,7 +91,8 @@ def held_out_cells(
     order = np.argsort(train.totals)
     nearest = order[np.minimum(np.searchsorted(train.totals[order], test.totals), len(order) - 1)]
     about: dict[str, Any] = {"like": nearest, "design": design.subset(cells)}
-    return log_mean_exp(np.stack(list(log_likelihood_of_cells(fitted, test, jax.random.key(seed), n_samples, **about))))
+    draws = fitted.values(jax.random.key(seed), n_samples)
+    return log_mean_exp(np.stack(list(log_likelihood_of_cells(fitted, test, draws, **about))))
 
 
 def refit(results: Results, counts: Counts, design: Design, *, seed: int, engine: Engine | None) -> Results:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import KW_ONLY, asdict, dataclass, field, replace
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -13,10 +13,18 @@ import numpy as np
 from scribe._model.names import rename
 from scribe._posterior.results import Results
 from scribe._settings import settings
-from scribe._types import AnyArray, FloatArray, Rng
+from scribe._types import AnyArray, Array, FloatArray, Rng
 from scribe.engines import Mixing, Verdict, diagnostics
 
-__all__ = ["BY_ENGINE", "DrawSummary", "ScribeMCMCResults", "ScribeSVIResults", "draws_by_chain", "thin_enough"]
+__all__ = [
+    "BY_ENGINE",
+    "DrawSummary",
+    "ScribeMCMCResults",
+    "ScribeSVIResults",
+    "draws_by_chain",
+    "thin_enough",
+    "values_by_chain",
+]
 
 _log = logging.getLogger("scribe")
 
@@ -266,3 +274,13 @@ def thin_enough(results: Results) -> Results:
     kept = f"{results.n_chains * n_kept:,} of them are kept, summaries are those of all"
     _log.warning("%s, more than settings.max_array_gb=%g: %s", found, settings.max_array_gb, kept)
     return results.thinned(n_kept)
+
+
+def values_by_chain(results: Results, n_samples: int, *, rng: Rng = None) -> Iterator[dict[str, Array]]:
+    """The draws of `draws_by_chain` singly, every site on the real line."""
+    if not isinstance(results, ScribeMCMCResults):
+        yield from results.posterior.draw_one_by_one(results._key(rng), n_samples)
+        return
+    stored = results.posterior.stored_draws()
+    for number in range(results.n_chains * results.n_samples):
+        yield {name: value[number] for name, value in stored.items()}

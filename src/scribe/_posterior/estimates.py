@@ -265,12 +265,16 @@ class Estimates(ABC):
     ) -> dict[str, Array]:
         """Draws of all parameters, sampled and derived.
 
+        A draw is a function of the seed and its number: fewer draws are the first of more, those of some genes or cells
+        are those of all, and likelihoods, replicates and denoised counts with this ``rng`` are at the same draws. Fits
+        with one seed share their random numbers: take another for a fit whose draws you subtract.
+
         Parameters
         ----------
         n_samples
             Number of draws.
         rng
-            Seed, key or generator.
+            Seed, key or generator; the seed of the fit unless given.
         sites
             Names of the parameters to return; None returns all.
         descriptive_names

@@ -19,7 +19,7 @@ by nodes around the mode of each.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
@@ -34,7 +34,7 @@ from scribe._counts.likelihood import log_likelihood_by_cell
 from scribe._model.spec import ModelSpec
 from scribe._posterior.parameters import Parameters, by_cell
 from scribe._posterior.posterior import Posterior
-from scribe._types import Array, FloatArray, IntArray, Key
+from scribe._types import Array, FloatArray, IntArray
 
 __all__ = ["log_likelihood_of_cells"]
 
@@ -129,24 +129,22 @@ class _Peaks(NamedTuple):
 def log_likelihood_of_cells(
     posterior: Posterior,
     counts: Counts,
-    key: Key,
-    n_samples: int,
+    draws: Iterable[Mapping[str, Array]],
     *,
     like: IntArray | None = None,
     design: Design | None = None,
 ) -> Iterator[FloatArray]:
-    """Log-likelihood of every cell without its capture, (cells,), at one draw of the other parameters after the other.
+    """Log-likelihood of every cell without its capture, (cells,), at draws as `Posterior.values` gives them.
 
-    Of 0 draws, once at the most probable values. The cells are those of the fit, each left out of the population of
-    captures, or new ones: with ``like``, the numbers of cells of the fit from whose captures those of new cells are
-    sought, and their ``design``.
+    The cells are those of the fit, each left out of the population of captures, or new ones: with ``like``, the numbers
+    of cells of the fit from whose captures those of new cells are sought, and their ``design``.
     """
     part = posterior if like is None else posterior.subset(cells=like)
     part = part if design is None else replace(part, design=design)
     spec, data, site = posterior.spec, part.data(counts), posterior.spec.capture_site
     if site is None:
-        for parameters in part.parameter_draws(key, n_samples):
-            yield np.asarray(by_cell(spec.family, parameters, data))
+        for values in draws:
+            yield np.asarray(by_cell(spec.family, part.parameters(values), data))
         return
     if posterior.n_cells < _FEWEST:
         msg = (
@@ -167,7 +165,7 @@ def log_likelihood_of_cells(
     quick, exact = (_integrated(spec, setting, peaks, rule, data) for rule in (few, many))
     noise = 4 * jnp.finfo(exact.dtype).eps * jnp.max(jnp.abs(exact))
     rule = few if jnp.max(jnp.abs(quick - exact)) < _TOLERANCE + noise else many
-    for values in posterior.draw_one_by_one(key, n_samples) if n_samples else [centre]:
+    for values in draws:
         # expression may be traded for the capture of all cells, which then move together
         here = peaks._replace(mode=peaks.mode + jnp.mean(values[site] - centre[site]))
         yield np.asarray(_integrated(spec, at(values), here, rule, data))

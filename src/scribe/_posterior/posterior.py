@@ -141,10 +141,14 @@ class Posterior:
         for draws in self.draw_blocks(key, n_draws, block=1):
             yield {name: draw[0] for name, draw in draws.items()}
 
-    def parameter_draws(self, key: Key, n_draws: int) -> Iterator[Parameters]:
-        """Parameters at one draw after the other; of no draws, once at the most probable values."""
+    def values(self, key: Key, n_draws: int) -> Iterator[dict[str, Array]]:
+        """The draws of `draws` singly; of no draws, the most probable values once."""
         check_draws(n_draws)
-        yield from map(self.parameters, self.draw_one_by_one(key, n_draws) if n_draws else [self.centre()])
+        return self.draw_one_by_one(key, n_draws) if n_draws else iter([self.centre()])
+
+    def parameter_draws(self, key: Key, n_draws: int) -> Iterator[Parameters]:
+        """Parameters at `values`."""
+        return map(self.parameters, self.values(key, n_draws))
 
     def parameters(self, values: Mapping[str, Array]) -> Parameters:
         """Natural parameters and what is known of cells from one value of every site on the real line."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -22,7 +22,7 @@ from scribe._posterior.logistic_normal import LogisticNormal, fit_logistic_norma
 from scribe._posterior.parameters import Parameters, by_cell, by_gene
 from scribe._posterior.simulate import Sparse, simulate_blocks
 from scribe._rng import categorical, stream
-from scribe._types import FloatArray, Key, Rng
+from scribe._types import Array, FloatArray, Key, Rng
 
 __all__ = ["Results"]
 
@@ -66,15 +66,18 @@ class Results(Estimates):
         For every data set an iterator over blocks (cell, gene, value) of positive counts.
         """
         key = self._key(rng)
-        known = self.posterior.mixed and self.counts_source is not None
-        data = self.posterior.data(self.counts()) if known else None
+        fixed = itertools.repeat(self.posterior.centre(), n_samples) if at_map else None
+        values = self.posterior.draw_one_by_one(key, n_samples) if fixed is None else fixed
+        yield from self.replicates(values, key, biological=biological)
+
+    def replicates(
+        self, values: Iterable[Mapping[str, Array]], key: Key, *, biological: bool = False
+    ) -> Iterator[Iterator[Sparse]]:
+        """The data sets of `simulate` at given values of the parameters on the real line, one after the other."""
         posterior = self.posterior
-        draws: Iterator[Parameters]
-        if at_map:
-            draws = itertools.repeat(posterior.parameters(posterior.centre()), n_samples)
-        else:
-            draws = map(posterior.parameters, posterior.draw_one_by_one(key, n_samples))
-        for number, drawn in enumerate(draws):
+        known = posterior.mixed and self.counts_source is not None
+        data = posterior.data(self.counts()) if known else None
+        for number, drawn in enumerate(map(posterior.parameters, values)):
             of_counts, of_components = (
                 jax.random.fold_in(stream(key, use), number) for use in ("counts", "components")
             )
@@ -84,9 +87,13 @@ class Results(Estimates):
             yield simulate_blocks(self.spec.family, parameters, of_counts, n_genes=self.n_genes, ids=posterior.ids)
 
     def _dense_samples(self, n_samples: int, **options: Any) -> FloatArray:
-        check_dense((n_samples, self.n_cells, self.n_genes), remedy=_FEWER.format("simulate"))
+        return self.dense(self.simulate(n_samples, **options), n_samples, remedy=_FEWER.format("simulate"))
+
+    def dense(self, data_sets: Iterable[Iterable[Sparse]], n_samples: int, *, remedy: str) -> FloatArray:
+        """Data sets of `simulate` as one array, (data sets, cells, genes); ``remedy`` ends an error."""
+        check_dense((n_samples, self.n_cells, self.n_genes), remedy=remedy)
         out = np.zeros((n_samples, self.n_cells, self.n_genes), np.float32)
-        for data_set, blocks in zip(out, self.simulate(n_samples, **options), strict=True):
+        for data_set, blocks in zip(out, data_sets, strict=True):
             for block in blocks:
                 data_set[block.cell, block.gene] = block.value
         return out

@@ -34,7 +34,7 @@ from scribe._settings import settings
 from scribe._types import AnyArray, Rng
 from scribe.engines import NUTS, SVI, EarlyStopping, Fit, Optimizer, Outcome
 from scribe.families import Family
-from scribe.guides import Guide
+from scribe.guides import Draws, Guide
 
 __all__ = ["ConvergenceWarning", "fit", "fit_counts", "known_covariates", "seed_of"]
 
@@ -220,13 +220,11 @@ def fit_counts(
     if before is not None:
         before(spec, design)
     names = {"gene": counts.gene_names, "cell": counts.cell_names}
-    of_data: dict[str, Any] = {
-        "n_genes": counts.n_genes,
-        "n_cells": counts.n_cells,
-        "design": design,
-        "labels": {axis: x for axis, x in names.items() if x is not None},
-    }
-    posterior = functools.partial(Posterior, spec, **of_data)
+    labels = {axis: x for axis, x in names.items() if x is not None}
+
+    def posterior(guide: Guide | Draws, params: dict[str, Any]) -> Posterior:
+        return Posterior(spec, guide, params, counts.n_genes, counts.n_cells, design=design, labels=labels)
+
     about: dict[str, Any] = {
         "seed": seed,
         "gene_names": counts.gene_names,

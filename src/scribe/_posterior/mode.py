@@ -39,7 +39,7 @@ def most_probable_counts(family: Family, u: Array, parameters: Parameters) -> Fl
         c, g = cell[some], gene[some]
         given = [at(c, g) for at in of]
         arrays = ([natural for natural, _ in given], given[0][1], list(log_weights[:, c]), np.asarray(u)[c, g])
-        mode[c, g] = in_pieces(lambda _, *piece: search(*piece), arrays)
+        mode[c, g] = in_pieces(search, arrays)
     return mode
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import time
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import anndata
@@ -23,13 +24,14 @@ from scribe._adata.read import read_counts
 from scribe._model.clusters import components_at_start
 
 
-def variable_genes(path: Path, n_top: int) -> anndata.AnnData:
+def variable_genes(path: Path, n_top: int, *, also: Sequence[str] = ()) -> anndata.AnnData:
+    """Cells of a file with its most variable genes and some others."""
     adata = anndata.read_h5ad(path)
     normalised = adata.copy()
     sc.pp.normalize_total(normalised)
     sc.pp.log1p(normalised)
     sc.pp.highly_variable_genes(normalised, n_top_genes=n_top)
-    adata = adata[:, normalised.var["highly_variable"]].copy()
+    adata = adata[:, normalised.var["highly_variable"] | adata.var_names.isin(also)].copy()
     return adata[np.asarray(adata.X.sum(axis=1)).ravel() > 0].copy()
 
 

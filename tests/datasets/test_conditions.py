@@ -15,7 +15,7 @@ def log_shares(adata, donors) -> np.ndarray:
 
 
 def test_effects_and_spread_are_those_that_are_said() -> None:
-    adata = scribe.datasets.conditions(12, 60, 200, share=0.2, donor_sd=0.3, rng=1)
+    adata = scribe.datasets.conditions(12, 60, 200, share=0.2, donor_sd=0.3, rng=3)
     assert adata.shape == (2 * 12 * 60, 200)
     assert adata.obs["donor"].nunique() == 24
     assert (adata.X.data == np.round(adata.X.data)).all()
@@ -48,9 +48,17 @@ def test_pairs_have_both_conditions_and_what_is_special_to_the_donor() -> None:
     assert 0.3 < together < 0.7, "half of the variance between donors is common to both conditions"
 
 
+@pytest.mark.parametrize("up", [0.0, 0.8, 1.0])
+def test_responses_go_up_in_a_share(up) -> None:
+    effect = scribe.datasets.conditions(1, 2, 400, share=0.5, up=up, rng=1).var["effect"].to_numpy()
+    np.testing.assert_allclose(np.mean(effect[effect != 0] > 0), up, atol=0.1 if up == 0.8 else 0.0)
+
+
 def test_seeds_and_errors() -> None:
     first, again, other = (scribe.datasets.conditions(2, 10, 20, rng=rng) for rng in (3, 3, 4))
     assert (first.X != again.X).nnz == 0
     assert (first.X != other.X).nnz > 0
     with pytest.raises(ValueError, match="n_donors must be a whole number of at least 1, got 0"):
         scribe.datasets.conditions(0)
+    with pytest.raises(ValueError, match=r"up must be a share between 0 and 1, got 1\.5"):
+        scribe.datasets.conditions(up=1.5)

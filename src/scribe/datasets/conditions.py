@@ -32,6 +32,7 @@ def conditions(
     *,
     share: float = 0.1,
     log_fold: tuple[float, float] = (0.5, 1.2),
+    up: float = 0.5,
     donor_sd: float = 0.25,
     paired: bool = False,
     rng: Rng = None,
@@ -49,7 +50,9 @@ def conditions(
     share
         Share of the genes that respond to the condition.
     log_fold
-        Range of the size of responses, natural logarithms; half of the genes go up and half down, on average.
+        Range of the size of responses, natural logarithms.
+    up
+        Share of the responses that go up, on average.
     donor_sd
         Median over genes of the standard deviation of log expression between donors.
     paired
@@ -78,12 +81,15 @@ def conditions(
     """
     for name, value in (("n_donors", n_donors), ("n_cells", n_cells), ("n_genes", n_genes)):
         require_whole(name, value, 1)
+    if not 0.0 <= up <= 1.0:
+        msg = f"up must be a share between 0 and 1, got {up!r}."
+        raise ValueError(msg)
     seed = as_seed(rng)
     generator = np.random.default_rng(seed)
     donor = np.tile(np.arange(n_donors), 2) if paired else np.arange(2 * n_donors)
     treated = np.repeat([False, True], n_donors)
     responds = generator.random(n_genes) < share
-    sizes = generator.uniform(*log_fold, n_genes) * generator.choice([-1.0, 1.0], n_genes)
+    sizes = generator.uniform(*log_fold, n_genes) * generator.choice([-1.0, 1.0], n_genes, p=[1.0 - up, up])
     effect = np.where(responds, sizes, 0.0)
     spread = donor_sd * np.exp(generator.normal(0.0, 0.4, n_genes))
     of_donor, of_leaf = generator.normal(size=(donor.max() + 1, n_genes)), generator.normal(size=(len(donor), n_genes))

@@ -52,7 +52,8 @@ SCRIBE = {
     f"mixture of {COMPONENTS}": {"n_components": COMPONENTS},
 }
 LEAKAGE: dict[str, dict[str, Any]] = {
-    **{f"{model}": {"model": model} for model in ("nbvcp", "zinbvcp", "bnbvcp", "twostatevcp")},
+    **{f"{model}": {"model": model} for model in ("nbvcp", "zinbvcp", "twostatevcp")},
+    "nbvcp, bnb": {"overdispersion": "bnb"},
     "nbvcp, mean_disp": {"parameterization": "mean_disp"},
     f"mixture of {COMPONENTS}": {"n_components": COMPONENTS},
     f"mixture of {COMPONENTS}, mean_disp": {

@@ -131,3 +131,14 @@ def test_the_truth_is_found(parameterization):
     z = (draws.mean(0) - np.log(truth)) / draws.std(0)
     assert np.mean(np.abs(z) < 3.0) >= 0.85
     assert np.abs(np.mean(draws.mean(0) - np.log(truth))) < 0.15
+
+
+def test_intervals_that_independent_normals_get_wrong_are_said(counts, caplog):
+    said = []
+    for options in ({}, {"parameterization": "mean_disp"}, {"joint_params": "biological"}):
+        with caplog.at_level(logging.INFO, logger="scribe"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            scribe.fit(counts, n_steps=3, early_stopping=False, **options)
+        said.append([message for message in caplog.messages if message.startswith("Intervals of p, and of r")])
+        caplog.clear()
+    assert list(map(len, said)) == [1, 0, 0]

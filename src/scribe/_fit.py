@@ -34,7 +34,7 @@ from scribe._settings import settings
 from scribe._types import AnyArray, Rng
 from scribe.engines import NUTS, SVI, EarlyStopping, Fit, Optimizer, Outcome
 from scribe.families import Family
-from scribe.guides import Draws, Guide
+from scribe.guides import Draws, Guide, MeanField
 
 __all__ = ["ConvergenceWarning", "fit", "fit_counts", "known_covariates", "seed_of"]
 
@@ -245,6 +245,7 @@ def fit_counts(
         fitted = engine.fit(spec, counts, guide, seed=seed, start=start, design=design)
         params = {name: np.asarray(value) for name, value in fitted.params.items()}
     _report(spec, fitted.verdict)
+    _advise(spec, guide)
     losses: dict[str, Any] = {"loss_history": fitted.losses, "restart_losses": fitted.restart_losses}
     return ScribeSVIResults(with_level_cells(posterior(guide, params), counts), fitted.verdict, **losses, **about)
 
@@ -267,6 +268,17 @@ def _report(spec: ModelSpec, verdict: Outcome) -> None:
     _log.info("%s (%s): %s", spec.family.name, spec.coordinates.name, verdict)
     if not verdict.converged:
         warnings.warn(str(verdict), ConvergenceWarning, stacklevel=outside_stacklevel())
+
+
+def _advise(spec: ModelSpec, guide: Guide) -> None:
+    """Say which intervals independent normals make too narrow: of what all genes share, and dispersions that hang on it."""
+    shared = [param.name for param in spec.coordinates.sampled if "gene" not in param.axes]
+    if shared and isinstance(guide, MeanField):
+        _log.info(
+            "Intervals of %s, and of r of frequent genes, are too narrow under independent normals (those of r hold "
+            '76 %% where 90 %% is meant). If you need them: joint_params="biological", or inference_method="mcmc".',
+            shared[0],
+        )
 
 
 @verb

@@ -32,7 +32,7 @@ def test_results_of_each_key(made_fit):
     adata = made_fit("nbvcp", key="first")
     other = made_fit("nbvcp", key="second", params={"mu": 3.0})
     assert scribe.get.results(adata, key="first").capture_identified == "relative"
-    assert scribe.get.params(other, key="second").shape == (12, 6)
+    assert scribe.get.params(other, key="second").shape == (12, 7)
     for reader in (scribe.get.results, scribe.get.params):
         with pytest.raises(
             KeyError, match=r"No fit under adata.uns\['scribe'\]. Fits found: 'first'.*key_added='scribe'"

@@ -46,7 +46,6 @@ def test_whole_numbers(adata, method):
     assert "scribe_denoised_sd" not in adata.layers
 
 
-@pytest.mark.filterwarnings("ignore:The fit takes cells for more alike")
 def test_unit_names_what_is_known_of_capture(made_fit):
     anchored = made_fit("nbvcp", priors={"organism": "human"})
     scribe.tl.denoise(anchored, n_samples=0)
@@ -193,7 +192,6 @@ def test_no_correlation_is_made():
 
 
 @pytest.mark.loose_promotion
-@pytest.mark.filterwarnings("ignore:The fit takes cells for more alike")
 @pytest.mark.parametrize("method", ["mean", "sample"])
 def test_shuffled_genes_stay_uncorrelated(method):
     """Two cell types, then every gene permuted over cells of like totals: denoising must not bring signal back."""

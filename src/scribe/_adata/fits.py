@@ -22,6 +22,7 @@ from scribe._model.labels import apart
 from scribe._model.spec import ModelSpec
 from scribe._posterior.assign import assign
 from scribe._posterior.by_engine import BY_ENGINE, thin_enough
+from scribe._posterior.identified import identified
 from scribe._posterior.levels import levels_without_cells
 from scribe._posterior.posterior import Posterior, Summary
 from scribe._posterior.results import Results
@@ -83,8 +84,9 @@ def _site_arrays(posterior: Posterior) -> tuple[dict[str, dict[str, Any]], dict[
 def _gene_table(
     counts: Counts, summaries: Mapping[str, Summary], posterior: Posterior, *, index: pd.Index[str]
 ) -> pd.DataFrame:
-    """Posterior summaries per gene and level, its observed mean, and whether it had any counts."""
+    """Posterior summaries per gene and level, which of them counts determine, and whether it had any counts."""
     columns: dict[str, Any] = {}
+    from_counts = identified(posterior.spec, summaries)
     status = {"status": np.where(counts.gene_totals > 0, "ok", "all zero")}
     for name, summary in summaries.items():
         axes = posterior.spec.readable_axes[name]
@@ -94,6 +96,8 @@ def _gene_table(
         for level, label in labels_of(posterior.spec, axes):
             known = (np.full(counts.n_genes, np.nan),) * 2 if level in empty else (x[level] for x in summary)
             columns[f"{name}_mean{label}"], columns[f"{name}_sd{label}"] = known
+            if name in from_counts:
+                columns[f"{name}_identified{label}"] = from_counts[name][level] & (level not in empty)
             status |= {f"status{label}": np.full(counts.n_genes, "no cells")} if level in empty else {}
     columns["observed_mean"] = counts.gene_totals / max(counts.n_cells, 1)
     columns |= {name: pd.Categorical(values, categories=_STATUS) for name, values in status.items()}

@@ -49,7 +49,8 @@ def params(adata: AnnData, *, key: str = "scribe") -> pd.DataFrame:
 
     Returns
     -------
-    One row per gene: posterior mean and sd of every per-gene parameter, and ``status``.
+    One row per gene: posterior mean and sd of every per-gene parameter, whether counts determine dispersions
+    (``r_identified``), and ``status``.
 
     Raises
     ------

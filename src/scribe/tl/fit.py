@@ -73,7 +73,9 @@ def fit(
     ``adata.varm[key_added + '_params']`` : :class:`pandas.DataFrame` (genes)
         Posterior mean and sd of every per-gene parameter, ``mu_mean, mu_sd, r_mean, r_sd, ...``, in molecules
         (``mu``); the gene's ``observed_mean`` count; ``status`` says where a gene has no counts. Where no cell is of a
-        component in a dataset they are NaN, and ``status[component, dataset]`` says ``"no cells"``.
+        component in a dataset they are NaN, and ``status[component, dataset]`` says ``"no cells"``. ``r_identified``
+        (and the like of other dispersions) is False where the prior decides: the counts of a rare or nearly Poisson
+        gene fit every large ``r``, and the posterior has more than 15 % of the prior's sd (of the logarithm).
     ``adata.obs[key_added + '_total']`` : float (cells)
         Total count of the cell.
     ``adata.obs[key_added + '_capture']``, ``adata.obs[key_added + '_capture_sd']`` : float (cells)

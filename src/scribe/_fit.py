@@ -271,7 +271,7 @@ def _report(spec: ModelSpec, verdict: Outcome) -> None:
 
 
 def _advise(spec: ModelSpec, guide: Guide) -> None:
-    """Say which intervals independent normals make too narrow: of what all genes share, and dispersions that hang on it."""
+    """Say which intervals independent normals make too narrow: of what genes share, and of dispersions tied to it."""
     shared = [param.name for param in spec.coordinates.sampled if "gene" not in param.axes]
     if shared and isinstance(guide, MeanField):
         _log.info(

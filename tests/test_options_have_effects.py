@@ -112,7 +112,7 @@ CASES: dict[str, tuple[dict[str, Any], Any]] = {
     "n_chains": (MCMC, 2),
 }
 
-ELSEWHERE = {"svi_init", "enable_x64", "seed", "cells_axis", "non_integer"}
+ELSEWHERE = {"svi_init", "enable_x64", "check_components", "seed", "cells_axis", "non_integer"}
 """Keywords that act on data, random numbers or precision: in tests/test_fit.py, tests/engines and tests/_adata."""
 
 

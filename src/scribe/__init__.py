@@ -12,7 +12,7 @@ from scribe._compare.masks import (
     match_components_by_label,
 )
 from scribe._compare.models import compare_models
-from scribe._fit import ConvergenceWarning, fit
+from scribe._fit import ComponentsWarning, ConvergenceWarning, fit
 from scribe._model.config import ModelConfig
 from scribe._posterior.by_engine import ScribeMCMCResults, ScribeSVIResults
 from scribe._settings import settings
@@ -27,6 +27,7 @@ ModelConfigBuilder = ModelConfig
 
 __all__ = [
     "AmortizationConfig",
+    "ComponentsWarning",
     "ConvergenceWarning",
     "DifferentialExpression",
     "EarlyStoppingConfig",

@@ -7,7 +7,8 @@ import functools
 import logging
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any, Unpack
+from dataclasses import replace
+from typing import Any, TypeVar, Unpack
 
 import jax
 import numpy as np
@@ -26,6 +27,7 @@ from scribe._model.resolve import resolve_spec
 from scribe._model.spec import ModelSpec
 from scribe._model.transfer import transfer
 from scribe._posterior.by_engine import ScribeMCMCResults, ScribeSVIResults
+from scribe._posterior.components import ComponentsWarning, Fewer, fewer_components, remarks
 from scribe._posterior.levels import with_level_cells
 from scribe._posterior.posterior import Posterior
 from scribe._posterior.results import Results
@@ -36,9 +38,11 @@ from scribe.engines import NUTS, SVI, EarlyStopping, Fit, Optimizer, Outcome
 from scribe.families import Family
 from scribe.guides import Draws, Guide, MeanField
 
-__all__ = ["ConvergenceWarning", "fit", "fit_counts", "known_covariates", "seed_of"]
+__all__ = ["ComponentsWarning", "ConvergenceWarning", "fit", "fit_counts", "known_covariates", "seed_of"]
 
 _log = logging.getLogger("scribe")
+
+_Ended = TypeVar("_Ended", bound=Outcome)
 
 _MODEL_OPTIONS = tuple(options_table(ModelOptions))
 
@@ -217,6 +221,9 @@ def fit_counts(
     else:
         spec = _same_spec(earlier, counts, model, options=options, known=known)
         design = earlier.posterior.design
+    if not options["check_components"] and (isinstance(engine, NUTS) or "component" not in spec.levels):
+        msg = "check_components=False has no effect without a mixture fitted by SVI: leave it out."
+        raise ValueError(msg)
     if before is not None:
         before(spec, design)
     names = {"gene": counts.gene_names, "cell": counts.cell_names}
@@ -235,19 +242,21 @@ def fit_counts(
         if isinstance(engine, NUTS):
             near = _near(options["svi_init"], spec, counts, seed=seed)
             sampled = engine.fit(spec, counts, seed=seed, near=near, design=design)
-            _report(spec, sampled.verdict)
             draws = with_level_cells(posterior(sampled.draws, sampled.params), counts)
-            return ScribeMCMCResults(draws, sampled.verdict, statistics=sampled.statistics, **about)
+            mixing = _reported(draws, counts, sampled.verdict)
+            return ScribeMCMCResults(draws, mixing, statistics=sampled.statistics, **about)
         guide = _guide(options, spec, earlier)
         start = None
         if earlier is not None:
             start = Fit(earlier.posterior.device_params(), earlier.loss_history, earlier.verdict, earlier.seed)
         fitted = engine.fit(spec, counts, guide, seed=seed, start=start, design=design)
-        params = {name: np.asarray(value) for name, value in fitted.params.items()}
-    _report(spec, fitted.verdict)
+        found = posterior(guide, {name: np.asarray(value) for name, value in fitted.params.items()})
+        fewer = fewer_components(found, counts, engine, fitted) if options["check_components"] else None
+        verdict = _reported(found, counts, fitted.verdict, fewer)
     _advise(spec, guide)
     losses: dict[str, Any] = {"loss_history": fitted.losses, "restart_losses": fitted.restart_losses}
-    return ScribeSVIResults(with_level_cells(posterior(guide, params), counts), fitted.verdict, **losses, **about)
+    fewer_loss = fewer.loss if fewer is not None and fewer.better else None
+    return ScribeSVIResults(with_level_cells(found, counts), verdict, fewer_loss=fewer_loss, **losses, **about)
 
 
 def known_covariates(data: Any, options: Mapping[str, Any], counts: Counts) -> Covariates:
@@ -263,11 +272,16 @@ def _held(counts: Counts) -> Counts:
     return counts
 
 
-def _report(spec: ModelSpec, verdict: Outcome) -> None:
-    """Say how the fit ended."""
-    _log.info("%s (%s): %s", spec.family.name, spec.coordinates.name, verdict)
+def _reported(posterior: Posterior, counts: Counts, verdict: _Ended, fewer: Fewer | None = None) -> _Ended:
+    """Say how the fit ended, and what is wrong with its components; return the verdict with that."""
+    spec, wrong = posterior.spec, remarks(posterior, counts, fewer)
+    whole = replace(verdict, reason="; ".join([verdict.reason, *wrong]))
+    _log.info("%s (%s): %s", spec.family.name, spec.coordinates.name, whole)
     if not verdict.converged:
         warnings.warn(str(verdict), ConvergenceWarning, stacklevel=outside_stacklevel())
+    for remark, remedy in wrong.items():
+        warnings.warn(f"{remark}. {remedy}", ComponentsWarning, stacklevel=outside_stacklevel())
+    return whole
 
 
 def _advise(spec: ModelSpec, guide: Guide) -> None:

@@ -240,6 +240,10 @@ class FitOptions(ModelOptions, CellOptions, total=False):
     enable_x64: Annotated[
         bool | None, Option(None, "inference", "Use 64-bit floats; None is 64-bit for MCMC and 32-bit otherwise.")
     ]
+    check_components: Annotated[
+        bool,
+        Option(True, "inference", "With SVI fit a mixture of one component less, too, and say if its ELBO is better."),
+    ]
     seed: Annotated[Any, Option(None, "data", "Same as rng.")]
     cells_axis: Annotated[int, Option(0, "data", "Axis of an array that runs over cells.")]
     non_integer: Annotated[

@@ -51,6 +51,8 @@ class ScribeSVIResults(Results):
         Negative evidence lower bound of every step, in nats.
     restart_losses
         That with which every run ended, where there were several (``n_restarts``), else None.
+    fewer_loss
+        That of a mixture of one component less, where it was measured (``check_components``) and is better, else None.
     seed
         Seed the fit was made with; draws use it too unless ``rng`` is given.
     gene_names, cell_names
@@ -64,6 +66,18 @@ class ScribeSVIResults(Results):
     _: KW_ONLY
     loss_history: FloatArray
     restart_losses: FloatArray | None = None
+    fewer_loss: float | None = None
+
+    @property
+    def too_certain(self) -> str | None:
+        """That a mixture of one component less has the better evidence lower bound."""
+        if self.fewer_loss is None:
+            return None
+        gain, n = self.verdict.loss - self.fewer_loss, self.spec.lengths["component"]
+        return (
+            f"A mixture of one component less has the better ELBO, by {gain:.3g} nats: the counts do not tell all {n} "
+            "components apart, and assignments to them are more certain than they are right."
+        )
 
     @property
     def losses(self) -> FloatArray:
@@ -72,15 +86,17 @@ class ScribeSVIResults(Results):
 
     def record(self) -> dict[str, Any]:
         """The losses and the verdict."""
-        restarts = {} if self.restart_losses is None else {"restart_losses": np.asarray(self.restart_losses)}
-        return {"loss": np.asarray(self.loss_history), **restarts, "convergence": asdict(self.verdict)}
+        some = {"restart_losses": self.restart_losses, "fewer_loss": self.fewer_loss}
+        known = {name: value for name, value in some.items() if value is not None}
+        return {"loss": np.asarray(self.loss_history), **known, "convergence": asdict(self.verdict)}
 
     @staticmethod
     def from_record(record: Mapping[str, Any]) -> dict[str, Any]:
         """Arguments of the constructor from what `record` gave and a file kept."""
         losses, restarts = np.asarray(record["loss"]), record.get("restart_losses")
-        verdict = Verdict(**_scalars(record["convergence"]))
-        return {"loss_history": losses, "restart_losses": restarts, "verdict": verdict}
+        fewer, verdict = record.get("fewer_loss"), Verdict(**_scalars(record["convergence"]))
+        known = {"restart_losses": restarts, "fewer_loss": None if fewer is None else float(fewer)}
+        return {"loss_history": losses, **known, "verdict": verdict}
 
 
 class DrawSummary(NamedTuple):

@@ -20,7 +20,7 @@ from scribe._counts.likelihood import (
 from scribe._types import Array
 from scribe.families import Family
 
-__all__ = ["Parameters", "by_cell", "by_gene", "by_gene_and_component", "responsibilities"]
+__all__ = ["Parameters", "by_cell", "by_component", "by_gene", "by_gene_and_component", "responsibilities"]
 
 
 class Parameters(NamedTuple):
@@ -52,10 +52,16 @@ class Parameters(NamedTuple):
         return 1 if self.log_weights is None or self.component is not None else self.log_weights.shape[-1]
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def by_component(family: Family, parameters: Parameters, data: CountData) -> Array:
+    """Log-likelihood of every cell in every component, (cells, components), in nats."""
+    return log_likelihood_by_component(family, parameters.natural, parameters.offset, data)
+
+
 def _joint(family: Family, parameters: Parameters, data: CountData) -> Array:
     """Log-probability of component and counts of every cell, (cells, components)."""
     weights = jnp.zeros(()) if parameters.log_weights is None else parameters.log_weights
-    return log_likelihood_by_component(family, parameters.natural, parameters.offset, data) + weights
+    return by_component(family, parameters, data) + weights
 
 
 @functools.partial(jax.jit, static_argnums=0)

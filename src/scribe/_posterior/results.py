@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,8 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from scribe._counts.checks import outside_stacklevel
 from scribe._counts.data import CountData
 from scribe._posterior.assign import Assignment, assign
+from scribe._posterior.components import ComponentsWarning
 from scribe._posterior.composition import Composition, compositions, fit_dirichlet
 from scribe._posterior.denoise import DenoisedBlock, Method, denoise_blocks
 from scribe._posterior.estimates import Estimates
@@ -32,6 +35,11 @@ _FEWER = "Ask for some genes or cells, results[genes].cells(cells), or read the 
 @dataclass(frozen=True)
 class Results(Estimates):
     """Result of a fit, whatever the engine: estimates, replicates, likelihoods, assignments and denoised counts."""
+
+    @property
+    def too_certain(self) -> str | None:
+        """Why assignments to the components of a mixture are more certain than they are right; None if not known."""
+        return None
 
     def _in_components(self, parameters: Parameters, data: CountData | None, key: Key) -> Parameters:
         """Put every cell into a component, by its responsibilities where its counts are at hand."""
@@ -280,7 +288,15 @@ class Results(Estimates):
         samples = self.get_compositional_samples(n_samples, estimand=estimand, **levels)
         return fit_logistic_normal(np.log(np.maximum(samples, 1e-30)), rank=rank, estimand=estimand)
 
-    def cell_type_assignments(self, counts: Any | None = None, *, n_samples: int = 100, rng: Rng = None) -> Assignment:
+    def cell_type_assignments(
+        self,
+        counts: Any | None = None,
+        *,
+        n_samples: int = 100,
+        temper: bool = True,
+        doublet_rate: float = 0.0,
+        rng: Rng = None,
+    ) -> Assignment:
         """Posterior probability of every component of a mixture in every cell; see `scribe.tl.assign`.
 
         Parameters
@@ -288,19 +304,27 @@ class Results(Estimates):
         counts
             Counts, cells x genes; None takes those the fit was made on.
         n_samples
-            Draws of the parameters to average over; 0 takes their most probable values.
+            Draws of the parameters to average over; 0 takes their most probable values, which are too certain.
+        temper
+            Whether log-likelihoods are tempered by their reliability.
+        doublet_rate
+            Share of cells with two types in them; above 0 every pair of components is a component as well.
         rng
             Seed, key or generator.
 
         Returns
         -------
-        ``probabilities`` (cells, components), the most probable ``component`` (cells,), ``entropy`` (cells,) in nats
-        and ``weights`` (components,), the shares of the components among the cells.
+        ``probabilities`` (cells, components), the most probable ``component`` (cells,), ``entropy`` (cells,) in nats,
+        ``weights`` (components,), the shares of the components among the cells, and of cells ``reliability`` and
+        ``doublet``, by how much ratios were tempered and the probability of two components.
         """
         if not self.posterior.mixed:
             msg = "These results have one component only: fit a mixture, n_components=2 or more, to assign cells."
             raise ValueError(msg)
-        return assign(self.posterior, self.counts(counts), key=self._key(rng), n_samples=n_samples)
+        if self.too_certain is not None:
+            warnings.warn(self.too_certain, ComponentsWarning, stacklevel=outside_stacklevel())
+        options: dict[str, Any] = {"n_samples": n_samples, "temper": temper, "doublet_rate": doublet_rate}
+        return assign(self.posterior, self.counts(counts), key=self._key(rng), **options)
 
 
 def require_results(found: object, *, verb: str) -> None:

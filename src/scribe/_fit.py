@@ -243,7 +243,7 @@ def fit_counts(
             near = _near(options["svi_init"], spec, counts, seed=seed)
             sampled = engine.fit(spec, counts, seed=seed, near=near, design=design)
             draws = with_level_cells(posterior(sampled.draws, sampled.params), counts)
-            mixing = _reported(draws, counts, sampled.verdict)
+            mixing = _reported(draws, sampled.verdict)
             return ScribeMCMCResults(draws, mixing, statistics=sampled.statistics, **about)
         guide = _guide(options, spec, earlier)
         start = None
@@ -251,12 +251,13 @@ def fit_counts(
             start = Fit(earlier.posterior.device_params(), earlier.loss_history, earlier.verdict, earlier.seed)
         fitted = engine.fit(spec, counts, guide, seed=seed, start=start, design=design)
         found = posterior(guide, {name: np.asarray(value) for name, value in fitted.params.items()})
+        found = with_level_cells(found, counts)
         fewer = fewer_components(found, counts, engine, fitted) if options["check_components"] else None
-        verdict = _reported(found, counts, fitted.verdict, fewer)
+        verdict = _reported(found, fitted.verdict, fewer)
     _advise(spec, guide)
     losses: dict[str, Any] = {"loss_history": fitted.losses, "restart_losses": fitted.restart_losses}
     fewer_loss = fewer.loss if fewer is not None and fewer.better else None
-    return ScribeSVIResults(with_level_cells(found, counts), verdict, fewer_loss=fewer_loss, **losses, **about)
+    return ScribeSVIResults(found, verdict, fewer_loss=fewer_loss, **losses, **about)
 
 
 def known_covariates(data: Any, options: Mapping[str, Any], counts: Counts) -> Covariates:
@@ -272,9 +273,9 @@ def _held(counts: Counts) -> Counts:
     return counts
 
 
-def _reported(posterior: Posterior, counts: Counts, verdict: _Ended, fewer: Fewer | None = None) -> _Ended:
+def _reported(posterior: Posterior, verdict: _Ended, fewer: Fewer | None = None) -> _Ended:
     """Say how the fit ended, and what is wrong with its components; return the verdict with that."""
-    spec, wrong = posterior.spec, remarks(posterior, counts, fewer)
+    spec, wrong = posterior.spec, remarks(posterior, fewer)
     whole = replace(verdict, reason="; ".join([verdict.reason, *wrong]))
     _log.info("%s (%s): %s", spec.family.name, spec.coordinates.name, whole)
     if not verdict.converged:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,9 +11,13 @@ from anndata import AnnData
 from scipy.special import logsumexp
 
 import scribe
+from scribe._counts.container import Counts
 from scribe._counts.design import Design
 from scribe._model.resolve import resolve_spec
 from scribe._posterior.components import Fewer, _as_one, _least_missed, remarks
+from scribe._posterior.levels import with_level_cells
+from scribe._posterior.posterior import Posterior
+from scribe.guides import MeanField
 
 pytestmark = pytest.mark.loose_promotion
 
@@ -86,8 +91,7 @@ def test_it_is_not_measured_where_it_is_not_to_be():
 
 def test_nearly_empty_components_are_named(made_mixture):
     """Whatever the engine; not those with few of few cells."""
-    results = made_mixture
-    said = remarks(results.posterior, results.counts(), None)
+    said = remarks(made_mixture, None)
     assert len(said) == 1
     (text,) = said
     assert text.startswith("1 of 3 components nearly empty: 'c' holds 0.0 of 60 cells")
@@ -96,31 +100,21 @@ def test_nearly_empty_components_are_named(made_mixture):
 @pytest.fixture
 def made_mixture():
     """A posterior of three components, of which the last expresses nothing like the cells."""
-    from scribe._posterior.posterior import Posterior
-    from scribe.engines import Verdict
-    from scribe.guides import MeanField
-
     counts, _ = of_types(1, n=60)
     spec = resolve_spec("poisson", components=("a", "b", "c"))
     mean = np.log(counts.mean(axis=0)) + np.array([[0.0], [0.1], [3.0]])
     params = {"mu_unconstrained_loc": mean, "mixing_weights_unconstrained_loc": np.zeros(3)}
     params |= {name.replace("_loc", "_log_scale"): np.full(x.shape, -5.0) for name, x in params.items()}
     posterior = Posterior(spec, MeanField(), params, n_genes=counts.shape[1], n_cells=len(counts))
-    verdict = Verdict(converged=True, reason="made up", steps=1, loss=0.0, slope=0.0)
-    results = scribe.ScribeSVIResults(posterior, verdict, loss_history=np.zeros(1), seed=1)
-    read = results.counts(counts)
-    return scribe.ScribeSVIResults(posterior, verdict, loss_history=np.zeros(1), seed=1, counts_source=lambda: read)
+    return with_level_cells(posterior, Counts.from_matrix(counts))
 
 
 def test_labels_that_are_not_told_apart_are_named(made_mixture):
-    posterior = made_mixture.posterior
-    labelled = type(posterior)(
-        posterior.spec, posterior.guide, posterior.params, 8, 60, Design(logits=np.eye(3)[np.zeros(60, int)])
-    )
-    text = "; ".join(remarks(labelled, made_mixture.counts(), Fewer((1, 0), 10.0, gain=3.25, error=1.0)))
+    labelled = replace(made_mixture, design=Design(logits=np.eye(3)[np.zeros(60, int)]))
+    text = "; ".join(remarks(labelled, Fewer((1, 0), 10.0, gain=3.25, error=1.0)))
     assert "a mixture of 2 components ('a' and 'b' as one) has the better ELBO, by 3.25 nats" in text
     assert "better" not in "; ".join(
-        remarks(labelled, made_mixture.counts(), Fewer((1, 0), 10.0, gain=3.25, error=4.0))
+        remarks(labelled, Fewer((1, 0), 10.0, gain=3.25, error=4.0))
     )
 
 

@@ -76,14 +76,14 @@ class Fewer(NamedTuple):
         return self.gain > self.error
 
 
-def remarks(posterior: Posterior, counts: Counts, fewer: Fewer | None) -> dict[str, str]:
+def remarks(posterior: Posterior, fewer: Fewer | None) -> dict[str, str]:
     """What is wrong with the components of a mixture, and what to do about each fault; empty where nothing is."""
     if not posterior.mixed:
         return {}
-    labels, empty = posterior.spec.levels["component"].labels, nearly_empty(posterior, counts)
+    labels, empty = posterior.spec.levels["component"].labels, nearly_empty(posterior)
     n, found = len(labels), {}
     if empty:
-        sizes = ", ".join(f"{label!r} holds {size:.1f} of {counts.n_cells:,} cells" for label, size in empty.items())
+        sizes = ", ".join(f"{label!r} holds {size:.1f} of {posterior.n_cells:,} cells" for label, size in empty.items())
         found[f"{len(empty)} of {n} components nearly empty: {sizes}"] = (
             "Their parameters are those of the prior. Use fewer components, or n_restarts=5 for other starts."
         )
@@ -105,13 +105,14 @@ def _remedy(spec: ModelSpec) -> str:
     return "Use fewer of them, or let them share what does not differ: expression_prior='gaussian', unconstrained=True."
 
 
-def nearly_empty(posterior: Posterior, counts: Counts) -> dict[str, float]:
+def nearly_empty(posterior: Posterior) -> dict[str, float]:
     """Labels of the components that hold next to no cells, with the expected number of cells."""
-    labels = posterior.spec.levels["component"].labels
-    share = counts.n_cells / len(labels)
+    labels, cells = posterior.spec.levels["component"].labels, posterior.design.level_cells
+    if cells is None:
+        return {}
+    share = posterior.n_cells / len(labels)
     fewest = max(min(_FEWEST, _SHARE_OF_FEW * share), _SHARE * share)
-    n_cells = np.exp(_log_probabilities(posterior, counts)).sum(axis=0)
-    return {label: float(n) for label, n in zip(labels, n_cells, strict=True) if n < fewest}
+    return {label: float(n) for label, n in zip(labels, cells.sum(axis=1), strict=True) if n < fewest}
 
 
 def fewer_components(posterior: Posterior, counts: Counts, engine: SVI, fit: Fit) -> Fewer | None:
@@ -176,7 +177,7 @@ def _as_one(spec: ModelSpec, design: Design, pair: tuple[int, int]) -> tuple[Mod
             if axis != "component"
         }
         priors = {name: _of_one(prior) for name, prior in spec.priors.items() if name != MIXING.name}
-        return replace(spec, levels=rest, priors=priors), replace(design, logits=None)
+        return replace(spec, levels=rest, priors=priors), replace(design, logits=None, level_cells=None)
     mixing, priors = spec.priors[MIXING.name], dict(spec.priors)
     if isinstance(mixing, Dirichlet) and isinstance(mixing.concentration, tuple):
         priors[MIXING.name] = Dirichlet(tuple(np.delete(mixing.concentration, gone).tolist()))
@@ -185,7 +186,7 @@ def _as_one(spec: ModelSpec, design: Design, pair: tuple[int, int]) -> tuple[Mod
         logits[:, heir] = np.maximum(logits[:, heir], logits[:, gone])
         logits = np.delete(logits, gone, axis=1)
     smaller = replace(spec, levels={**spec.levels, "component": replace(levels, labels=tuple(labels))}, priors=priors)
-    return smaller, replace(design, logits=logits)
+    return smaller, replace(design, logits=logits, level_cells=None)
 
 
 def _of_one(prior: Prior) -> Prior:

@@ -34,7 +34,7 @@ from scribe._rng import stream, uniform
 from scribe._types import Array, FloatArray, IntArray, Key, Natural
 from scribe.families import Family
 
-__all__ = ["EDGE", "ResidualBlock", "residual_blocks"]
+__all__ = ["EDGE", "ResidualBlock", "by_size", "residual_blocks"]
 
 EDGE = 1e-6
 """Values are kept as far from zero and one, so that their normal scores are finite."""
@@ -49,10 +49,18 @@ _PIECES = (1024, 8192)
 
 
 class ResidualBlock(NamedTuple):
-    """Randomized values of consecutive genes, (cells, genes), uniform on [0, 1] if the model holds."""
+    """Randomized values of consecutive genes, (cells, genes), uniform on [0, 1] if the model holds.
+
+    ``cell``, ``gene`` (from the first of the block on) and ``u`` are the non-zeros of these genes, and ``size`` is
+    the number of genes in every block but the last.
+    """
 
     genes: slice
     value: FloatArray
+    cell: IntArray
+    gene: IntArray
+    u: FloatArray
+    size: int
 
 
 def residual_blocks(posterior: Posterior, counts: Counts, key: Key, *, n_samples: int) -> Iterator[ResidualBlock]:
@@ -81,7 +89,7 @@ def residual_blocks(posterior: Posterior, counts: Counts, key: Key, *, n_samples
         for dataset, cells in tiles:
             value[cells] = rank[cells] * _of_tile(family, here, dataset, cells, n_genes=size)[:, :width]
         value[cell, gene] = below + rank[cell, gene] * at
-        yield ResidualBlock(genes, np.clip(value, EDGE, 1.0 - EDGE, out=value))
+        yield ResidualBlock(genes, np.clip(value, EDGE, 1.0 - EDGE, out=value), cell, gene, u, size)
 
 
 @jax.jit
@@ -120,13 +128,21 @@ def _of_tile(family: Family, draws: Parameters, dataset: int, cells: IntArray, *
 def _of_non_zeros(
     family: Family, draws: Parameters, cell: IntArray, gene: IntArray, u: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Probabilities of less than a count and of as much, (elements,) each, in pieces from small counts to large."""
-    order, out = np.argsort(u, kind="stable"), np.empty((2, len(u)), np.float32)
-    size = _PIECES[len(u) > _PIECES[0]]
-    for first in range(0, len(u), size):
-        piece = order[np.minimum(np.arange(first, first + size), len(u) - 1)]
+    """Probabilities of less than a count and of as much, (elements,) each."""
+    out = np.empty((2, len(u)), np.float32)
+    for piece, _ in by_size(u):
         out[:, piece] = _non_zeros(family, draws, cell[piece], gene[piece], u[piece])
     return out[0], out[1]
+
+
+def by_size(u: FloatArray) -> Iterator[tuple[IntArray, int]]:
+    """Numbers of elements in pieces of one length, from small counts to large, and how many of a piece are new.
+
+    The last piece is filled up with its last element.
+    """
+    order, size = np.argsort(u, kind="stable"), _PIECES[len(u) > _PIECES[0]]
+    for first in range(0, len(u), size):
+        yield order[np.minimum(np.arange(first, first + size), len(u) - 1)], min(size, len(u) - first)
 
 
 @functools.partial(jax.jit, static_argnums=0, static_argnames="n_genes")

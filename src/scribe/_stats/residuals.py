@@ -16,15 +16,18 @@ from scipy.special import ndtr, ndtri
 from scribe._model.keywords import verb
 from scribe._posterior.residuals import residual_blocks
 from scribe._posterior.results import Results, require_results
+from scribe._posterior.uniformity import SmoothTest
 from scribe._progress import progress
 from scribe._rng import as_key
 from scribe._types import AnyArray, FloatArray, IntArray, Rng
 
 __all__ = [
+    "GENE_SCORES",
     "GROUPS",
     "NORMAL",
     "SCORES",
     "GoodnessOfFit",
+    "check_rate",
     "compute_gof_mask",
     "expression_group",
     "goodness_of_fit",
@@ -33,6 +36,9 @@ __all__ = [
 
 SCORES = ("mean", "variance", "tail_excess", "ks")
 """Of the residuals of a gene or cell: mean, variance, share beyond 2 less 0.0455, distance to the normal law."""
+
+GENE_SCORES = (*SCORES, "p_value")
+"""Those of a gene: the p-value is that of `scribe._posterior.uniformity`."""
 
 NORMAL = np.linspace(-3.0, 3.0, 25)
 """Normal scores at which quantiles of residuals are kept."""
@@ -46,9 +52,6 @@ _TAIL = 2.0
 _BEYOND = 2.0 * float(ndtr(-_TAIL))
 _CELL_BINS, _POOLED_BINS = 128, 8192
 
-_KOLMOGOROV_999 = 1.95
-"""Kolmogorov's limit of the distance times the square root of the number of values: exceeded once in a thousand."""
-
 
 @dataclass(frozen=True)
 class GoodnessOfFit:
@@ -60,7 +63,7 @@ class GoodnessOfFit:
         Scores of every gene and every cell, (genes,) and (cells,) by name: ``mean`` (0 if the model holds),
         ``variance`` (1), ``tail_excess``, the share of residuals beyond -2 and 2 less the 4.55 % of a normal law (0),
         and ``ks``, the Kolmogorov-Smirnov distance to it (about 0.87 over the square root of the number of residuals;
-        of cells it is the largest at 127 equidistant probabilities).
+        of cells it is the largest at 127 equidistant probabilities). Genes have the ``p_value`` of a smooth test.
     quantiles
         Quantiles of the residuals of every gene, (genes, `NORMAL`), at the probabilities of these normal scores.
     pooled
@@ -75,23 +78,41 @@ class GoodnessOfFit:
     pooled: IntArray
     group: IntArray
 
-    def mask(self, *, min_variance: float = 0.5, max_variance: float = 1.5, max_ks: float | None = 0.1) -> AnyArray:
-        """Whether the model describes a gene, (genes,): variance and ``ks`` of its residuals within limits.
+    def mask(
+        self,
+        *,
+        min_variance: float = 0.5,
+        max_variance: float = 1.5,
+        max_ks: float | None = None,
+        false_positive_rate: float | None = 0.01,
+    ) -> AnyArray:
+        """Whether the model describes a gene, (genes,).
 
         Parameters
         ----------
         min_variance, max_variance
             Limits of the variance: above, the counts vary more than the model says, below less.
         max_ks
-            Largest distance to the normal law, see `ks_limit`; None sets no limit.
+            Largest distance to the normal law; None sets no limit.
+        false_positive_rate
+            Share of genes that the test rejects though the model describes them; None leaves it out. With ``max_ks``
+            genes fail that the test rejects and that are farther from the normal law, too.
         """
-        variance = self.gene["variance"]
-        kept = (variance >= min_variance) & (variance <= max_variance)
-        return kept if max_ks is None else kept & (self.gene["ks"] <= self.ks_limit(max_ks))
+        check_rate(false_positive_rate)
+        variance, kept = self.gene["variance"], np.ones(len(self.gene["ks"]), bool)
+        if max_ks is not None:
+            kept = self.gene["ks"] <= max_ks
+        if false_positive_rate is not None:
+            tested = self.gene["p_value"] >= false_positive_rate
+            kept = tested if max_ks is None else kept | tested
+        return kept & (variance >= min_variance) & (variance <= max_variance)
 
-    def ks_limit(self, max_ks: float) -> float:
-        """The limit of ``ks``: ``max_ks``, or what chance exceeds in a gene of a thousand where that is more."""
-        return max(max_ks, _KOLMOGOROV_999 / np.sqrt(len(self.cell["mean"])))
+
+def check_rate(rate: float | None) -> None:
+    """Raise unless a rate of false positives is one."""
+    if rate is not None and not 0.0 < rate < 1.0:
+        msg = f"false_positive_rate is a share of genes between 0 and 1, such as 0.01, or None; got {rate!r}."
+        raise ValueError(msg)
 
 
 @verb
@@ -123,20 +144,21 @@ def goodness_of_fit(
     require_results(results, verb="goodness_of_fit")
     found, key = results.counts(counts), as_key(results.seed if rng is None else rng)
     group = expression_group(found.gene_totals / found.n_cells)
-    totals = _Cells(found.n_cells)
+    totals, test = _Cells(found.n_cells), SmoothTest(results.posterior, found)
     pooled = np.zeros((len(GROUPS), _POOLED_BINS), np.int64)
     genes, quantiles = [], []
     with progress(found.n_genes, desc="gof", unit="gene") as bar:
         for block in residual_blocks(results.posterior, found, key, n_samples=n_samples):
-            value = np.ascontiguousarray(block.value.T)
+            value, of_block = np.ascontiguousarray(block.value.T), (block.cell, block.gene, block.u)
             residual = ndtri(value)
             totals.add(value, residual)
             _add_pooled(pooled, value, group[block.genes])
             value.sort(axis=1)
-            genes.append(_of_genes(value, residual))
+            p_value = test.p_values(block.genes, *of_block, size=block.size)
+            genes.append({**_of_genes(value, residual), "p_value": p_value})
             quantiles.append(_quantiles(value))
             bar.update(len(value))
-    gene = {name: np.concatenate([part[name] for part in genes]) for name in SCORES}
+    gene = {name: np.concatenate([part[name] for part in genes]) for name in GENE_SCORES}
     return GoodnessOfFit(gene, totals.scores(), np.concatenate(quantiles), pooled, group)
 
 
@@ -148,7 +170,8 @@ def compute_gof_mask(
     component: str | int | None = None,
     min_variance: float = 0.5,
     max_variance: float = 1.5,
-    max_ks: float | None = 0.1,
+    max_ks: float | None = None,
+    false_positive_rate: float | None = 0.01,
     n_samples: int = 10,
     rng: Rng = None,
 ) -> AnyArray:
@@ -162,8 +185,8 @@ def compute_gof_mask(
         Results of a fit.
     component
         Judge all cells by one component of a mixture; None by those they may be of.
-    min_variance, max_variance, max_ks
-        Limits, see `goodness_of_fit`.
+    min_variance, max_variance, max_ks, false_positive_rate
+        Limits, see `scribe.tl.gof`.
     n_samples, rng
         Draws of the parameters, and their seed.
 
@@ -172,8 +195,11 @@ def compute_gof_mask(
     A mask (genes,).
     """
     chosen = results if component is None else results.get_component(component)
+    check_rate(false_positive_rate)
     fit = goodness_of_fit(chosen, counts, n_samples=n_samples, rng=rng)
-    return fit.mask(min_variance=min_variance, max_variance=max_variance, max_ks=max_ks)
+    return fit.mask(
+        min_variance=min_variance, max_variance=max_variance, max_ks=max_ks, false_positive_rate=false_positive_rate
+    )
 
 
 def expression_group(means: FloatArray) -> IntArray:

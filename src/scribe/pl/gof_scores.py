@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Unpack
 
+import numpy as np
 import pandas as pd
 from anndata import AnnData
 
 from scribe._adata.slots import Slots, read_derived
-from scribe._stats.residuals import SCORES
+from scribe._stats.residuals import GENE_SCORES
 from scribe._types import AnyArray
 from scribe.pl._canvas import ACCENT, MODEL, SOFT, drawn, log_scale
 from scribe.pl._draws import observed_means
@@ -23,26 +24,37 @@ _LABELS = {
     "variance": "variance of residuals",
     "tail_excess": "share beyond -2 and 2, excess",
     "ks": "distance to the normal law",
+    "p_value": "p-value of the test",
 }
 _NAMED = 6
+_LEAST_P = 1e-16
 
 
 def frame(adata: AnnData, key: str = "scribe", *, scores: Sequence[str] | str = ("variance", "ks")) -> pd.DataFrame:
     """One row per score and detected gene: its ``value``, mean ``expression`` and whether the gene is ``described``."""
     record, slots = read_derived(adata, key=key, name="gof", verb="gof"), Slots(key)
     chosen = [scores] if isinstance(scores, str) else list(scores)
-    unknown = [name for name in chosen if name not in SCORES]
+    unknown = [name for name in chosen if name not in GENE_SCORES]
     if unknown or not chosen:
-        msg = f"scores must be some of {', '.join(SCORES)}, got {unknown or chosen}."
+        msg = f"scores must be some of {', '.join(GENE_SCORES)}, got {unknown or chosen}."
         raise ValueError(msg)
     genes = pd.DataFrame(
         {"expression": observed_means(adata, key), "described": adata.var[slots.of("gof")].to_numpy(bool)},
         index=adata.var_names.rename("gene"),
     )
-    parts = [genes.assign(score=name, value=adata.var[slots.gof(name)].to_numpy()) for name in chosen]
+    # below the smallest there are no ticks
+    floor = {"p_value": _LEAST_P}
+    parts = [
+        genes.assign(score=name, value=np.maximum(adata.var[slots.gof(name)].to_numpy(), floor.get(name, -np.inf)))
+        for name in chosen
+    ]
     table = pd.concat(parts).reset_index()
     table = table[table["expression"] > 0].reset_index(drop=True)
-    limits = {"variance": ("min_variance", "max_variance"), "ks": ("max_ks",)}
+    limits = {
+        "variance": ("min_variance", "max_variance"),
+        "ks": ("max_ks",),
+        "p_value": ("false_positive_rate",),
+    }
     table.attrs = {name: [float(record[limit]) for limit in limits.get(name, ()) if limit in record] for name in chosen}
     return table
 
@@ -65,7 +77,7 @@ def gof_scores(
     adata
         Annotated data with residuals, of :func:`scribe.tl.gof`.
     scores
-        Some of ``mean``, ``variance``, ``tail_excess`` and ``ks``.
+        Some of ``mean``, ``variance``, ``tail_excess``, ``ks`` and ``p_value``.
     """
     table = frame(adata, key, scores=scores)
     tables = [part for _, part in table.groupby("score", sort=False)]
@@ -76,7 +88,8 @@ def gof_scores(
 
 def gene_names(rows: pd.DataFrame) -> Names:
     """Names of the genes that fail one score the most."""
-    failing = rows[~rows["described"]].sort_values("value", ascending=False)[["gene", "expression", "value"]]
+    failing = rows[~rows["described"]].sort_values("value", ascending=rows["score"].iloc[0] == "p_value")
+    failing = failing[["gene", "expression", "value"]]
     return Names([Name(str(gene), x, y, right=True) for gene, x, y in failing.to_numpy()], _NAMED)
 
 
@@ -92,7 +105,7 @@ def draw(rows: pd.DataFrame, ax: Axes) -> None:
     for limit in rows.attrs[score]:
         ax.axhline(limit, color=SOFT, linewidth=0.9, linestyle="--", zorder=1)
     log_scale(ax, "x")
-    if score == "variance":
+    if score in ("variance", "p_value"):
         log_scale(ax, "y")
     ax.set_xlabel("mean count")
     ax.set_ylabel(_LABELS[score])

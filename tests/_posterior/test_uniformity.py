@@ -13,6 +13,7 @@ from scribe._counts.design import Design
 from scribe._model.initial import start
 from scribe._model.names import MODELS
 from scribe._model.resolve import resolve_spec
+from scribe._posterior import uniformity
 from scribe._posterior.posterior import Posterior
 from scribe._posterior.uniformity import ORDER, SmoothTest, averages
 from scribe.engines import Verdict
@@ -117,6 +118,20 @@ def test_against_enumeration():
     np.testing.assert_allclose(p_values(posterior, Counts.from_matrix(counts), size=4), found, rtol=1e-3)
 
 
+def test_classes_of_alike_genes(monkeypatch):
+    """Genes of a class differ little in every parameter; with more genes than classes by as little as can be."""
+    parameters = np.random.default_rng(0).normal(0.0, 1.0, (400, 2))
+    sizes = []
+    for most in (8000, 100):
+        monkeypatch.setattr(uniformity, "_CLASSES", most)
+        first, number = uniformity._classes(parameters)
+        sizes.append(len(first))
+        assert np.abs(parameters - parameters[first[number]]).max() <= (0.05 if most > 400 else 1.0)
+    assert 300 < sizes[0] <= 400
+    assert 50 < sizes[1] <= 100
+
+
+SLOW = {"zibnbvcp", "twostate"}
 LAYERS = {
     "nbvcp": (MODELS["nbvcp"], ()),
     "zipvcp": (MODELS["zipvcp"], ()),
@@ -126,7 +141,7 @@ LAYERS = {
 }
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n == "twostate" else n for n in LAYERS])
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in LAYERS])
 def test_p_values_are_uniform(name):
     """Of counts of the model, whatever the family; with parameters a standard error off as well."""
     layers, levels = LAYERS[name]

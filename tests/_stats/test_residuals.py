@@ -183,16 +183,21 @@ def test_scores_against_numpy_and_scipy(monkeypatch):
 def test_masks():
     results, counts = made(MODELS["nbvcp"], ("components",), shape=(80, 20))
     found = goodness_of_fit(results, counts, n_samples=0, rng=1)
-    variance, ks = found.gene["variance"], found.gene["ks"]
-    middle, by_chance = float(np.median(variance)), 1.95 / np.sqrt(80)
-    every = {"min_variance": 0.0, "max_variance": 9.0, "max_ks": None}
+    variance, middle = found.gene["variance"], float(np.median(found.gene["variance"]))
+    every = {"min_variance": 0.0, "max_variance": 9.0, "false_positive_rate": None}
     np.testing.assert_array_equal(found.mask(**{**every, "max_variance": middle}), variance <= middle)
     np.testing.assert_array_equal(found.mask(**{**every, "min_variance": middle}), variance >= middle)
-    bad = replace(found, gene={**found.gene, "ks": np.linspace(0.0, 0.5, 20)})
-    np.testing.assert_array_equal(bad.mask(**{**every, "max_ks": 0.3}), bad.gene["ks"] <= 0.3)
-    np.testing.assert_array_equal(bad.mask(**{**every, "max_ks": 0.1}), bad.gene["ks"] <= by_chance)
-    assert stats.kstwo.sf(by_chance, 80) == pytest.approx(1e-3, rel=0.3)
-    assert ks.max() < 0.3
+    ks, p_value = np.linspace(0.0, 0.5, 20), np.tile([0.005, 0.03, 0.5, 1.0], 5)
+    bad = replace(found, gene={**found.gene, "ks": ks, "p_value": p_value})
+    np.testing.assert_array_equal(bad.mask(**{**every, "max_ks": 0.3}), ks <= 0.3)
+    for rate in (0.01, 0.05):
+        tested = {**every, "false_positive_rate": rate}
+        np.testing.assert_array_equal(bad.mask(**tested), p_value >= rate)
+        far = bad.mask(**{**tested, "max_ks": 0.3})
+        np.testing.assert_array_equal(far, (ks <= 0.3) | (p_value >= rate), "a limit on what the test finds")
+    for rate in (0.0, 1.0, -0.1, float("nan")):
+        with pytest.raises(ValueError, match="between 0 and 1, such as 0.01, or None"):
+            found.mask(false_positive_rate=rate)
     np.testing.assert_array_equal(compute_gof_mask(counts, results, n_samples=0, rng=1), found.mask())
     one = compute_gof_mask(counts, results, component="a", n_samples=0, rng=1)
     assert one.sum() < found.mask().sum(), "cells of the other component do not follow it"

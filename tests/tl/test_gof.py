@@ -7,16 +7,17 @@ import pandas as pd
 import pytest
 
 import scribe
-from scribe._stats.residuals import GROUPS, NORMAL, SCORES, goodness_of_fit
+from scribe._stats.residuals import GENE_SCORES, GROUPS, NORMAL, SCORES, goodness_of_fit
 
 pytestmark = pytest.mark.loose_promotion
 
-VAR = {"scribe_gof", *(f"scribe_gof_{score}" for score in SCORES)}
+VAR = {"scribe_gof", *(f"scribe_gof_{score}" for score in GENE_SCORES)}
+OBS = {f"scribe_gof_{score}" for score in SCORES}
 
 
 def test_sets_the_documented_slots_and_nothing_else(small_fit, small_residuals):
     assert set(small_residuals.var) - set(small_fit.var) == VAR
-    assert set(small_residuals.obs) - set(small_fit.obs) == VAR - {"scribe_gof"}
+    assert set(small_residuals.obs) - set(small_fit.obs) == OBS
     assert set(small_residuals.varm) - set(small_fit.varm) == {"scribe_gof"}
     assert set(small_residuals.uns) - set(small_fit.uns) == {"scribe_gof"}
     pd.testing.assert_frame_equal(small_residuals.var[list(small_fit.var)], small_fit.var)
@@ -33,6 +34,7 @@ def test_sets_the_documented_slots_and_nothing_else(small_fit, small_residuals):
 def test_is_that_of_the_results_and_survives_a_file(small_fit, small_residuals, through_file):
     found = goodness_of_fit(scribe.get.results(small_fit), n_samples=3)
     read = through_file(small_residuals)
+    np.testing.assert_allclose(read.var["scribe_gof_p_value"], found.gene["p_value"])
     for score in SCORES:
         np.testing.assert_allclose(read.var[f"scribe_gof_{score}"], found.gene[score])
         np.testing.assert_allclose(read.obs[f"scribe_gof_{score}"], found.cell[score])
@@ -42,17 +44,20 @@ def test_is_that_of_the_results_and_survives_a_file(small_fit, small_residuals, 
 
 def test_limits_and_another_seed(small_check, small_residuals):
     adata = small_check.copy()
-    scribe.tl.gof(adata, n_samples=3, max_variance=1.05, max_ks=0.2, max_calibration_failure=0.1)
+    limits = {"max_variance": 1.05, "max_ks": 0.2, "false_positive_rate": None}
+    scribe.tl.gof(adata, n_samples=3, max_calibration_failure=0.1, **limits)
     variance, ks = adata.var["scribe_gof_variance"], adata.var["scribe_gof_ks"]
     np.testing.assert_array_equal(ks, small_residuals.var["scribe_gof_ks"], "the same seed")
     expected = (variance >= 0.5) & (variance <= 1.05) & (ks <= 0.2) & ~(adata.var["scribe_ppc_coverage_95"] < 0.9)
     np.testing.assert_array_equal(adata.var["scribe_gof"], expected)
     assert 0 < expected.sum() < adata.n_vars
     assert adata.uns["scribe_gof"]["max_calibration_failure"] == 0.1
+    record, p_value = adata.uns["scribe_gof"], adata.var["scribe_gof_p_value"].copy()
+    assert (record["max_ks"], "false_positive_rate" in record) == (0.2, False)
     scribe.tl.gof(adata, n_samples=3, rng=1)
-    assert adata.uns["scribe_gof"]["max_ks"] == pytest.approx(1.95 / np.sqrt(adata.n_obs))
-    scribe.tl.gof(adata, n_samples=3, rng=1, max_ks=None)
-    assert "max_ks" not in adata.uns["scribe_gof"]
+    record = adata.uns["scribe_gof"]
+    assert ("max_ks" in record, record["false_positive_rate"]) == (False, 0.01)
+    np.testing.assert_array_equal(adata.var["scribe_gof_p_value"], p_value, "which does not depend on the seed")
     assert np.abs(adata.var["scribe_gof_ks"] - ks).max() > 1e-3
 
 
@@ -64,6 +69,8 @@ def test_what_is_missing(small_fit):
         scribe.tl.gof(adata, key="scrib")
     with pytest.raises(ValueError, match="n_samples must not be negative"):
         scribe.tl.gof(adata, n_samples=-1)
+    with pytest.raises(ValueError, match=r"false_positive_rate is a share of genes .* got 5"):
+        scribe.tl.gof(adata, false_positive_rate=5)
     assert "scribe_gof" not in adata.uns
     with pytest.raises(ValueError, match="scores must be some of mean, variance"):
         scribe.pl.gof_scores(scribe.tl.gof(adata, n_samples=0, copy=True), scores="deviance")

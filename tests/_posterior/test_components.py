@@ -113,9 +113,7 @@ def test_labels_that_are_not_told_apart_are_named(made_mixture):
     labelled = replace(made_mixture, design=Design(logits=np.eye(3)[np.zeros(60, int)]))
     text = "; ".join(remarks(labelled, Fewer((1, 0), 10.0, gain=3.25, error=1.0)))
     assert "a mixture of 2 components ('a' and 'b' as one) has the better ELBO, by 3.25 nats" in text
-    assert "better" not in "; ".join(
-        remarks(labelled, Fewer((1, 0), 10.0, gain=3.25, error=4.0))
-    )
+    assert "better" not in "; ".join(remarks(labelled, Fewer((1, 0), 10.0, gain=3.25, error=4.0)))
 
 
 def test_the_component_that_is_missed_least():

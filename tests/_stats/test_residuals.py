@@ -196,7 +196,7 @@ def test_masks():
         far = bad.mask(**{**tested, "max_ks": 0.3})
         np.testing.assert_array_equal(far, (ks <= 0.3) | (p_value >= rate), "a limit on what the test finds")
     for rate in (0.0, 1.0, -0.1, float("nan")):
-        with pytest.raises(ValueError, match="between 0 and 1, such as 0.01, or None"):
+        with pytest.raises(ValueError, match=r"between 0 and 1, such as 0\.01, or None"):
             found.mask(false_positive_rate=rate)
     np.testing.assert_array_equal(compute_gof_mask(counts, results, n_samples=0, rng=1), found.mask())
     one = compute_gof_mask(counts, results, component="a", n_samples=0, rng=1)

@@ -16,9 +16,9 @@ Neyman's C(α) statistic (1959) has the same law whatever the estimate: with the
     \mathrm{Cov}\,\tilde T = n\,(E[t t^\top] - A I^{-1} A^\top),
 
 and :math:`Q = \tilde T^\top \mathrm{Cov}^{-1}\tilde T` follows the law of chi-squared. Expectations are those under the
-fitted model, over the cells, by summation over small counts and integration over larger ones; genes with nearly the same
-parameters share them. In mixtures a cell counts for its components by its responsibilities, and
-every component and dataset has parameters of its own.
+fitted model, over the cells, by summation over small counts and integration over larger ones; genes with nearly the
+same parameters share them. In mixtures a cell counts for its components by its responsibilities, and every component
+and dataset has parameters of its own.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from scribe._model.resolve import resolve_spec
 from scribe._posterior.components import Fewer, _as_one, _least_missed, remarks
 from scribe._posterior.levels import with_level_cells
 from scribe._posterior.posterior import Posterior
+from scribe.engines import Verdict
 from scribe.guides import MeanField
 
 pytestmark = pytest.mark.loose_promotion
@@ -107,6 +108,20 @@ def made_mixture():
     params |= {name.replace("_loc", "_log_scale"): np.full(x.shape, -5.0) for name, x in params.items()}
     posterior = Posterior(spec, MeanField(), params, n_genes=counts.shape[1], n_cells=len(counts))
     return with_level_cells(posterior, Counts.from_matrix(counts))
+
+
+@pytest.mark.parametrize("n_empty", [1, 2])
+def test_one_component_that_holds_all_cells(made_mixture, n_empty):
+    """Is told with every assignment; where two or more hold cells the fit has told it."""
+    cells = np.array([[60.0 - 25.0 * (2 - n_empty)], [25.0 * (2 - n_empty)], [0.0]])
+    posterior = replace(made_mixture, design=Design(level_cells=cells))
+    counts = of_types(1, n=60)[0]
+    verdict = Verdict(converged=True, reason="made up", steps=1, loss=0.0, slope=0.0)
+    results = scribe.ScribeSVIResults(posterior, verdict, loss_history=np.zeros(1), seed=1)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        results.cell_type_assignments(counts, n_samples=0)
+    assert [str(w.message)[:45] for w in said] == ["One of the 3 components holds all cells: assi"] * (n_empty == 2)
 
 
 def test_labels_that_are_not_told_apart_are_named(made_mixture):

@@ -70,9 +70,9 @@ class ScribeSVIResults(Results):
 
     @property
     def too_certain(self) -> str | None:
-        """That a mixture of one component less has the better evidence lower bound."""
+        """That a mixture of one component less has the better evidence lower bound, or one component all cells."""
         if self.fewer_loss is None:
-            return None
+            return super().too_certain
         gain, n = self.verdict.loss - self.fewer_loss, self.spec.lengths["component"]
         return (
             f"A mixture of one component less has the better ELBO, by {gain:.3g} nats: the counts do not tell all {n} "

@@ -15,7 +15,7 @@ import numpy as np
 from scribe._counts.checks import outside_stacklevel
 from scribe._counts.data import CountData
 from scribe._posterior.assign import Assignment, assign
-from scribe._posterior.components import ComponentsWarning
+from scribe._posterior.components import ComponentsWarning, nearly_empty
 from scribe._posterior.composition import Composition, compositions, fit_dirichlet
 from scribe._posterior.denoise import DenoisedBlock, Method, denoise_blocks
 from scribe._posterior.estimates import Estimates
@@ -39,7 +39,10 @@ class Results(Estimates):
     @property
     def too_certain(self) -> str | None:
         """Why assignments to the components of a mixture are more certain than they are right; None if not known."""
-        return None
+        n = self.spec.lengths.get("component", 1)
+        if not self.posterior.mixed or len(nearly_empty(self.posterior)) < n - 1:
+            return None
+        return f"One of the {n} components holds all cells: assignments to it are certain, and tell no types apart."
 
     def _in_components(self, parameters: Parameters, data: CountData | None, key: Key) -> Parameters:
         """Put every cell into a component, by its responsibilities where its counts are at hand."""

@@ -99,13 +99,14 @@ def assign(
     -----
     ComponentsWarning
         If a mixture of one component less has the better evidence lower bound: the counts do not tell the components
-        apart, and what is said to be 90 % right may be right less often.
+        apart, and what is said to be 90 % right may be right less often. If one component holds all cells.
 
     Notes
     -----
-    How often assignments are right is measured in :doc:`/calibration`, on overlapping types: those said to be 90 %
-    right are right in 85 to 95 % where components share what does not differ between them (``expression_prior``), and
-    nearly so by default.
+    How often assignments are right is measured in :doc:`/benchmarks`, on overlapping types, with and without labels:
+    those said to be 90 % right are right in 85 to 95 % where components share what does not differ between them
+    (``expression_prior="gaussian"``), and not always by default, nor without tempering. Where a mixture of one
+    component less has the better bound, which a warning says, this cannot be had.
 
     Two things a probability per component cannot say. A cell of a type that the model lacks is assigned to the
     component that is least unlike it; such cells show by their residuals (:func:`scribe.tl.gof`). And with many genes

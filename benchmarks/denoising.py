@@ -52,8 +52,8 @@ SCRIBE = {
     f"mixture of {COMPONENTS}": {"n_components": COMPONENTS},
 }
 LEAKAGE: dict[str, dict[str, Any]] = {
-    **{f"{model}": {"model": model} for model in ("nbvcp", "zinbvcp", "twostatevcp")},
-    "nbvcp, bnb": {"overdispersion": "bnb"},
+    **{f"{model}": {"model": model} for model in ("nbvcp", "zinbvcp")},
+    "nbvcp, bnb": {"overdispersion": "bnb", "unconstrained": True},
     "nbvcp, mean_disp": {"parameterization": "mean_disp"},
     f"mixture of {COMPONENTS}": {"n_components": COMPONENTS},
     f"mixture of {COMPONENTS}, mean_disp": {
@@ -66,6 +66,7 @@ LEAKAGE: dict[str, dict[str, Any]] = {
         "parameterization": "mean_disp",
         "mixture_params": "mean",
     },
+    "twostatevcp": {"model": "twostatevcp"},
 }
 """Models of the table of leakage."""
 LINEAGES = {"B": "CD19", "monocyte": "CD14", "NK": "CD56", "T": "CD4+|CD8+", "progenitor": "CD34"}

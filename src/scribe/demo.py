@@ -26,6 +26,7 @@ __all__ = ["main", "run"]
 
 _log = logging.getLogger("scribe.demo")
 
+_CELL_TYPES = {"n_components": 5, "mixture_params": "mean", "parameterization": "mean_disp"}
 _PLOTS = {"loss": loss, "ppc": plot_ppc, "capture": capture, "mean_calibration": mean_calibration}
 
 
@@ -36,12 +37,12 @@ def run(
 
     Plots and the .h5ad file go to the folder ``out``, made if it does not exist. ``data`` is a file with raw counts,
     None the embedded data; ``layer`` the one that holds them, None ``.X``. ``options`` are keywords of `scribe.tl.fit`;
-    by default every gene has its own dispersion.
+    by default five kinds of cells differ in expression, and every gene has its own dispersion.
     """
     out.mkdir(parents=True, exist_ok=True)
     adata = pbmc68k_counts() if data is None else anndata.read_h5ad(data)
     seconds: dict[str, float] = {}
-    chosen = {"parameterization": "mean_disp"} if options is None else options
+    chosen = _CELL_TYPES if options is None else options
     _timed(seconds, "fit", lambda: fit(adata, layer=layer, **chosen))
     _timed(seconds, "check", lambda: ppc(adata))
     _timed(seconds, "denoise", lambda: denoise(adata))
@@ -63,7 +64,7 @@ def _summary(adata: anndata.AnnData, out: Path, seconds: dict[str, float]) -> li
     checks = adata.uns["scribe_ppc"]["table"]
     denoised = adata.layers["scribe_denoised"]
     counts = fitted.counts().totals.mean() / adata.n_vars
-    table = params(adata).sort_values("mu_mean", ascending=False)
+    table = params(adata).sort_values("observed_mean", ascending=False)
     lines = [
         f"data          {adata.n_obs:,} cells x {adata.n_vars:,} genes",
         f"model         {fitted.spec.family.name}, coordinates {fitted.spec.coordinates.name}",
@@ -76,8 +77,8 @@ def _summary(adata: anndata.AnnData, out: Path, seconds: dict[str, float]) -> li
         "posterior predictive checks of the whole data set",
         checks.round(4).to_string(),
         "",
-        "highest expression, posterior mean and sd",
-        table.drop(columns=["status"]).head(5).round(3).to_string(),
+        "highest expression, posterior mean of molecules per cell",
+        table.filter(regex="^mu_mean|^observed_mean").head(5).round(3).to_string(),
         "",
         "written",
         *(f"  {path}" for path in sorted(out.iterdir())),

@@ -36,6 +36,8 @@ LAYERS = (
     ("_model",),
     ("guides",),
     ("engines",),
+    # names of `_model`, `guides` and `engines` under the address that users of SCRIBE import them from
+    ("models",),
     ("_posterior",),
     ("_stats",),
     ("_adata",),

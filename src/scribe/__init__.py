@@ -1,6 +1,6 @@
 """Bayesian analysis of single-cell counts, for AnnData and scanpy."""
 
-from scribe import coordinates, datasets, engines, families, get, guides, pl, priors, tl
+from scribe import coordinates, datasets, engines, families, get, guides, models, pl, priors, tl
 from scribe._compare.compare import compare, compare_datasets
 from scribe._compare.compare_groups import compare_groups
 from scribe._compare.comparison import ModelComparison
@@ -13,7 +13,7 @@ from scribe._compare.masks import (
 )
 from scribe._compare.models import compare_models
 from scribe._fit import ComponentsWarning, ConvergenceWarning, fit
-from scribe._model.config import ModelConfig
+from scribe._model.config import InferenceConfig, ModelConfig, ModelConfigBuilder
 from scribe._posterior.by_engine import ScribeMCMCResults, ScribeSVIResults
 from scribe._settings import settings
 from scribe._stats.residuals import compute_gof_mask, goodness_of_fit
@@ -22,15 +22,13 @@ from scribe.guides import Amortised as AmortizationConfig
 
 __version__ = "0.1.0"
 
-ModelConfigBuilder = ModelConfig
-"""Name of the same in SCRIBE; so are ``EarlyStoppingConfig`` and ``AmortizationConfig``."""
-
 __all__ = [
     "AmortizationConfig",
     "ComponentsWarning",
     "ConvergenceWarning",
     "DifferentialExpression",
     "EarlyStoppingConfig",
+    "InferenceConfig",
     "ModelComparison",
     "ModelConfig",
     "ModelConfigBuilder",
@@ -53,6 +51,7 @@ __all__ = [
     "goodness_of_fit",
     "guides",
     "match_components_by_label",
+    "models",
     "pl",
     "priors",
     "settings",

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
+import numpy as np
 import pytest
 
 import scribe
@@ -10,6 +14,7 @@ from scribe._model.config import configured
 from scribe._model.options import complete
 from scribe._model.resolve import resolve_spec
 from scribe._model.spec import ModelSpec
+from scribe.models.config import ModelConfigBuilder
 
 BUILT = (
     ModelConfig()
@@ -82,34 +87,105 @@ def test_engines_as_objects_and_dicts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "options", "error", "message"),
+    ("model", "options", "message", "expected"),
     [
-        (None, {"model_config": BUILT, "n_components": 4}, ValueError, "n_components was given, which model_config"),
-        ("nbdm", {"model_config": BUILT}, ValueError, "model was given, which model_config sets"),
-        (None, {"model_config": "nbvcp"}, TypeError, "takes scribe.ModelConfig"),
+        ("zinb", {"model_config": BUILT}, "model_config overrides model:", {"model": "nbvcp"}),
+        (None, {"model_config": BUILT, "n_components": 4}, "model_config overrides n_components:", {"n_components": 5}),
+        (
+            "zinb",
+            {"model_config": ModelConfig("nbdm"), "unconstrained": True, "guide_rank": 3, "priors": {"p": (2.0, 3.0)}},
+            "model_config overrides model, unconstrained, guide_rank, priors:",
+            {"model": "nbdm", "unconstrained": False, "guide_rank": None, "priors": None},
+        ),
         (
             None,
-            {"inference_config": {"n_steps": 5}, "n_steps": 6},
-            ValueError,
-            "n_steps was given, which inference_config",
+            {"model_config": ModelConfig(n_components=2), "mixture_params": "mean", "mu_prior": "neg"}
+            | {"inference_config": {"n_steps": 5}, "n_steps": 6, "n_chains": 3},
+            "model_config overrides mixture_params; inference_config overrides n_steps, n_chains:",
+            {"mixture_params": "all", "n_steps": 5, "n_chains": 1, "expression_prior": "neg"},
         ),
-        (None, {"inference_config": {"guide_rank": 5}}, TypeError, "guide_rank, which says nothing of the engine"),
-        (None, {"inference_config": {"coordinates": "canonical"}}, TypeError, "parameterization, which says nothing"),
-        (None, {"model_config": resolve_spec(), "unconstrained": True}, ValueError, "a whole specification"),
+        (
+            "nbdm",
+            {"model_config": resolve_spec(), "unconstrained": True, "prob_prior": "neg", "guide_rank": 4},
+            "model_config overrides model, unconstrained, prob_prior:",
+            {"model": None, "unconstrained": False, "prob_prior": "none", "guide_rank": 4},
+        ),
+        (
+            None,
+            {"inference_config": scribe.engines.SVI(9), "early_stopping": False, "inference_method": "mcmc"},
+            "inference_config overrides early_stopping, inference_method:",
+            {"inference_method": scribe.engines.SVI(9), "early_stopping": None},
+        ),
+    ],
+)  # fmt: skip
+def test_objects_override_keywords(model, options, message, expected) -> None:
+    """With one warning that names all that was given and is lost, and nothing else."""
+    with pytest.warns(UserWarning, match="overrides") as record:
+        found, said = configured(model, options)
+    assert len(record) == 1
+    assert str(record[0].message).startswith(message)
+    assert {name: {**said, "model": found}[name] for name in expected} == expected
+
+
+def test_keywords_that_agree_are_no_conflict() -> None:
+    """Warnings are errors here."""
+    config = ModelConfig("nbdm", priors={"p": [1.0, 2.0]}, unconstrained=True)
+    model, said = configured("nbdm", {"model_config": config, "priors": {"p": np.array([1.0, 2.0])}, "n_steps": 8})
+    assert (model, said["priors"], said["n_steps"]) == ("nbdm", {"p": (1.0, 2.0)}, 8)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"model_config": "nbvcp"}, r"takes a scribe\.ModelConfig"),
+        ({"model_config": ModelConfigBuilder("nbdm")}, r"which ModelConfigBuilder\.build\(\) gives"),
+        ({"inference_config": {"guide_rank": 5}}, "'guide_rank' is no part of InferenceConfig"),
+        ({"inference_config": {"coordinates": "canonical"}}, "'parameterization' is no part of InferenceConfig"),
     ],
 )
-def test_contradictions(model, options, error, message) -> None:
-    with pytest.raises(error, match=message):
-        configured(model, options)
+def test_what_is_no_configuration(options, message) -> None:
+    with pytest.raises(TypeError, match=message):
+        configured(None, options)
 
 
 def test_what_is_no_part_of_a_model() -> None:
-    with pytest.raises(TypeError, match="'n_steps', which is no part of the model"):
+    with pytest.raises(TypeError, match="'n_steps' is no part of ModelConfig"):
         ModelConfig(n_steps=5)
+    with pytest.raises(TypeError, match="'seed' is no part of InferenceConfig"):
+        scribe.InferenceConfig(seed=5)
     with pytest.raises(TypeError, match=r"Did you mean 'unconstrained'"):
         ModelConfig(unconstraind=True)
     with pytest.raises(ValueError, match="needs unconstrained=True"):
         ModelConfig(prob_prior="neg").build()
+
+
+def test_a_builder_changes_in_place_and_what_it_built_does_not() -> None:
+    builder = ModelConfigBuilder()
+    assert builder.with_parameterization("mean_odds").unconstrained() is builder
+    builder.model = "nbvcp"
+    builder.as_mixture(n_components=5)
+    builder._expression_prior = "horseshoe"
+    built = builder.build()
+    assert built == BUILT
+    builder.mu_prior = "neg"
+    assert (builder._expression_prior, built.options["expression_prior"]) == ("neg", "horseshoe")
+    assert pickle.loads(pickle.dumps(builder)).build() == builder.build() == copy.deepcopy(builder).build()
+    with pytest.raises(TypeError, match=r"Did you mean 'expression_prior'"):
+        builder._expresion_prior = "neg"
+    with pytest.raises(AttributeError, match="'_guide_rank' is no step"):
+        _ = builder._guide_rank
+    builder.with_options(unconstrained=False)
+    with pytest.raises(ValueError, match="needs unconstrained=True"):
+        builder.build()
+
+
+def test_a_configuration_of_the_fit_is_a_mapping_of_its_keywords() -> None:
+    config = scribe.InferenceConfig(engine="mcmc", n_samples=5)
+    assert dict(config) == {"inference_method": "mcmc", "n_samples": 5}
+    assert repr(config) == "InferenceConfig(inference_method='mcmc', n_samples=5)"
+    said = configured(None, {"inference_config": config, "seed": 3})[1]
+    assert said == complete({"inference_method": "mcmc", "n_samples": 5, "seed": 3}) | {"inference_config": config}
+    assert {**config, "n_samples": 6} == scribe.InferenceConfig(inference_method="mcmc", n_samples=6)
 
 
 @pytest.mark.loose_promotion

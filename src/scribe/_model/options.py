@@ -161,10 +161,13 @@ class FitOptions(ModelOptions, CellOptions, total=False):
     """Flat keywords of `scribe.fit` and `scribe.tl.fit`."""
 
     model_config: Annotated[
-        Any, Option(None, "model", "The model as a scribe.ModelConfig or a specification, instead of keywords.")
+        Any, Option(None, "model", "The model as a scribe.ModelConfig or a specification; it overrides keywords.")
     ]
     inference_config: Annotated[
-        Any, Option(None, "inference", "An engine, or a dict of the keywords of one, instead of keywords.")
+        Any,
+        Option(
+            None, "inference", "The engine as a scribe.InferenceConfig, a dict or an object; it overrides keywords."
+        ),
     ]
     guide: Annotated[
         Any, Option("mean_field", "guide", "Variational family: 'mean_field', 'low_rank', 'flow' or an object.")

@@ -1,0 +1,126 @@
+"""The code of the users' documents runs as it is printed; `documents` holds copies of it, one file per document.
+
+What a fit costs is left out: by default it ends where it would start, and chains have two draws. The same fits of a few
+steps are in `test_recipes.py`, and all of them here under the marker `slow`.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+import scribe
+from scribe.engines import NUTS, SVI, EarlyStopping, Fit, Verdict, svi
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+pytestmark = [
+    pytest.mark.loose_promotion,
+    pytest.mark.filterwarnings("ignore::scribe.ConvergenceWarning"),
+    pytest.mark.filterwarnings("ignore:sigma_M=100000 is a standard deviation of logarithms"),
+    pytest.mark.filterwarnings("ignore:.*errors are those of these cells"),
+    pytest.mark.filterwarnings("ignore::scribe._counts.checks.CountsWarning"),
+]
+
+HERE = Path(__file__).parent / "documents"
+DOCUMENTS = sorted(HERE.glob("*.txt"))
+SEEDS = HERE.parents[2] / "shared" / "seeds"
+N_STEPS = 3
+
+NOT_YET = {
+    'inference_method="vae"': "variational autoencoders",
+    "get_latent_": "variational autoencoders",
+    'inference_method="laplace"': "log-normal models",
+    "laplace_results": "log-normal models",
+    "diag[": "log-normal models",
+}
+"""What in a statement asks for a feature that does not exist yet; the command line has no code in these documents."""
+
+
+def statements(document: Path) -> list[tuple[str, str | None]]:
+    """Statements of a document in their order, and the feature that each of them waits for."""
+    text = document.read_text("utf-8")
+    sources = [ast.get_source_segment(text, node) or "" for node in ast.parse(text).body]
+    return [(source, next((what for mark, what in NOT_YET.items() if mark in source), None)) for source in sources]
+
+
+@pytest.fixture(scope="module")
+def data() -> AnnData:
+    """The 50 most common genes of 700 cells: five cell types, some without label, two treatments and two batches."""
+    adata = scribe.datasets.pbmc68k_counts()
+    adata = adata[:, np.sort(np.asarray(adata.X.sum(0)).ravel().argsort()[::-1][:50])].copy()
+    kinds = {"CD14+": "monocyte", "Dendritic": "dendritic", "CD19+": "B", "CD56+": "NK"}
+    labels = [kinds.get(str(label).split()[0], "T") for label in adata.obs["bulk_labels"]]
+    adata.layers["raw_counts"] = adata.X.copy()
+    adata.obs["cell_type"] = [None if i % 10 == 9 else label for i, label in enumerate(labels)]
+    adata.obs["treatment"] = np.where(np.arange(adata.n_obs) % 4, "ctrl", "stim")
+    adata.obs["batch"] = np.where(np.arange(adata.n_obs) % 3, "a", "b")
+    return adata
+
+
+@pytest.fixture
+def cheap(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Fits of no steps, or of a few."""
+    optimise, sample = SVI.fit, NUTS.fit
+    never = EarlyStopping(enabled=False)
+    few_draws = {"n_samples": 4, "n_warmup": 2, "max_tree_depth": 2}
+    monkeypatch.setattr(NUTS, "fit", lambda self, *a, **k: sample(dataclasses.replace(self, **few_draws), *a, **k))
+    if request.param:
+        few_steps = {"n_steps": N_STEPS, "early_stopping": never}
+        monkeypatch.setattr(SVI, "fit", lambda self, *a, **k: optimise(dataclasses.replace(self, **few_steps), *a, **k))
+        return
+
+    def run(self: Any, earlier: Fit | None) -> Fit:
+        verdict = Verdict(converged=False, reason="no steps were made", steps=0, loss=np.inf, slope=0.0)
+        return Fit(self.problem.per_cell(self.problem.start), np.zeros(0), verdict, self.seed)
+
+    monkeypatch.setattr(svi._Run, "run", run)
+
+
+@pytest.mark.parametrize(
+    "cheap", [False, pytest.param(True, marks=pytest.mark.slow)], indirect=True, ids=["start", "steps"]
+)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
+@pytest.mark.usefixtures("cheap")
+def test_code_runs(document: Path, data: AnnData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one namespace, as a reader would; what does not exist yet is refused, and an entry of `NOT_YET` until then."""
+    monkeypatch.chdir(tmp_path)
+    data.write_h5ad("your_data.h5ad")
+    ctrl, treat = (data[data.obs["batch"] == name].copy() for name in "ab")
+    few = data[:60]
+    space: dict[str, Any] = {
+        "scribe": scribe,
+        "adata": data,
+        "counts_array": data.X.toarray(),
+        "adata_ctrl": ctrl,
+        "adata_treat": treat,
+        "counts": few.X,
+        "gene_names": list(few.var_names),
+        "results_nb": scribe.fit(few, "nbdm"),
+        "results_hierarchical": scribe.fit(few, "nbdm", unconstrained=True, prob_prior="gaussian"),
+    }
+    for source, missing in statements(document):
+        if missing is None:
+            exec(compile(source, document.name, "exec"), space)
+            continue
+        with pytest.raises((AttributeError, NameError, TypeError, ValueError)):
+            exec(compile(source, document.name, "exec"), space)
+
+
+@pytest.mark.skipif(not SEEDS.is_dir(), reason="the users' documents are kept beside the repository")
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
+def test_copies_are_complete(document: Path) -> None:
+    """Every line of a copy stands in the document, and every call of the document in the copy."""
+    whole, copied = ((folder / document.name).read_text("utf-8").splitlines() for folder in (SEEDS, HERE))
+    assert [line for line in copied if line and line not in whole] == []
+    calls = [[line for line in lines if re.match(r"\w+ = scribe\.", line)] for lines in (whole, copied)]
+    assert calls[0] == calls[1]
+    names = {path.name for path in DOCUMENTS}
+    assert names == {path.name for path in SEEDS.glob("*.txt") if " = scribe." in path.read_text("utf-8")}

@@ -1,6 +1,12 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
 
 project = "scribe"
 author = "scribe developers"
@@ -22,6 +28,7 @@ exclude_patterns = ["_build", "_templates"]
 templates_path = ["_templates"]
 
 default_role = "literal"  # docstrings put code in single back-ticks
+smartquotes = False  # names of slots hold quotes
 autosummary_generate = True
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
@@ -33,6 +40,8 @@ myst_heading_anchors = 3
 nb_execution_mode = "cache"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 600
+nb_render_markdown_format = "gfm"  # tables among the outputs
+os.environ["SCRIBE_PROGRESS_BAR"] = "false"  # kernels inherit it
 
 nitpicky = True
 nitpick_ignore_regex = [
@@ -57,3 +66,23 @@ intersphinx_mapping = {
 html_theme = "sphinx_book_theme"
 html_title = "scribe"
 html_theme_options = {"show_toc_level": 2, "home_page_in_toc": True}
+
+
+def include_tutorials() -> None:
+    """Copy the tutorials of the top level beside the guide, where Sphinx finds them; links follow."""
+    target = HERE / "tutorials"
+    target.mkdir(exist_ok=True)
+    for source in sorted((HERE.parent / "tutorials").glob("*.md")):
+        text, copy = source.read_text("utf-8").replace("](../docs/", "](../"), target / source.name
+        if not copy.exists() or copy.read_text("utf-8") != text:
+            copy.write_text(text, "utf-8")
+
+
+def literal_slots(_app: object, _what: str, _name: str, _obj: object, _options: object, lines: list[str]) -> None:  # noqa: PLR0917
+    """Print names in back-ticks as code, which numpydoc makes bold, back-ticks and all."""
+    lines[:] = [re.sub(r"^\*\*(``.+``)\*\*", r"\1", line) for line in lines]
+
+
+def setup(app: Any) -> None:
+    include_tutorials()
+    app.connect("autodoc-process-docstring", literal_slots, priority=900)  # numpydoc comes before

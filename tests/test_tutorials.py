@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-TUTORIALS = ROOT / "docs" / "tutorials"
+TUTORIALS = ROOT / "tutorials"
 FIRST = [ROOT / "README.md", TUTORIALS / "quickstart.md"]
 """One story at two lengths: what the second has from the first is run once."""
 OTHERS = sorted(set(TUTORIALS.glob("*.md")) - set(FIRST))

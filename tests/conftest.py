@@ -180,6 +180,31 @@ def compared() -> AnnData:
     return adata
 
 
+@pytest.fixture
+def no_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fits by SVI that end where they start: nothing is optimised, all else is done."""
+    import numpy as np
+
+    from scribe.engines import Fit, Verdict, svi
+
+    def run(self: svi._Run, earlier: Fit | None) -> Fit:
+        verdict = Verdict(converged=False, reason="no steps were made", steps=1, loss=1.0, slope=0.0)
+        return Fit(self.problem.per_cell(self.problem.start), np.ones(1), verdict, self.seed)
+
+    monkeypatch.setattr(svi._Run, "run", run)
+
+
+@pytest.fixture
+def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chains of four draws."""
+    import dataclasses
+
+    from scribe.engines import NUTS
+
+    sample, few = NUTS.fit, {"n_samples": 4, "n_warmup": 2, "max_tree_depth": 2}
+    monkeypatch.setattr(NUTS, "fit", lambda self, *a, **k: sample(dataclasses.replace(self, **few), *a, **k))
+
+
 @pytest.fixture(params=["h5ad", "zarr"])
 def through_file(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[AnnData], AnnData]:
     """Write an AnnData to a file, of either format in turn, and read it back."""

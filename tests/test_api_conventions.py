@@ -132,6 +132,15 @@ def test_docstrings(namespace):
 
 
 @over_namespaces
+def test_references_are_cited_below_the_summary(namespace):
+    """Summaries stand in tables of the documentation, where a citation leads nowhere."""
+    for name, item in (callables(namespace) | classes(namespace)).items():
+        summary, _, rest = (inspect.getdoc(item) or "").partition("\n\n")
+        assert "]_" not in summary.split(". ")[0], name
+        assert set(re.findall(r"\.\. \[(\w+)\]", rest)) == set(re.findall(r"\[(\w+)\]_", summary + rest)), name
+
+
+@over_namespaces
 def test_every_parameter_is_documented_by_name_alone(namespace):
     found = {}
     for name, item in functions(namespace).items():

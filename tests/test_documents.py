@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import scribe
-from scribe.engines import NUTS, SVI, EarlyStopping, Fit, Verdict, svi
+from scribe.engines import SVI, EarlyStopping
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -32,7 +32,6 @@ pytestmark = [
 HERE = Path(__file__).parent / "documents"
 DOCUMENTS = sorted(HERE.glob("*.txt"))
 SEEDS = HERE.parents[2] / "shared" / "seeds"
-N_STEPS = 3
 
 NOT_YET = {
     'inference_method="vae"': "variational autoencoders",
@@ -66,32 +65,20 @@ def data() -> AnnData:
 
 
 @pytest.fixture
-def cheap(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    """Fits of no steps, or of a few."""
-    optimise, sample = SVI.fit, NUTS.fit
-    never = EarlyStopping(enabled=False)
-    few_draws = {"n_samples": 4, "n_warmup": 2, "max_tree_depth": 2}
-    monkeypatch.setattr(NUTS, "fit", lambda self, *a, **k: sample(dataclasses.replace(self, **few_draws), *a, **k))
-    if request.param:
-        few_steps = {"n_steps": N_STEPS, "early_stopping": never}
-        monkeypatch.setattr(SVI, "fit", lambda self, *a, **k: optimise(dataclasses.replace(self, **few_steps), *a, **k))
-        return
-
-    def run(self: Any, earlier: Fit | None) -> Fit:
-        verdict = Verdict(converged=False, reason="no steps were made", steps=0, loss=np.inf, slope=0.0)
-        return Fit(self.problem.per_cell(self.problem.start), np.zeros(0), verdict, self.seed)
-
-    monkeypatch.setattr(svi._Run, "run", run)
+def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fits of three steps."""
+    optimise = SVI.fit
+    few = {"n_steps": 3, "early_stopping": EarlyStopping(enabled=False)}
+    monkeypatch.setattr(SVI, "fit", lambda self, *a, **k: optimise(dataclasses.replace(self, **few), *a, **k))
 
 
-@pytest.mark.parametrize(
-    "cheap", [False, pytest.param(True, marks=pytest.mark.slow)], indirect=True, ids=["start", "steps"]
-)
+@pytest.mark.parametrize("cost", ["no_steps", pytest.param("few_steps", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
-@pytest.mark.usefixtures("cheap")
-def test_code_runs(document: Path, data: AnnData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("few_draws")
+def test_code_runs(document: Path, cost: str, data: AnnData, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """In one namespace, as a reader would; what does not exist yet is refused, and an entry of `NOT_YET` until then."""
-    monkeypatch.chdir(tmp_path)
+    request.getfixturevalue(cost)
+    request.getfixturevalue("monkeypatch").chdir(tmp_path)
     data.write_h5ad("your_data.h5ad")
     ctrl, treat = (data[data.obs["batch"] == name].copy() for name in "ab")
     few = data[:60]

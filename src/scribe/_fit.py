@@ -326,7 +326,7 @@ def fit(
     resume
         Results of an earlier fit of the same model to the same data, to be continued.
     **options
-        Every keyword of the options table: model, priors, guide and inference settings.
+        Every keyword of :doc:`the table </guide/options>`: model, priors, guide and inference settings.
 
     Returns
     -------
@@ -336,6 +336,15 @@ def fit(
     ------
     ValueError
         If the values are not counts, or options contradict each other; the message names the fix.
+
+    Examples
+    --------
+    >>> import scribe
+    >>> adata = scribe.datasets.pbmc68k_counts()
+    >>> results = scribe.fit(adata, parameterization="mean_disp")
+    >>> draws = results.get_posterior_samples(100)
+    >>> draws["mu"].shape == (100, adata.n_vars)
+    True
     """
     if resume is not None and not isinstance(resume, Results):
         msg = (

@@ -297,6 +297,14 @@ def compare_datasets(
     -----
     UserWarning
         Intervals are those of these cells, not of other samples.
+
+    Examples
+    --------
+    >>> import scribe
+    >>> adata = scribe.datasets.pbmc68k_counts()
+    >>> results = scribe.fit(adata, dataset_key="bulk_labels", dataset_params="mean", parameterization="mean_disp")
+    >>> de = scribe.compare_datasets(results, "CD19+ B", "Dendritic")
+    >>> table = de.to_dataframe()
     """
     require_results(results, verb="compare_datasets")
     first, second = (results._at_level("dataset", dataset) for dataset in (dataset_A, dataset_B))

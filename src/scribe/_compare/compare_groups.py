@@ -83,6 +83,13 @@ def compare_groups(
     -----
     UserWarning
         Intervals are those of these pairs, not of others.
+
+    Examples
+    --------
+    >>> import scribe
+    >>> adata = scribe.datasets.conditions(n_donors=3, paired=True)
+    >>> results = scribe.fit(adata, dataset_key=["donor", "condition"], dataset_params="mean")
+    >>> de = scribe.compare_groups(results, "condition", level_A="treated", level_B="control", pairing_factor="donor")
     """
     said = completed(Pairing, options, estimands=(*ESTIMANDS, *_PAIRED_ESTIMANDS))
     require_results(results, verb="compare_groups")

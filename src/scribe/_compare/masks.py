@@ -41,6 +41,15 @@ def compute_expression_mask(
     Returns
     -------
     A mask (genes,), for ``gene_mask``.
+
+    Examples
+    --------
+    >>> import scribe
+    >>> adata = scribe.datasets.pbmc68k_counts()
+    >>> halves = adata[::2].copy(), adata[1::2].copy()
+    >>> first, second = (scribe.fit(half) for half in halves)
+    >>> mask = scribe.compute_expression_mask(first, second, min_mean_expression=2.0)
+    >>> de = scribe.compare(first, second, gene_mask=mask)
     """
     return compare(results_A, results_B, **options).set_expression_threshold(min_mean_expression).kept
 
@@ -63,6 +72,15 @@ def compute_composition_coverage_mask(
     Returns
     -------
     A mask (genes,), for ``gene_mask``.
+
+    Examples
+    --------
+    >>> import scribe
+    >>> adata = scribe.datasets.pbmc68k_counts()
+    >>> halves = adata[::2].copy(), adata[1::2].copy()
+    >>> first, second = (scribe.fit(half) for half in halves)
+    >>> mask = scribe.compute_composition_coverage_mask(first, second, coverage=0.9)
+    >>> de = scribe.compare(first, second, gene_mask=mask)
     """
     return np.logical_or(*(covering(share, coverage) for share in compare(results_A, results_B, **options).expression))
 
@@ -79,6 +97,14 @@ def get_shared_labels(results_A: Results, results_B: Results) -> list[str]:
     Returns
     -------
     Labels in the order of the first.
+
+    Examples
+    --------
+    >>> import scribe
+    >>> adata = scribe.datasets.pbmc68k_counts()
+    >>> halves = adata[::2].copy(), adata[1::2].copy()
+    >>> first, second = (scribe.fit(half, annotation_key="bulk_labels") for half in halves)
+    >>> labels = scribe.get_shared_labels(first, second)
     """
     mine, others = (_component_labels(results) for results in (results_A, results_B))
     return [label for label in mine if label in others]
@@ -98,6 +124,15 @@ def match_components_by_label(results_A: Results, results_B: Results, label: Lab
     Returns
     -------
     Numbers for ``component_A`` and ``component_B``.
+
+    Examples
+    --------
+    >>> import scribe
+    >>> adata = scribe.datasets.pbmc68k_counts()
+    >>> halves = adata[::2].copy(), adata[1::2].copy()
+    >>> first, second = (scribe.fit(half, annotation_key="bulk_labels") for half in halves)
+    >>> of_first, of_second = scribe.match_components_by_label(first, second, "Dendritic")
+    >>> de = scribe.compare(first, second, component_A=of_first, component_B=of_second)
     """
     shared = get_shared_labels(results_A, results_B)
     text = label_of(label)

@@ -140,6 +140,13 @@ def goodness_of_fit(
     Returns
     -------
     Scores of genes and cells, quantiles of genes, and a mask.
+
+    Examples
+    --------
+    >>> import scribe
+    >>> adata = scribe.datasets.pbmc68k_counts()
+    >>> results = scribe.fit(adata, parameterization="mean_disp")
+    >>> scores = scribe.goodness_of_fit(results)
     """
     require_results(results, verb="goodness_of_fit")
     found, key = results.counts(counts), as_key(results.seed if rng is None else rng)
@@ -193,6 +200,13 @@ def compute_gof_mask(
     Returns
     -------
     A mask (genes,).
+
+    Examples
+    --------
+    >>> import scribe
+    >>> adata = scribe.datasets.pbmc68k_counts()
+    >>> results = scribe.fit(adata, parameterization="mean_disp")
+    >>> mask = scribe.compute_gof_mask(adata.X, results)
     """
     chosen = results if component is None else results.get_component(component)
     check_rate(false_positive_rate)

@@ -21,6 +21,13 @@ def pbmc68k_counts() -> AnnData:
     Returns
     -------
     Counts in ``.X`` as sparse float32; ``.obs["bulk_labels"]`` holds the cell types.
+
+    Examples
+    --------
+    >>> import scribe
+    >>> adata = scribe.datasets.pbmc68k_counts()
+    >>> adata.obs["bulk_labels"].nunique()
+    10
     """
     import scanpy as sc
 
@@ -44,6 +51,11 @@ def pbmc3k() -> AnnData:
     ------
     OSError
         If the file is not in the cache and there is no network.
+
+    Examples
+    --------
+    >>> import scribe
+    >>> adata = scribe.datasets.pbmc3k()  # doctest: +SKIP
     """
     import scanpy as sc
 

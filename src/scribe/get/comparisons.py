@@ -43,6 +43,15 @@ def model_comparison(
     ------
     KeyError
         If there is no such comparison, or it has no such table.
+
+    Examples
+    --------
+    >>> import scribe
+    >>> adata = scribe.datasets.pbmc68k_counts()
+    >>> scribe.tl.fit(adata)
+    >>> scribe.tl.fit(adata, "poissonvcp", key_added="poisson")
+    >>> scribe.tl.compare_models(adata, ["scribe", "poisson"], n_samples=100)
+    >>> table = scribe.get.model_comparison(adata)
     """
     require_known("table", table, _TABLES)
     record = read_comparison(adata, key)

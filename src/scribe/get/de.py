@@ -50,6 +50,14 @@ def de(
     ------
     KeyError
         If there is no such comparison or group.
+
+    Examples
+    --------
+    >>> import scribe
+    >>> adata = scribe.datasets.pbmc68k_counts()
+    >>> scribe.tl.fit(adata, dataset_key="bulk_labels", dataset_params="mean")
+    >>> scribe.tl.de(adata, "bulk_labels", group="CD19+ B")
+    >>> table = scribe.get.de(adata, only_de=True)
     """
     table: pd.DataFrame = read_derived(adata, key=key, name="de", verb="de", place=key_added)["table"]
     known = list(dict.fromkeys(table["group"].astype(str)))
@@ -69,7 +77,7 @@ def de(
 
 @verb
 def gene_sets(path: Path | str) -> dict[str, list[str]]:
-    """Read sets of genes from a .gmt file, such as those of MSigDB.
+    r"""Read sets of genes from a .gmt file, such as those of MSigDB.
 
     Parameters
     ----------
@@ -84,5 +92,13 @@ def gene_sets(path: Path | str) -> dict[str, list[str]]:
     ------
     ValueError
         If a line is not of that form, or a name comes twice.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import scribe
+    >>> _ = Path("sets.gmt").write_text("ribosome\tproteins of the small subunit\tRPS2\tRPS3\tRPS4X\n")
+    >>> scribe.get.gene_sets("sets.gmt")
+    {'ribosome': ['RPS2', 'RPS3', 'RPS4X']}
     """
     return read_gmt(path)

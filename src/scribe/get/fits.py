@@ -32,6 +32,15 @@ def results(adata: AnnData, *, key: str = "scribe") -> Results:
     ------
     KeyError
         If there is no such fit, naming the verb to call.
+
+    Examples
+    --------
+    >>> import scribe
+    >>> adata = scribe.datasets.pbmc68k_counts()
+    >>> scribe.tl.fit(adata)
+    >>> results = scribe.get.results(adata[:, ["CD79A", "NKG7"]])
+    >>> results.get_posterior_samples(100)["mu"].shape
+    (100, 2)
     """
     return read_fit(adata, key=key)
 
@@ -56,6 +65,13 @@ def params(adata: AnnData, *, key: str = "scribe") -> pd.DataFrame:
     ------
     KeyError
         If there is no such fit, naming the verb to call.
+
+    Examples
+    --------
+    >>> import scribe
+    >>> adata = scribe.datasets.pbmc68k_counts()
+    >>> scribe.tl.fit(adata)
+    >>> table = scribe.get.params(adata)
     """
     require(adata, key)
     return adata.varm[Slots(key).params].copy()

@@ -77,12 +77,16 @@ _SHARED = {
 }
 
 
-def plot(panels: str | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def plot(
+    panels: str | None = None, *, fit: str = "", after: Sequence[str] = ()
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Complete a plot: its signature by the keywords of its figure, its docstring by what all plots share.
 
     The docstring describes the plot and, under "Parameters", those of its own or with a meaning of their own. The
     others are written in their places, and what is returned: with several ``panels``, what each is for, in which order.
+    The example is of a fit with the keywords ``fit``, ``after`` calls of the verbs whose results are drawn.
     """
+    calls = (f"fit(adata{fit and ', '}{fit})", *after)
     each = "" if panels is None else f", one per {panels}"
     shared = {name: f"{name}\n    {text}" for name, text in _SHARED.items()}
     shared["ax"] = f"ax\n    Axes to draw into{each}; None makes a figure."
@@ -100,8 +104,6 @@ def plot(panels: str | None = None) -> Callable[[Callable[P, R]], Callable[P, R]
         if sections and sections[0].startswith("Parameters\n"):
             for entry in re.split(r"\n(?=\S)", sections.pop(0))[2:]:
                 named |= dict.fromkeys(entry.partition("\n")[0].split(", "), entry)
-        # names described together are listed once
-        described = dict.fromkeys(named[name] for name in signature.parameters)
 
         @wraps(function)
         def checked(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -110,7 +112,12 @@ def plot(panels: str | None = None) -> Callable[[Callable[P, R]], Callable[P, R]
             with quiet_compiler():
                 return function(*args, **{**kwargs, **file})
 
-        checked.__doc__ = "\n\n".join([head, "\n".join(["Parameters\n----------", *described]), returns, *sections])
+        lines = ["import scribe", "adata = scribe.datasets.pbmc68k_counts()", *(f"scribe.tl.{call}" for call in calls)]
+        lines.append(f"{'axes' if each else 'ax'} = scribe.pl.{function.__name__}(adata)")
+        example = "\n".join(["Examples\n--------", *(f">>> {line}" for line in lines)])
+        # names described together are listed once
+        described = "\n".join(["Parameters\n----------", *dict.fromkeys(named[name] for name in signature.parameters)])
+        checked.__doc__ = "\n\n".join([head, described, returns, *sections, example])
         vars(checked)["__signature__"] = signature
         return checked
 

@@ -33,7 +33,7 @@ def frame(adata: AnnData, key: str = "scribe") -> pd.DataFrame:
     return table
 
 
-@plot()
+@plot(fit='priors={"organism": "human"}')
 def capture_anchor(adata: AnnData, *, key: str = "scribe", **figure: Unpack[OnePanel]) -> Axes:
     r"""Total mRNA that the capture probability of every cell implies, against its library size, both logarithmic.
 

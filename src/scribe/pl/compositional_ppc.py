@@ -24,7 +24,7 @@ def frame(adata: AnnData, key: str = "scribe") -> pd.DataFrame:
     return table
 
 
-@plot("gene")
+@plot("gene", after=("ppc(adata, joint=3)",))
 def compositional_ppc(
     adata: AnnData, genes: Sequence[str] | str | None = None, *, key: str = "scribe", **figure: Unpack[Panels]
 ) -> AnyArray:

@@ -35,7 +35,7 @@ def frame(adata: AnnData, key: str = "scribe") -> pd.DataFrame:
     return table
 
 
-@plot("pair, row by row of the lower triangle; on the diagonal one gene")
+@plot("pair, row by row of the lower triangle; on the diagonal one gene", after=("ppc(adata, joint=3)",))
 def corner_ppc(
     adata: AnnData, genes: Sequence[str] | str | None = None, *, key: str = "scribe", **figure: Unpack[Panels]
 ) -> AnyArray:

@@ -109,7 +109,7 @@ def _clustered(matrix: FloatArray) -> IntArray:
     return np.asarray(leaves_list(tree))
 
 
-@plot()
+@plot(fit="guide_rank=8")
 def correlation(
     adata: AnnData,
     param: str = "mu",

@@ -30,7 +30,11 @@ def frame(
     return table.reset_index(drop=True)
 
 
-@plot("group compared")
+@plot(
+    "group compared",
+    fit='dataset_key="bulk_labels", dataset_params="mean"',
+    after=('de(adata, "bulk_labels", group="CD19+ B")',),
+)
 def de_evidence(
     adata: AnnData | DifferentialExpression,
     groups: Labels | None = None,

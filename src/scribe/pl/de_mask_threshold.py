@@ -37,7 +37,11 @@ def frame(
     return pd.concat(parts, ignore_index=True)
 
 
-@plot("group compared")
+@plot(
+    "group compared",
+    fit='dataset_key="bulk_labels", dataset_params="mean"',
+    after=('de(adata, "bulk_labels", group="CD19+ B")',),
+)
 def de_mask_threshold(
     adata: AnnData | DifferentialExpression,
     groups: Labels | None = None,

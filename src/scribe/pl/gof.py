@@ -57,7 +57,7 @@ def _by_chance(n_cells: int) -> tuple[FloatArray, FloatArray]:
     return ndtri(beta.ppf(0.05, rank, n_cells + 1 - rank)), ndtri(beta.ppf(0.95, rank, n_cells + 1 - rank))
 
 
-@plot("group of genes, or gene")
+@plot("group of genes, or gene", after=("gof(adata)",))
 def gof(
     adata: AnnData, genes: Sequence[str] | str | None = None, *, key: str = "scribe", **figure: Unpack[Panels]
 ) -> AnyArray:

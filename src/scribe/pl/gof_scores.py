@@ -59,7 +59,7 @@ def frame(adata: AnnData, key: str = "scribe", *, scores: Sequence[str] | str = 
     return table
 
 
-@plot("score")
+@plot("score", after=("gof(adata)",))
 def gof_scores(
     adata: AnnData,
     scores: Sequence[str] | str = ("variance", "ks"),

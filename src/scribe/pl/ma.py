@@ -26,7 +26,11 @@ def frame(
     return table.assign(mean=np.sqrt(table["mean_group"] * table["mean_reference"]))
 
 
-@plot("group compared")
+@plot(
+    "group compared",
+    fit='dataset_key="bulk_labels", dataset_params="mean"',
+    after=('de(adata, "bulk_labels", group="CD19+ B")',),
+)
 def ma(
     adata: AnnData | DifferentialExpression,
     groups: Labels | None = None,

@@ -34,7 +34,7 @@ def frame(adata: AnnData, key: str = "scribe", *, groupby: str | None = None) ->
     return table
 
 
-@plot()
+@plot(fit="n_components=3")
 def mixture_composition(
     adata: AnnData, groupby: str | None = None, *, key: str = "scribe", **figure: Unpack[OnePanel]
 ) -> Axes:

@@ -31,7 +31,12 @@ def frame(adata: AnnData, key: str = "scribe_compare") -> pd.DataFrame:
     return table.astype({"model": str})
 
 
-@plot()
+@plot(
+    after=(
+        'fit(adata, "poissonvcp", key_added="poisson")',
+        'compare_models(adata, ["scribe", "poisson"], n_samples=100)',
+    )
+)
 def model_comparison(adata: AnnData, *, key: str = "scribe_compare", **figure: Unpack[OnePanel]) -> Axes:
     """How much worse every model predicts than the best one, in nats, with two standard errors to either side.
 

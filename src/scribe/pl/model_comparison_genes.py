@@ -43,7 +43,13 @@ def frame(adata: AnnData, key: str = "scribe_compare") -> pd.DataFrame:
     return rows[rows["mean"] > 0].reset_index(drop=True)
 
 
-@plot("model but the best, in their order")
+@plot(
+    "model but the best, in their order",
+    after=(
+        'fit(adata, "poissonvcp", key_added="poisson")',
+        'compare_models(adata, ["scribe", "poisson"], n_samples=100)',
+    ),
+)
 def model_comparison_genes(adata: AnnData, *, key: str = "scribe_compare", **figure: Unpack[Panels]) -> AnyArray:
     """By how much the best model predicts every gene better than another one, against the gene's mean count.
 

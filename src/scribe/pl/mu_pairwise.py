@@ -62,7 +62,7 @@ def surest(rows: pd.DataFrame, n: int) -> pd.DataFrame:
     return rows.loc[distance.sort_values(ascending=False, kind="stable").index[:n]]
 
 
-@plot("pair, row by row of the lower triangle")
+@plot("pair, row by row of the lower triangle", fit="n_components=3")
 def mu_pairwise(
     adata: AnnData, levels: Labels | None = None, *, key: str = "scribe", **figure: Unpack[Panels]
 ) -> AnyArray:

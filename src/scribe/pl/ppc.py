@@ -28,7 +28,7 @@ def frame(adata: AnnData, key: str = "scribe") -> pd.DataFrame:
     return table
 
 
-@plot("gene and group, gene by gene")
+@plot("gene and group, gene by gene", after=("ppc(adata)",))
 def ppc(
     adata: AnnData,
     genes: Sequence[str] | str | None = None,

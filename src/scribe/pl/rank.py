@@ -37,7 +37,7 @@ def frame(
     return whole
 
 
-@plot("parameter, gene and level")
+@plot("parameter, gene and level", fit='inference_method="mcmc", n_samples=200, n_warmup=200, n_chains=4')
 def rank(
     adata: AnnData,
     genes: Sequence[str] | str | None = None,
@@ -46,12 +46,12 @@ def rank(
     key: str = "scribe",
     **figure: Unpack[Panels],
 ) -> AnyArray:
-    r"""Rank histograms of a fit by MCMC, one colour per chain [Vehtari21]_.
+    r"""Rank histograms of a fit by MCMC, one colour per chain.
 
-    The draws of all chains are ranked together. If the chains mixed, each has its draws spread evenly over the ranks;
-    a chain that keeps to low or high ones explores another region than the rest, one with too many at both ends
-    another width. The grey band holds 95 % of the bins of independent draws; draws of chains are not independent, so
-    that bins leave it more often.
+    The draws of all chains are ranked together [Vehtari21]_. If the chains mixed, each has its draws spread evenly over
+    the ranks; a chain that keeps to low or high ones explores another region than the rest, one with too many at both
+    ends another width. The grey band holds 95 % of the bins of independent draws; draws of chains are not independent,
+    so that bins leave it more often.
 
     Parameters
     ----------

@@ -20,7 +20,7 @@ __all__ = ["frame", "trace"]
 frame = partial(draws, chains=True)
 
 
-@plot("parameter, gene and level")
+@plot("parameter, gene and level", fit='inference_method="mcmc", n_samples=200, n_warmup=200, n_chains=4')
 def trace(
     adata: AnnData,
     genes: Sequence[str] | str | None = None,

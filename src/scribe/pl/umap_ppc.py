@@ -26,7 +26,7 @@ def frame(adata: AnnData, key: str = "scribe") -> pd.DataFrame:
     return table
 
 
-@plot()
+@plot(after=("ppc_umap(adata)",))
 def umap_ppc(adata: AnnData, *, key: str = "scribe", **figure: Unpack[OnePanel]) -> Axes:
     """Cells simulated from the model in the UMAP of the observed ones.
 

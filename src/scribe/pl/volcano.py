@@ -25,7 +25,11 @@ def frame(
     return comparison(adata, key, key_added)
 
 
-@plot("group compared")
+@plot(
+    "group compared",
+    fit='dataset_key="bulk_labels", dataset_params="mean"',
+    after=('de(adata, "bulk_labels", group="CD19+ B")',),
+)
 def volcano(
     adata: AnnData | DifferentialExpression,
     groups: Labels | None = None,

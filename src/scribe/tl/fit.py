@@ -64,7 +64,7 @@ def fit(
     copy
         Return a copy of ``adata`` with the results instead of writing into it.
     **options
-        Every keyword of the options table: model, priors, guide and inference settings.
+        Every keyword of :doc:`the table </guide/options>`: model, priors, guide and inference settings.
 
     Returns
     -------

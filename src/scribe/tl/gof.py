@@ -32,11 +32,12 @@ def gof(
     rng: Rng = None,
     copy: bool = False,
 ) -> AnnData | None:
-    r"""Goodness of fit by randomized quantile residuals [Dunn96]_, per gene and per cell, and a mask of genes.
+    r"""Goodness of fit by randomized quantile residuals, per gene and per cell, and a mask of genes.
 
     Every count is placed in the distribution that the model predicts for it: that of its gene in this very cell, with
     the cell's capture and dataset, zero inflation and mixing, averaged over the components the cell may be of and over
-    the posterior of the parameters. The residuals are standard normal if the model holds, whatever the distribution.
+    the posterior of the parameters. The residuals are standard normal if the model holds, whatever the distribution
+    [Dunn96]_.
 
     Parameters
     ----------

@@ -43,11 +43,11 @@ def ppc(
     rng: Rng = None,
     copy: bool = False,
 ) -> AnnData | None:
-    r"""Posterior predictive check: how far the fitted model makes data like those it was fitted to [Gelman13]_.
+    r"""Posterior predictive check: how far the fitted model makes data like those it was fitted to.
 
     Draws ``n_samples`` replicate data sets, each with its own draw of the parameters, and ranks the observed statistics
-    of every gene, every cell and the whole data set among the replicated ones. The replicates are streamed: no more
-    than a block of cells is in memory at a time.
+    of every gene, every cell and the whole data set among the replicated ones [Gelman13]_. The replicates are streamed:
+    no more than a block of cells is in memory at a time.
 
     Parameters
     ----------

@@ -27,11 +27,11 @@ def split_counts(
     key_added: str = "counts",
     copy: bool = False,
 ) -> AnnData | None:
-    r"""Split the molecules of every cell into two data sets of the same cells [Neufeld24]_.
+    r"""Split the molecules of every cell into two data sets of the same cells.
 
     Every molecule goes to one of the two at random, as if the library had been split before sequencing. What is chosen
-    on one half, such as clusters, can be tested on the other without being tested on itself: of Poisson counts the
-    halves are independent, and of overdispersed ones independent given what cells of a group share.
+    on one half, such as clusters, can be tested on the other without being tested on itself [Neufeld24]_: of Poisson
+    counts the halves are independent, and of overdispersed ones independent given what cells of a group share.
 
     Parameters
     ----------

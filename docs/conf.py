@@ -78,8 +78,9 @@ def include_tutorials() -> None:
             copy.write_text(text, "utf-8")
 
 
-def literal_slots(_app: object, _what: str, _name: str, _obj: object, _options: object, lines: list[str]) -> None:  # noqa: PLR0917
+def literal_slots(*event: Any) -> None:
     """Print names in back-ticks as code, which numpydoc makes bold, back-ticks and all."""
+    lines = event[-1]
     lines[:] = [re.sub(r"^\*\*(``.+``)\*\*", r"\1", line) for line in lines]
 
 

@@ -42,6 +42,7 @@ nb_execution_raise_on_error = True
 nb_execution_timeout = 600
 nb_render_markdown_format = "gfm"  # tables among the outputs
 os.environ["SCRIBE_PROGRESS_BAR"] = "false"  # kernels inherit it
+os.environ["PYTHONWARNINGS"] = "ignore:IProgress not found"  # tqdm looks for widgets, which pages have not
 
 nitpicky = True
 nitpick_ignore_regex = [
@@ -81,7 +82,7 @@ def include_tutorials() -> None:
 def literal_slots(*event: Any) -> None:
     """Print names in back-ticks as code, which numpydoc makes bold, back-ticks and all."""
     lines = event[-1]
-    lines[:] = [re.sub(r"^\*\*(``.+``)\*\*", r"\1", line) for line in lines]
+    lines[:] = [re.sub(r"^(\s*)\*\*(``.+``)\*\*", r"\1\2", line) for line in lines]
 
 
 def setup(app: Any) -> None:

@@ -23,10 +23,8 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.loose_promotion,
-    pytest.mark.filterwarnings("ignore::scribe.ConvergenceWarning"),
-    pytest.mark.filterwarnings("ignore:sigma_M=100000 is a standard deviation of logarithms"),
-    pytest.mark.filterwarnings("ignore:.*errors are those of these cells"),
-    pytest.mark.filterwarnings("ignore::scribe._counts.checks.CountsWarning"),
+    # what verbs say of data and fits, of which nothing was optimised
+    pytest.mark.filterwarnings("ignore::UserWarning"),
 ]
 
 HERE = Path(__file__).parent / "documents"

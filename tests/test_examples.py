@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from anndata import AnnData
+from matplotlib import pyplot as plt
 
 import scribe
 
@@ -78,6 +79,7 @@ def test_examples_run(
         space = test.globs
         if example is not shown[-1]:
             reached[done] = _copied(space)
+    plt.close("all")
 
 
 def _copied(space: dict[str, Any]) -> dict[str, Any]:

@@ -62,7 +62,7 @@ class SVI:
         Whether to log a line of plain text every 500 steps, for log files.
     checkpoint_dir
         Where to save the state every ``early_stopping.checkpoint_every`` steps; a later call with the same arguments
-        continues from there, to the same result as if it had not been interrupted.
+        continues from there, to the same result as if it had not been interrupted. One fit at a time may use it.
     n_restarts
         Number of runs, each from a start of its own (seeds ``seed``, ``seed + 1``, ...; components of a mixture start
         from other clusters); the one with the best evidence lower bound is kept.
@@ -147,12 +147,18 @@ class _Run:
         return self.engine.early_stopping.stretched(self.problem.epoch)
 
     def run(self, earlier: Fit | None) -> Fit:
-        """Loop until converged or out of steps.
+        """Loop until converged or out of steps, from a checkpoint where there is one.
 
         Where the loss comes to rest and a probe finds more to gain, a fit with a schedule goes on from there.
         """
-        start, checkpoints = self._begin(earlier), self._checkpoints(earlier)
-        now = start if checkpoints is None else self._load(checkpoints, start)
+        start = self._begin(earlier)
+        if self.engine.checkpoint_dir is None:
+            return self._loop(start, start, None)
+        mark = fingerprint(self.problem, seed=self.seed, batch_size=self.engine.batch_size, earlier=earlier)
+        with Checkpoints(Path(self.engine.checkpoint_dir).expanduser(), mark).reserved(start) as checkpoints:
+            return self._loop(start, self._load(checkpoints, start), checkpoints)
+
+    def _loop(self, start: Snapshot, now: Snapshot, checkpoints: Checkpoints | None) -> Fit:
         limit, remaining = self.engine.n_steps + start.step, None
         with progress(limit, desc="fit", unit="step") as bar:
             bar.update(now.step)
@@ -268,12 +274,6 @@ class _Run:
             level, elbo = max(logging.INFO, _log.getEffectiveLevel()), -now.tracker.smoothed().average
             where = f"step {now.step:,} of {limit:,}"
             _log.log(level, "%s: ELBO %.7g, learning rate %.2g", where, elbo, self._rate(now))
-
-    def _checkpoints(self, earlier: Fit | None) -> Checkpoints | None:
-        if self.engine.checkpoint_dir is None:
-            return None
-        mark = fingerprint(self.problem, seed=self.seed, batch_size=self.engine.batch_size, earlier=earlier)
-        return Checkpoints(Path(self.engine.checkpoint_dir), mark)
 
     def _worth_saving(self, now: Snapshot, n: int, limit: int) -> bool:
         every = self.rule.checkpoint_every

@@ -17,7 +17,7 @@ import pytest
 from scipy import sparse
 
 import scribe
-from scribe._adata import fits, slots
+from scribe._adata import fits, records
 
 MODELS = [
     ("nbvcp", {}),
@@ -144,7 +144,7 @@ def test_slots_and_record(made_fit):
     assert record["data"]["capture"] == "relative"
     names = "\n".join(adata.var_names).encode()
     assert record["data"]["var_names_sha256"] == hashlib.sha256(names).hexdigest()
-    assert record["schema_version"] == slots.SCHEMA_VERSION
+    assert record["schema_version"] == records.SCHEMA_VERSION
     assert {"jax", "numpyro", "anndata", "scribe-bayes"} == set(record["versions"])
     assert made_fit("nbvcp", priors={"organism": "human"}).uns["scribe"]["data"]["capture"] == "absolute"
     assert made_fit("nbdm").uns["scribe"]["data"]["capture"] == "none"

@@ -13,7 +13,9 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from scribe._adata.slots import SCHEMA_VERSION, Slots, check_free, check_target, remove_fit, require, write_slots
+from scribe._adata.names import AXIS_SLOT, Slots
+from scribe._adata.records import SCHEMA_VERSION, Config, read_config, readable, require
+from scribe._adata.slots import check_free, check_key, check_target, remove_fit, write_slots
 from scribe._adata.source import counts_reader
 from scribe._adata.uns import clean_uns
 from scribe._counts.container import Counts
@@ -27,12 +29,9 @@ from scribe._posterior.levels import levels_without_cells
 from scribe._posterior.posterior import Posterior, Summary
 from scribe._posterior.results import Results
 from scribe._types import AnyArray, FloatArray
-from scribe.guides import from_json as guide_from_json
-from scribe.priors import LATENT_SUFFIX, latent_name
+from scribe.priors import LATENT_SUFFIX, Latent, latent_name
 
 __all__ = ["check_slots", "labels_of", "level_names", "read_fit", "write_fit"]
-
-_AXIS_SLOT = {"gene": "varm", "cell": "obsm"}
 
 
 def _versions() -> dict[str, str]:
@@ -68,8 +67,8 @@ def _site_arrays(posterior: Posterior) -> tuple[dict[str, dict[str, Any]], dict[
     for latent in posterior.spec.latents:
         names = [name for name in posterior.params if name.startswith(latent.name)]
         arrays = [np.asarray(posterior.params[name]) for name in names]
-        aligned = next((axis for axis in latent.axes if axis in _AXIS_SLOT), None)
-        slot, attribute = latent.name.removesuffix(LATENT_SUFFIX), "uns" if aligned is None else _AXIS_SLOT[aligned]
+        aligned = next((axis for axis in latent.axes if axis in AXIS_SLOT), None)
+        slot, attribute = latent.name.removesuffix(LATENT_SUFFIX), "uns" if aligned is None else AXIS_SLOT[aligned]
         stacked, more_axes = _joined(arrays, len(latent.axes))
         # genes or cells come first in a slot that is subset with them
         placed[attribute][slot] = stacked if aligned is None else np.moveaxis(stacked, latent.axes.index(aligned), 0)
@@ -175,23 +174,15 @@ def _read_design(
 
 def check_slots(adata: AnnData, key: str, spec: ModelSpec, design: Design) -> None:
     """Raise where a fit under ``key`` would replace what is not its own, before it is made."""
-    slots, captured, mixed = Slots(key), spec.capture_site is not None, "component" in spec.levels
-    obs = {slots.total: True, slots.capture: captured, slots.capture_sd: captured}
-    obs |= {slots.dataset: design.dataset is not None, slots.component: mixed}
-    obsm = {slots.responsibilities: mixed, slots.logits: design.logits is not None}
-    wanted = {"obs": [n for n, has in obs.items() if has], "obsm": [n for n, has in obsm.items() if has]}
-    wanted["varm"] = [slots.params]
-    for latent in spec.latents:
-        for axis in set(latent.axes) & set(_AXIS_SLOT):
-            wanted[_AXIS_SLOT[axis]].append(slots.of(latent.name.removesuffix(LATENT_SUFFIX)))
-    check_free(adata, wanted, key=key)
+    check_free(adata, Slots(key).of_fit(spec, logits=design.logits is not None), key=key)
 
 
 def write_fit(
     adata: AnnData, results: Results, counts: Counts, *, key: str, layer: str | None, options: Mapping[str, Any]
 ) -> None:
     """Write a fit into the slots of ``key``, replacing all slots an earlier fit under that key had."""
-    check_target(adata, copy=False, key_added=key)
+    check_target(adata, copy=False)
+    check_key(adata, key)
     slots = Slots(key)
     summaries = results.get_summaries()
     results = thin_enough(results)
@@ -250,54 +241,77 @@ def write_fit(
 def read_fit(adata: AnnData, *, key: str = "scribe") -> Results:
     """Rebuild the results of a fit from its slots; genes and cells are those ``adata`` has now."""
     record = require(adata, key)
-    config = json.loads(record["config"])
-    spec = ModelSpec.from_json(json.dumps(config["spec"]))
     names = {"gene": np.asarray(adata.var_names, object), "cell": np.asarray(adata.obs_names, object)}
+    config = read_config(record, key)
+    spec, params = config.spec, _read_params(adata, key, config)
+    with readable(f"adata.uns[{key!r}]", key=key):
+        seed, data, kind = int(record["seed"]), record["data"], BY_ENGINE[config.engine]
+        all_genes, known = adata.n_vars == int(data["n_genes"]), kind.from_record(record)
     posterior = Posterior(
         spec,
-        guide_from_json(config["guide"]),
-        _read_params(adata, key, config["layout"], spec),
+        config.guide,
+        params,
         n_genes=adata.n_vars,
         n_cells=adata.n_obs,
-        design=_read_design(adata, Slots(key), spec, data=record["data"], owned=config.get("slots", {})),
+        design=_read_design(adata, Slots(key), spec, data=data, owned=config.slots),
         labels=names,
     )
-    kind = BY_ENGINE[config["engine"]]
     return kind(
         posterior,
-        **kind.from_record(record),
-        seed=int(record["seed"]),
+        **known,
+        seed=seed,
         gene_names=names["gene"],
         cell_names=names["cell"],
         counts_source=counts_reader(
             adata,
-            config["layer"],
-            non_integer=config.get("non_integer", "warn"),
+            config.layer,
+            non_integer=config.non_integer,
             totals=adata.obs.get(Slots(key).total),
-            all_genes=adata.n_vars == int(record["data"]["n_genes"]),
+            all_genes=all_genes,
         ),
     )
 
 
-def _read_params(adata: AnnData, key: str, layout: Mapping[str, Any], spec: ModelSpec) -> dict[str, AnyArray]:
-    params, axes = {}, {latent.name: latent.axes for latent in spec.latents}
-    for site, place in layout.items():
-        if place["slot"] == "uns":
-            stacked = np.asarray(adata.uns[key]["sites"][site])
+def _read_params(adata: AnnData, key: str, config: Config) -> dict[str, AnyArray]:
+    """Arrays of the guide; none that is not finite is taken."""
+    params: dict[str, AnyArray] = {}
+    latents = {latent.name: latent for latent in config.spec.latents}
+    for site, place in config.layout.items():
+        attribute = place["slot"]
+        if attribute == "uns":
+            name, holder, where = site, adata.uns[key].get("sites", {}), f"adata.uns[{key!r}]['sites'][{site!r}]"
         else:
-            holder = adata.varm if place["slot"] == "varm" else adata.obsm
-            name = Slots(key).of(site)
-            if name not in holder:
-                msg = (
-                    f"adata.{place['slot']}[{name!r}] is missing, so the fit {key!r} cannot be rebuilt. Restore it or "
-                    f"run scribe.tl.fit(adata, key_added={key!r}) again."
-                )
-                raise KeyError(msg)
-            mine = axes[latent_name(site)]
-            stacked = np.moveaxis(np.asarray(holder[name]), 0, [a in _AXIS_SLOT for a in mine].index(True))
-        if "columns" not in place:
-            params[site] = stacked
-            continue
-        parts = _split(stacked, place.get("more_axes", [[]] * len(place["columns"])))
-        params |= {latent_name(site) + suffix: part for suffix, part in zip(place["columns"], parts, strict=True)}
+            name, holder = Slots(key).of(site), getattr(adata, attribute)
+            where = f"adata.{attribute}[{name!r}]"
+        if name not in holder:
+            msg = (
+                f"{where} is missing, so the fit {key!r} cannot be rebuilt. Restore it or "
+                f"run scribe.tl.fit(adata, key_added={key!r}) again."
+            )
+            raise KeyError(msg)
+        with readable(where, key=key):
+            found = _of_site(np.asarray(holder[name]), site, place, latents)
+            wrong = [array for array, values in found.items() if not np.all(np.isfinite(values))]
+            if wrong:
+                msg = f"{', '.join(wrong)} holds values that are not finite"
+                raise ValueError(msg)
+        params |= found
+    with readable(f"adata.uns[{key!r}]['config']", key=key):
+        lacking = [name for name in latents if not any(array.startswith(name) for array in params)]
+        if lacking:
+            msg = f"layout lacks {', '.join(lacking)}"
+            raise ValueError(msg)
     return params
+
+
+def _of_site(
+    stacked: AnyArray, site: str, place: Mapping[str, Any], latents: Mapping[str, Latent]
+) -> dict[str, AnyArray]:
+    """Undo `_site_arrays` for one slot."""
+    if place["slot"] != "uns":
+        mine = latents[latent_name(site)].axes
+        stacked = np.moveaxis(stacked, 0, [axis in AXIS_SLOT for axis in mine].index(True))
+    if "columns" not in place:
+        return {site: stacked}
+    parts = _split(stacked, place.get("more_axes", [[]] * len(place["columns"])))
+    return {latent_name(site) + suffix: part for suffix, part in zip(place["columns"], parts, strict=True)}

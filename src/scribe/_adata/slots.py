@@ -1,4 +1,4 @@
-"""Where results are in an AnnData: the only file that knows the names of the slots."""
+"""Results written to the slots of an AnnData, found there again, and deleted."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 from anndata import AnnData, ImplicitModificationWarning
 
+from scribe._adata.names import Slots, check_name
+from scribe._adata.records import derived_from, owned, require
 from scribe._adata.uns import clean_uns
 from scribe._model.checks import nearest
 
 __all__ = [
-    "SCHEMA_VERSION",
     "Slots",
     "check_free",
+    "check_key",
     "check_name",
     "check_target",
     "computed_layers",
@@ -33,40 +35,10 @@ __all__ = [
     "write_slots",
 ]
 
-SCHEMA_VERSION = 1
-
 _log = logging.getLogger("scribe")
 
 
-class Slots:
-    """Names of the slots of one key."""
-
-    def __init__(self, key: str) -> None:
-        self.key = key
-        self.params = self.of("params")  # varm: table of posterior summaries per gene
-        self.capture = self.of("capture")  # obs: posterior mean of the capture probability
-        self.capture_sd = self.of("capture_sd")  # obs: its posterior standard deviation
-        self.total = self.of("total")  # obs: total count of the cell in the genes that were fitted
-        self.dataset = self.of("dataset")  # obs: dataset of the cell
-        self.component = self.of("component")  # obs: most probable component of the cell
-        self.responsibilities = self.of("responsibilities")  # obsm: posterior probability of every component
-        self.logits = self.of("annotation_logits")  # obsm: log prior odds of every component, from annotations
-        self.denoised = self.of("denoised")  # layers or obsm: denoised counts
-
-    def of(self, name: str) -> str:
-        """Name of a slot that holds ``name``."""
-        return f"{self.key}_{name}"
-
-    def ppc(self, score: str) -> str:
-        """``.var`` and ``.obs``: one score of the posterior predictive check."""
-        return self.of(f"ppc_{score}")
-
-    def gof(self, score: str) -> str:
-        """``.var`` and ``.obs``: one score of the residuals."""
-        return self.of(f"gof_{score}")
-
-
-def check_target(adata: AnnData, *, copy: bool, key_added: str | None = None) -> None:
+def check_target(adata: AnnData, *, copy: bool) -> None:
     """Raise, before anything is computed, where its results could not be written."""
     if adata.isbacked and (copy or adata.is_view):
         what = (
@@ -74,19 +46,14 @@ def check_target(adata: AnnData, *, copy: bool, key_added: str | None = None) ->
         )
         msg = f"adata {what}: load it with adata = adata.to_memory() first."
         raise ValueError(msg)
-    if key_added is None:
-        return
+
+
+def check_key(adata: AnnData, key_added: str) -> None:
+    """Raise where a fit cannot be kept under a key."""
     check_name(key_added)
     record = adata.uns.get(key_added)
     if record is not None and not (isinstance(record, Mapping) and "schema_version" in record):
         msg = f"adata.uns[{key_added!r}] is taken by something else: rename it, or choose another key_added."
-        raise ValueError(msg)
-
-
-def check_name(key_added: str) -> None:
-    """Raise where a file cannot hold a slot of this name."""
-    if not isinstance(key_added, str) or "/" in key_added or not key_added:
-        msg = f"key_added={key_added!r} must be a name without '/'."
         raise ValueError(msg)
 
 
@@ -105,18 +72,18 @@ def write_slots(adata: AnnData, slots: Mapping[str, Mapping[str, Any]]) -> None:
 
 def remove_fit(adata: AnnData, key: str) -> None:
     """Delete every slot that an earlier fit under this key wrote, and what was computed from it."""
-    for name in [name for name, record in adata.uns.items() if key in _derived_from(record)]:
-        _delete(adata, json.loads(adata.uns[name]["slots"]))
-    if key in adata.uns and "config" in adata.uns[key]:
-        owned = json.loads(adata.uns[key]["config"]).get("slots", {})
-        _delete(adata, {**owned, "uns": [key]})
+    for name in [name for name, record in adata.uns.items() if key in derived_from(record)]:
+        _delete(adata, name)
+    if key in adata.uns:
+        _delete(adata, key)
 
 
-def _delete(adata: AnnData, owned: Mapping[str, Sequence[str]]) -> None:
-    """Delete slots, attribute -> names, as far as they are still there."""
+def _delete(adata: AnnData, place: str) -> None:
+    """Delete the fit or result in ``uns[place]`` with its slots, as far as they are still there."""
+    slots = {**owned(adata.uns[place], place), "uns": [place]}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ImplicitModificationWarning)
-        for attribute, names in owned.items():
+        for attribute, names in slots.items():
             for name in names:
                 # looked up each time: a view becomes a copy on the first deletion
                 if name in getattr(adata, attribute):
@@ -126,7 +93,7 @@ def _delete(adata: AnnData, owned: Mapping[str, Sequence[str]]) -> None:
 def check_free(adata: AnnData, slots: Mapping[str, Iterable[str]], *, key: str | Sequence[str]) -> None:
     """Raise where slots, attribute -> names, hold what is neither of the fits under ``key`` nor computed from them."""
     keys = {key} if isinstance(key, str) else set(key)
-    mine = [_owned(record) for name, record in adata.uns.items() if name in keys or keys & {*_derived_from(record)}]
+    mine = [owned(record, name) for name, record in adata.uns.items() if name in keys or keys & {*derived_from(record)}]
     taken = []
     for attribute, names in slots.items():
         own = {name for slots in mine for name in slots.get(attribute, ())}
@@ -141,23 +108,9 @@ def check_free(adata: AnnData, slots: Mapping[str, Iterable[str]], *, key: str |
         raise ValueError(msg)
 
 
-def _owned(record: Any) -> Mapping[str, Sequence[str]]:
-    """Slots that a fit or a result says are its own, attribute -> names."""
-    if _derived_from(record):
-        return json.loads(record["slots"])
-    is_fit = isinstance(record, Mapping) and "config" in record
-    return json.loads(record["config"]).get("slots", {}) if is_fit else {}
-
-
-def _derived_from(record: Any) -> tuple[str, ...]:
-    """Keys of the fits that a record in ``uns`` was computed from; empty for everything else there."""
-    made_here = isinstance(record, Mapping) and {"derived_from", "slots"} <= set(record)
-    return tuple(map(str, np.atleast_1d(record["derived_from"]))) if made_here else ()
-
-
 def computed_layers(adata: AnnData) -> dict[str | None, str]:
     """Layers that were computed from a fit, None standing for ``X``, and the record in ``uns`` of each."""
-    records = {name: json.loads(record["slots"]) for name, record in adata.uns.items() if _derived_from(record)}
+    records = {name: owned(record, name) for name, record in adata.uns.items() if derived_from(record)}
     layers: dict[str | None, str] = {
         layer: name for name, slots in records.items() for layer in slots.get("layers", [])
     }
@@ -219,11 +172,11 @@ def write_derived(
         place = Slots(str(key)).of(name)
     refuse_taken(adata, key=key, name=name, place=place)
     check_free(adata, slots, key=key)
-    owned = {**{attribute: sorted(named) for attribute, named in slots.items()}, "uns": [place]}
+    names = {**{attribute: sorted(named) for attribute, named in slots.items()}, "uns": [place]}
     origin = key if isinstance(key, str) else np.array(key)
-    full = clean_uns({**record, "kind": name, "derived_from": origin, "slots": json.dumps(owned)}, f"uns[{place!r}]")
+    full = clean_uns({**record, "kind": name, "derived_from": origin, "slots": json.dumps(names)}, f"uns[{place!r}]")
     if place in adata.uns:
-        _delete(adata, json.loads(adata.uns[place]["slots"]))
+        _delete(adata, place)
     write_slots(adata, {**slots, "uns": {place: full}})
 
 
@@ -234,7 +187,7 @@ def refuse_taken(adata: AnnData, *, key: str | Sequence[str], name: str, place: 
     """
     check_name(place)
     record = adata.uns.get(place)
-    found = _derived_from(record)
+    found = derived_from(record)
     mine = found == (key,) if isinstance(key, str) else len(found) > 1
     if place in adata.uns and not (mine and _kind(record, name) == name):
         by = f"another result of the fit {found[0]!r}" if found == (key,) else "something else"
@@ -250,8 +203,8 @@ def _kind(record: Mapping[str, Any], default: str) -> str:
 def remove_derived(adata: AnnData, *, key: str, name: str) -> None:
     """Delete the slots of one result of `write_derived`, if it is there."""
     place = Slots(key).of(name)
-    if place in adata.uns and _derived_from(adata.uns[place]) == (key,):
-        _delete(adata, json.loads(adata.uns[place]["slots"]))
+    if place in adata.uns and derived_from(adata.uns[place]) == (key,):
+        _delete(adata, place)
 
 
 def read_derived(adata: AnnData, *, key: str, name: str, verb: str, place: str | None = None) -> Mapping[str, Any]:
@@ -261,9 +214,9 @@ def read_derived(adata: AnnData, *, key: str, name: str, verb: str, place: str |
     """
     if place is None:
         require(adata, key)
-    found = {n: record for n, record in adata.uns.items() if _derived_from(record) and _kind(record, name) == name}
+    found = {n: record for n, record in adata.uns.items() if derived_from(record) and _kind(record, name) == name}
     slot = Slots(key).of(name) if place is None else place
-    if slot not in found or (place is None and _derived_from(found[slot]) != (key,)):
+    if slot not in found or (place is None and derived_from(found[slot]) != (key,)):
         hint = "" if place is None else nearest(slot, list(found))
         fit = "" if key == "scribe" else f", key={key!r}"
         msg = f"No result of scribe.tl.{verb} in adata.uns[{slot!r}].{hint} Run scribe.tl.{verb}(adata{fit}) first."
@@ -274,7 +227,7 @@ def read_derived(adata: AnnData, *, key: str, name: str, verb: str, place: str |
 
 def read_comparison(adata: AnnData, key: str) -> Mapping[str, Any]:
     """Record of a comparison of several fits; the error of a missing one names the verb that makes it."""
-    found = {name: record for name, record in adata.uns.items() if len(_derived_from(record)) > 1}
+    found = {name: record for name, record in adata.uns.items() if len(derived_from(record)) > 1}
     if key not in found:
         msg = (
             f"No comparison of models in adata.uns[{key!r}].{nearest(key, list(found))} "
@@ -283,27 +236,3 @@ def read_comparison(adata: AnnData, key: str) -> Mapping[str, Any]:
         raise KeyError(msg)
     record: Mapping[str, Any] = found[key]
     return record
-
-
-def require(adata: AnnData, key: str) -> Mapping[str, Any]:
-    """Record of the fit under ``key``; an error names the verb to call, or the nearest key there is."""
-    record = adata.uns.get(key)
-    if isinstance(record, Mapping) and "schema_version" in record:
-        found = int(record["schema_version"])
-        if found > SCHEMA_VERSION:
-            msg = (
-                f"adata.uns[{key!r}] was written by a newer scribe (schema {found}, this one reads up to "
-                f"{SCHEMA_VERSION}): upgrade with `pip install -U scribe-bayes`."
-            )
-            raise ValueError(msg)
-        return record
-    if _derived_from(record):
-        origin = _derived_from(record)[0]
-        msg = f"adata.uns[{key!r}] is no fit, but was computed from the fit {origin!r}: pass key={origin!r}" + (
-            "." if len(_derived_from(record)) > 1 else f", key_added={key!r}."
-        )
-        raise KeyError(msg)
-    fits = [k for k, v in adata.uns.items() if isinstance(v, Mapping) and "schema_version" in v]
-    hint = nearest(key, fits) or (f" Fits found: {', '.join(map(repr, fits))}." if fits else "")
-    msg = f"No fit under adata.uns[{key!r}].{hint} Run scribe.tl.fit(adata, key_added={key!r}) first."
-    raise KeyError(msg)

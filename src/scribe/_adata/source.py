@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from anndata import AnnData
 
 from scribe._adata.read import read_counts
+from scribe._adata.records import read_config, require
 from scribe._counts.checks import CountsWarning, NonInteger
 from scribe._counts.container import Counts
 from scribe._types import FloatArray
@@ -39,15 +39,16 @@ def counts_reader(
 
 
 def counts_to_continue(
-    adata: AnnData, record: Mapping[str, Any], read: Callable[[], Counts], *, layer: str | None
+    adata: AnnData, key: str, read: Callable[[], Counts], *, layer: str | None
 ) -> tuple[Counts, str | None, NonInteger]:
     """Counts of a fit that is to be continued, the layer they are in and how values that are not whole were treated.
 
-    ``record`` is that of the fit in ``uns``; ``read`` reads the counts and makes sure that they are those of the fit. A
-    ``layer`` the user names may only confirm the one of the fit.
+    ``read`` reads the counts of the fit ``key`` and makes sure that they still are those. A ``layer`` users name can
+    but confirm the one of the fit.
     """
-    config, shape = json.loads(record["config"]), (int(record["data"]["n_cells"]), int(record["data"]["n_genes"]))
-    if layer is not None and layer != config["layer"]:
+    record = require(adata, key)
+    config, shape = read_config(record, key), (int(record["data"]["n_cells"]), int(record["data"]["n_genes"]))
+    if layer is not None and layer != config.layer:
         msg = f"resume=True continues a fit of {record['data']['source']}, not of layers[{layer!r}]: leave out layer."
         raise ValueError(msg)
     if adata.shape != shape:
@@ -56,7 +57,7 @@ def counts_to_continue(
             f"{adata.n_vars:,}: leave out resume to fit what is left."
         )
         raise ValueError(msg)
-    return read(), config["layer"], config["non_integer"]
+    return read(), config.layer, config.non_integer
 
 
 def _check_same(counts: Counts, totals: FloatArray, *, all_genes: bool) -> None:

@@ -41,11 +41,35 @@ class Panels(TypedDict, total=False):
     save: str | Path | bool | None
 
 
+_NOT_IN_NAMES = re.compile(r'[<>:"|?*\x00-\x1f]|[. ]$')
+_DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\..*)?", re.IGNORECASE | re.DOTALL)
+"""What no file on Windows may be called, whatever its ending."""
+
+
+def _check_names(path: Path) -> None:
+    """Raise where Windows could not hold a file, or a folder that is to be made for it, by its name."""
+    made = [path, *(folder for folder in path.parents if not folder.exists())]
+    for name in (part.name for part in made if part.name != ".."):
+        if _NOT_IN_NAMES.search(name) or _DEVICES.fullmatch(name):
+            msg = (
+                f"save={str(path)!r}: {name!r} is no name for a file on Windows, where the folder may be read. Names "
+                'cannot contain < > : " | ? *, end in a dot or blank, or be those of devices (CON, NUL, COM1, ...).'
+            )
+            raise ValueError(msg)
+
+
 def file_of(save: Any, plot: str) -> Path | None:
-    """File of a figure from what users pass as ``save``; ``plot`` names those that have no name of their own."""
+    """File of a figure from what users pass as ``save``; ``plot`` names those that have no name of their own.
+
+    Raises
+    ------
+    ValueError
+        If Windows cannot have a file of that name.
+    """
     if save is None or save is False:
         return None
     path = Path("" if save is True else save).expanduser()
+    _check_names(path)
     # a name that is an ending alone, as scanpy takes it
     ending = path.name if path.name.startswith(".") and not path.suffix else ""
     if save is not True and not ending:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from anndata import AnnData
 from scribe._adata.design import groups_of
 from scribe._adata.fits import read_fit
 from scribe._adata.read import counts_by_group
+from scribe._adata.records import read_config
 from scribe._adata.slots import check_target, refuse_taken, require, write_derived
 from scribe._compare.by_obs import Leaves, leaves_by_obs
 from scribe._compare.contrasts import REST, between_cells, between_samples, check_samples, pairs_of_groups
@@ -214,7 +214,7 @@ def de(
     leaves = leaves_by_obs(
         adata, results, groups, samples, key=key, names=(groupby, sample_key), component=said["component"], seed=seed
     )
-    layer = json.loads(require(adata, key)["config"])["layer"]
+    layer = read_config(require(adata, key), key).layer
     counts = counts_by_group(adata, np.asarray(groups.codes), len(labels), layer=layer)
     calls = Calls(*(said[name] for name in Calls._fields))
     tables, set_tables, doubtful = [], [], []

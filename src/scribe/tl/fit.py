@@ -9,7 +9,7 @@ from anndata import AnnData
 
 from scribe._adata.fits import check_slots, read_fit, write_fit
 from scribe._adata.read import as_counts
-from scribe._adata.slots import check_target, require
+from scribe._adata.slots import check_key, check_target
 from scribe._adata.source import counts_to_continue
 from scribe._fit import fit_counts, known_covariates, seed_of
 from scribe._model.config import configured
@@ -104,15 +104,16 @@ def fit(
     >>> scribe.tl.fit(adata, n_steps=200, early_stopping=False)
     """
     model, complete_options = configured(model, options)
-    check_target(adata, copy=copy, key_added=key_added)
+    check_target(adata, copy=copy)
+    check_key(adata, key_added)
     earlier = read_fit(adata, key=key_added) if resume else None
     seed = seed_of(rng, complete_options, earlier=earlier)
     if earlier is None:
         non_integer, axis = complete_options["non_integer"], complete_options["cells_axis"]
         counts = as_counts(adata, layer=layer, cells_axis=axis, non_integer=non_integer)
     else:
-        record = require(adata, key_added)
-        counts, layer, options["non_integer"] = counts_to_continue(adata, record, earlier.counts, layer=layer)
+        found = counts_to_continue(adata, key_added, earlier.counts, layer=layer)
+        counts, layer, options["non_integer"] = found
     known = known_covariates(adata, complete_options, counts)
     before = functools.partial(check_slots, adata, key_added)
     results = fit_counts(counts, model, complete_options, seed=seed, earlier=earlier, covariates=known, before=before)

@@ -305,11 +305,11 @@ def _counts(mean: Array, variance: Array) -> tuple[Array, Array]:
     """
     dtype, first = mean.dtype, _SMALL - 0.5
     sd = jnp.sqrt(jnp.clip(variance, mean, 1e4 * jnp.square(mean) + mean))
-    narrow = jnp.maximum(mean[..., None] + sd[..., None] * jnp.asarray(_NARROW, dtype), first)
+    narrow = jnp.maximum(mean[..., None] + sd[..., None] * jnp.asarray(_NARROW, dtype)[None, None], first)
     wide = jnp.broadcast_to(jnp.asarray(first * _WIDE, dtype), (*mean.shape, len(_WIDE)))
     ends = jnp.sort(jnp.concatenate([narrow, wide], axis=-1), axis=-1)
     half, middle = jnp.diff(ends, axis=-1)[..., None] / 2, (ends[..., 1:] + ends[..., :-1])[..., None] / 2
-    nodes, weights = (jnp.asarray(x, dtype) for x in (_NODES, _WEIGHTS))
+    nodes, weights = (jnp.asarray(x, dtype)[None, None, None] for x in (_NODES, _WEIGHTS))
     shape = (*mean.shape, -1)
     few = jnp.broadcast_to(jnp.arange(_SMALL, dtype=dtype), (*mean.shape, _SMALL))
     u = jnp.concatenate([few, (middle + half * nodes).reshape(shape)], axis=-1)

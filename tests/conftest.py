@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import gc
 import os
+import random
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from anndata import AnnData
 
@@ -42,11 +43,57 @@ jax.config.update("jax_traceback_in_locations_limit", 0)
 
 ROOT = Path(__file__).resolve().parents[1]
 MEMORY_MAPS = Path("/proc/self/maps")
+OPTIMIZED = pytest.StashKey[bool]()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start with the longest file, so that no worker has to wait for it in the end."""
-    items.sort(key=lambda item: item.path.name != "test_tutorials.py")
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add an option for the order of files, on which no test may depend."""
+    parser.addoption("--file-order", default="usual", metavar="usual|reversed|SEED", help="order of the test files")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Start with the longest file, so that no worker has to wait for it in the end, unless another order is wanted."""
+    order = config.getoption("file_order")
+    files = list(dict.fromkeys(item.path for item in items))
+    if order == "usual":
+        files.sort(key=lambda path: path.name != "test_tutorials.py")
+    elif order == "reversed":
+        files.reverse()
+    else:
+        random.Random(int(order)).shuffle(files)
+    items.sort(key=lambda item: files.index(item.path))
+
+
+def compile_for(node: pytest.Item | pytest.Collector) -> None:
+    """Compile with few optimisations, which halves the time of the tests.
+
+    What tests accuracy to the last digits, or spends its time in long fits, is marked `optimized`. JAX does not count
+    the setting among what a compiled function depends on, so that all are compiled anew where it changes.
+    """
+    optimized = node.get_closest_marker("optimized") is not None
+    if node.config.stash.get(OPTIMIZED, None) != optimized:
+        node.config.stash[OPTIMIZED] = optimized
+        jax.clear_caches()
+        jax.config.update("jax_disable_most_optimizations", not optimized)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Compile as the test asks, its fixtures included."""
+    compile_for(item)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> Generator[None]:
+    """Make what tests share in one way, whichever of them asks first: results are compared to the last bit."""
+    if fixturedef.scope == "function":
+        return (yield)
+    compile_for(request.node)
+    try:
+        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+            return (yield)
+    finally:
+        compile_for(request._pyfuncitem)
 
 
 @pytest.fixture(autouse=True)
@@ -64,16 +111,9 @@ def strict_promotion(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def quick_compilation(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Compile with few optimisations, which halves the time of the tests.
-
-    Modules that test accuracy to the last digits, or spend their time in long fits, are marked `optimized`.
-    """
-    optimized = any(mark.name == "optimized" for mark in request.node.iter_markers())
-    jax.config.update("jax_disable_most_optimizations", not optimized)
+def bounded_memory() -> Iterator[None]:
+    """Forget compiled functions in time: they hold maps of memory, of which a process has a limited number."""
     yield
-    jax.config.update("jax_disable_most_optimizations", False)
-    # compiled functions hold memory, and maps of it, of which a process has a limited number
     if not MEMORY_MAPS.exists() or MEMORY_MAPS.read_text().count("\n") > 40_000:
         jax.clear_caches()
 

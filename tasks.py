@@ -2,7 +2,7 @@
 """The two commands of the README, for a machine that has nothing but Python >= 3.11 with pip.
 
     python3 tasks.py demo [--out DIR]   a fresh environment, then the main job on embedded real data
-    python3 tasks.py test               a fresh environment, then the tests
+    python3 tasks.py test               a fresh environment, then style, types, documents and the tests
 
 Both make `.venv` beside this file and install into it alone. `--reuse` keeps an existing `.venv`.
 """
@@ -15,12 +15,15 @@ import os
 import shutil
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 
 OLDEST = (3, 11)
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+SHARES = 40
+"""Days in which all slow tests run once."""
 FOREIGN = ("JAX_PLATFORMS", "PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV")
 """Variables of the caller's shell that would leak another environment, or a device the CPU wheels lack, into ours."""
 
@@ -73,11 +76,18 @@ def demo(options: argparse.Namespace) -> int:
 
 
 def test(options: argparse.Namespace) -> int:
-    """Run the tests; pytest's summary is the last thing printed."""
+    """Check style, types and documents, then run the tests and today's share of the slow ones."""
     environment(reuse=options.reuse)
-    install("--editable", ".[test]")
+    install("--editable", ".[dev,docs,test]")
+    must(PYTHON, "-m", "ruff", "check")
+    must(PYTHON, "-m", "ruff", "format", "--check")
+    must(PYTHON, "-m", "mypy")
+    must(PYTHON, "-m", "sphinx", "-q", "-W", "--keep-going", "-t", "quick", "docs", ROOT / "docs" / "_build" / "quick")
+    share = f"{date.today().toordinal() % SHARES}/{SHARES}"
+    say(f"of the slow tests, share {share} runs today; all: python -m pytest -m slow")
     # a file at a time, so that tests of one file share what they compile
-    return run(PYTHON, "-m", "pytest", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
+    at_once = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
+    return run(PYTHON, "-m", "pytest", *at_once, "--slow-share", share, "--file-order", options.file_order)
 
 
 def main() -> int:
@@ -93,6 +103,8 @@ def main() -> int:
         entry.set_defaults(run=command)
         if command is demo:
             entry.add_argument("--out", default="demo", metavar="DIR", help="folder for results (default: demo)")
+        else:
+            entry.add_argument("--file-order", default="usual", metavar="ORDER", help="usual, reversed, or a seed")
     options = parser.parse_args()
     code: int = options.run(options)
     return code

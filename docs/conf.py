@@ -68,6 +68,12 @@ html_theme = "sphinx_book_theme"
 html_title = "scribe"
 html_theme_options = {"show_toc_level": 2, "home_page_in_toc": True}
 
+if tags.has("quick"):  # noqa: F821 - Sphinx defines it: tutorials do not run and nothing is read from the network
+    nb_execution_mode = "off"
+    suppress_warnings = ["myst-nb.lexer"]  # the language of cells is known from a kernel
+    nitpick_ignore_regex.append((r"py:.*", rf"({'|'.join(intersphinx_mapping)}|pathlib)\..*"))
+    intersphinx_mapping = {}
+
 
 def include_tutorials() -> None:
     """Copy the tutorials of the top level beside the guide, where Sphinx finds them; links follow."""

@@ -47,13 +47,38 @@ OPTIMIZED = pytest.StashKey[bool]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add an option for the order of files, on which no test may depend."""
+    """Add options for the order of files, on which no test may depend, and for a share of the slow tests."""
     parser.addoption("--file-order", default="usual", metavar="usual|reversed|SEED", help="order of the test files")
+    parser.addoption("--slow-share", metavar="NUMBER/SHARES", help="run this share of the slow tests, too")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let a share of the slow tests pass the usual selection of marks."""
+    if config.option.slow_share:
+        config.option.markexpr = ""
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Say what else than usual runs."""
+    return f"file order: {config.option.file_order}; share of the slow tests: {config.option.slow_share or 'none'}"
+
+
+def outside(share: str, items: list[pytest.Item]) -> list[pytest.Item]:
+    """Slow tests that are not in a share like "3/40"; what one file does with one parameter stays together."""
+    number, shares = map(int, share.split("/"))
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    group = {item: (item.path, item.name.partition("[")[2] or item.name) for item in slow}
+    place = {one: n for n, one in enumerate(dict.fromkeys(group.values()))}
+    return [item for item in slow if (place[group[item]] - number) % shares]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Start with the longest file, so that no worker has to wait for it in the end, unless another order is wanted."""
-    order = config.getoption("file_order")
+    if config.option.slow_share:
+        left = set(outside(config.option.slow_share, items))
+        config.hook.pytest_deselected(items=list(left))
+        items[:] = [item for item in items if item not in left]
+    order = config.option.file_order
     files = list(dict.fromkeys(item.path for item in items))
     if order == "usual":
         files.sort(key=lambda path: path.name != "test_tutorials.py")
@@ -123,7 +148,8 @@ def data_dir() -> Path:
     """Folder of real count matrices, kept beside the repository and named by `SCRIBE_DATA` elsewhere."""
     folder = Path(os.environ.get("SCRIBE_DATA", ROOT.parent / "shared" / "data"))
     if not folder.is_dir():
-        pytest.skip(f"no real data at {folder}; set SCRIBE_DATA to the folder that holds pbmc_facs.h5ad")
+        lacking = pytest.fail if os.environ.get("SCRIBE_REQUIRE_DATA") == "1" else pytest.skip
+        lacking(f"no real data at {folder}; set SCRIBE_DATA to the folder that holds pbmc_facs.h5ad")
     return folder
 
 

@@ -43,7 +43,6 @@ jax.config.update("jax_traceback_in_locations_limit", 0)
 
 ROOT = Path(__file__).resolve().parents[1]
 MEMORY_MAPS = Path("/proc/self/maps")
-OPTIMIZED = pytest.StashKey[bool]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -96,8 +95,7 @@ def compile_for(node: pytest.Item | pytest.Collector) -> None:
     the setting among what a compiled function depends on, so that all are compiled anew where it changes.
     """
     optimized = node.get_closest_marker("optimized") is not None
-    if node.config.stash.get(OPTIMIZED, None) != optimized:
-        node.config.stash[OPTIMIZED] = optimized
+    if jax.config.read("jax_disable_most_optimizations") == optimized:
         jax.clear_caches()
         jax.config.update("jax_disable_most_optimizations", not optimized)
 

@@ -249,14 +249,12 @@ def denoised_log_prob(family: Family, m: jax.Array, u: jax.Array, natural: Natur
 
 
 SLOW = {
-    "two_state-gene",
     "two_state-with_capture-zero_inflated-gene",
     "nb-zero_inflated-with_capture-shared",
     "nb-with_capture-zero_inflated-shared",
     "nb-zero_inflated-shared",
     "nb-zero_inflated-with_capture-gene",
     "nb-with_capture-beta_mixed-zero_inflated-gene",
-    "nb-beta_mixed-with_capture-gene",
 }
 """Rows that compile long, of modifiers and bases that other rows have."""
 

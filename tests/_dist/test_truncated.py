@@ -77,6 +77,14 @@ def test_sampler_cdf_and_quantile(loc: float, scale: float) -> None:
     np.testing.assert_allclose(ICDF(law, q.astype(np.float32)), z, rtol=2e-3, atol=2e-3)
 
 
+@pytest.mark.parametrize(("loc", "scale"), [(2.0, 1.5), (-4.1, 1.0), (-15.0, 0.5)])
+def test_quantiles_undo_the_distribution_function_to_rounding_in_double_precision(loc: float, scale: float) -> None:
+    q = np.asarray([1e-4, 0.01, 0.5, 0.9, 0.99])
+    with jax.enable_x64(True):
+        law = SoftplusTruncatedNormal(jnp.asarray(loc), jnp.asarray(scale))
+        np.testing.assert_allclose(CDF(law, ICDF(law, q)), q, rtol=1e-10)
+
+
 ONSET = [(0.4 * ratio, 0.4) for ratio in (7.5, 8.4, 8.6, 12.0, 0.01, -0.01, -3.9, -4.1)]
 """Where the origin enters the bulk and where the rules of the quadrature and of the tail change."""
 

@@ -69,20 +69,20 @@ def test_start_has_the_moments_asked_for():
 
 @jax.jit
 def of_unseen(n, x):
-    """Log-probabilities of up to 400 molecules of a gene of which none was seen, and their mode."""
-    law = two_state.denoise(jnp.zeros(400), n, x).log_prob(jnp.arange(400.0))
-    return law, two_state.denoise(jnp.zeros(1), n, x).mode()
+    """Log-probabilities of up to 400 molecules of genes of which none was seen, (molecules, genes), and their modes."""
+    m = jnp.arange(400.0)[:, None] + 0.0 * n["log_mean"]
+    return two_state.denoise(jnp.zeros_like(m), n, x).log_prob(m), two_state.denoise(jnp.zeros_like(m[0]), n, x).mode()
 
 
-@pytest.mark.parametrize(("on", "off"), [(0.2, 0.3), (0.7, 0.12)], ids=["off", "on"])
-def test_mode_with_two_peaks(on, off):
-    """A promoter mostly on or off: the posterior of the molecules has a peak at each end."""
-    n, x = natural([40.0], [on], [off]), np.full(1, -5.0)
-    law, mode = map(np.asarray, of_unseen(n, x))
-    padded = np.concatenate([[-np.inf], law, [-np.inf]])
-    assert np.sum((law > padded[:-2]) & (law > padded[2:])) >= 2
-    assert mode[0] == law.argmax()
-    np.testing.assert_allclose(np.exp(law).sum(), 1.0, rtol=1e-4)
+def test_mode_with_two_peaks():
+    """A promoter mostly on or off: the posterior of the molecules has a peak at each end, either of which is higher."""
+    n = natural([40.0, 40.0, 40.0, 5.0], on=[0.2, 0.7, 0.5, 0.3], off=[0.3, 0.12, 0.3, 0.12])
+    law, mode = map(np.asarray, of_unseen(n, np.full(4, -5.0)))
+    padded = np.pad(law, ((1, 1), (0, 0)), constant_values=-np.inf)
+    assert np.all(np.sum((law > padded[:-2]) & (law > padded[2:]), axis=0) >= 2)
+    np.testing.assert_array_equal(mode, law.argmax(axis=0))
+    assert (mode == 0).tolist() == [True, False, True, True]
+    np.testing.assert_allclose(np.exp(law).sum(axis=0), 1.0, rtol=1e-4)
 
 
 @pytest.fixture(scope="module")

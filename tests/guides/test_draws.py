@@ -6,11 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import stats
 
 from scribe import guides
-from scribe._dist.links import LINKS
-from scribe._dist.pushed import PushedKernels, kernel_density
 from scribe.guides import Draws, from_json
 
 TOTAL = 30
@@ -73,32 +70,3 @@ def test_median_and_name():
     assert Draws(3).n_draws(params()) == TOTAL
     assert from_json(Draws(3).to_json()) == Draws(3)
     assert "draws" not in guides.ALL, "there is nothing to train"
-
-
-def test_kernel_density_has_the_moments_of_the_draws():
-    rng = np.random.default_rng(0)
-    draws = np.stack([rng.normal(2.0, 0.5, 500), rng.standard_gamma(2.0, 500)]).astype(np.float32)
-    density = kernel_density(jnp.asarray(draws))
-    np.testing.assert_allclose(density.mean, draws.mean(1), rtol=1e-4)
-    np.testing.assert_allclose(density.variance, draws.var(1), rtol=1e-3)
-    at = np.asarray([2.1, 1.0], np.float32)
-    exact = [stats.norm(2.0, 0.5).pdf(2.1), stats.gamma(2.0).pdf(1.0)]
-    np.testing.assert_allclose(np.exp(density.log_prob(at)), exact, rtol=0.2)
-    alone = kernel_density(jnp.full((1, 20), 3.0))
-    np.testing.assert_allclose(alone.mean, 3.0, rtol=1e-6)
-
-
-@pytest.mark.loose_promotion
-@pytest.mark.parametrize("link", ["exp", "sigmoid", "softplus"])
-def test_pushed_kernels_have_the_moments_of_pushed_draws(link):
-    draws = np.random.default_rng(1).normal(-0.5, 0.3, (2, 500)).astype(np.float32)
-    law = PushedKernels(kernel_density(jnp.asarray(draws)), LINKS[link])
-    values = np.asarray(LINKS[link].value(jnp.asarray(draws)))
-    np.testing.assert_allclose(law.mean, values.mean(1), rtol=5e-3)
-    np.testing.assert_allclose(law.variance, values.var(1), rtol=5e-2)
-    again = np.asarray(law.sample(jax.random.key(0), (4000,)))
-    np.testing.assert_allclose(again.mean(0), values.mean(1), rtol=0.03)
-    top = min(values.max() * 1.7, 0.999) if link == "sigmoid" else values.max() * 1.7
-    grid = np.linspace(values.min() * 0.3, top, 4001)[:, None].astype(np.float32)
-    density = np.exp(np.asarray(law.log_prob(np.broadcast_to(grid, (4001, 2)))))
-    np.testing.assert_allclose(np.trapezoid(density, grid, axis=0), 1.0, rtol=0.01)

@@ -63,12 +63,15 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 
 def outside(share: str, items: list[pytest.Item]) -> list[pytest.Item]:
-    """Slow tests that are not in a share like "3/40"; what one file does with one parameter stays together."""
+    """Slow tests that are not in a share like "3/40"; what one file does with one parameter stays together.
+
+    Tests that say of themselves how many minutes they take are in none.
+    """
     number, shares = map(int, share.split("/"))
-    slow = [item for item in items if item.get_closest_marker("slow")]
+    slow = {item: mark for item in items if (mark := item.get_closest_marker("slow"))}
     group = {item: (item.path, item.name.partition("[")[2] or item.name) for item in slow}
     place = {one: n for n, one in enumerate(dict.fromkeys(group.values()))}
-    return [item for item in slow if (place[group[item]] - number) % shares]
+    return [item for item in slow if "minutes" in slow[item].kwargs or (place[group[item]] - number) % shares]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

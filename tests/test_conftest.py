@@ -42,6 +42,9 @@ def test_slow(x): pass
 @pytest.mark.slow
 @pytest.mark.parametrize("x", range(5))
 def test_too(x): pass
+
+@pytest.mark.slow(minutes=9)
+def test_long(): pass
 """
 OPTIMIZED = """
 import pytest

@@ -15,7 +15,7 @@ from scipy import special, stats
 from scribe._counts.batches import CellBatches
 from scribe._counts.container import Counts
 from scribe._counts.data import CHUNK, CountData, NonZeros, full_data
-from scribe._counts.likelihood import log_likelihood
+from scribe._counts.likelihood import log_likelihood, log_likelihood_by_cell
 from scribe.families import from_layers
 
 if TYPE_CHECKING:
@@ -123,6 +123,22 @@ def test_batches_are_unbiased(name: str) -> None:
     assert len(subsets) == special.comb(6, 3)
     assert stats.chisquare(n).pvalue > 1e-4
     np.testing.assert_allclose(values[first].mean(), log_pmf(name, natural[name], offset, u).sum(), rtol=1e-10)
+
+
+def test_cells_of_a_batch_have_their_own_likelihoods() -> None:
+    """Padding adds nothing to a cell, not even to the last one, which it is counted with."""
+    rng = np.random.default_rng(6)
+    u = rng.poisson(1.0, (6, 4)).astype(float)
+    natural, offset = parameters(rng, 6, 4)
+    with jax.enable_x64(True):
+        batch = jax.tree.map(
+            lambda x: x[0], CellBatches(Counts.from_matrix(u), 3, totals_suffice=False, seed=0).draw(0, 1)
+        )
+        data = batch.join(full_data(Counts.from_matrix(u), totals_suffice=False))
+        here, x = jax.tree.map(jnp.asarray, natural["zip"]), jnp.asarray(offset)[batch.cells.rows]
+        found = jax.jit(functools.partial(log_likelihood_by_cell, FAMILIES["zip"]))(here, x, data)
+    expected = log_pmf("zip", natural["zip"], offset, u).sum(axis=1)[np.asarray(batch.cells.rows)]
+    np.testing.assert_allclose(found, expected, rtol=1e-10)
 
 
 def test_compiled_once_for_data_of_one_shape_and_for_all_batches() -> None:

@@ -61,6 +61,13 @@ def test_a_single_fraction_among_many_whole_counts_is_found(dense):
         assert not Counts.from_matrix(dense).integer
 
 
+def test_small_counts_with_few_fractions_are_no_logarithms(dense):
+    values = np.minimum(dense, 9.0)
+    values[::6] *= 0.9
+    with pytest.warns(CountsWarning, match="not whole numbers"):
+        Counts.from_matrix(values)
+
+
 def test_round(dense, caplog):
     dense[3, 3] = 0.2
     values = np.where(dense == 0.2, 0.2, corrected(dense))
@@ -91,6 +98,11 @@ def test_reads_split_evenly_are_counts_not_scaling(dense):
 PER_CELL = "whole multiples of a number that varies from cell to cell"
 TRANSFORMS = {
     "to a target sum": (lambda u: u / u.sum(1, keepdims=True) * 1e4, "every cell sums to 10000"),
+    "to counts per million": (lambda u: u / u.sum(1, keepdims=True) * 1e6, r"every cell sums to 1e\+06"),
+    "to a target sum, but for an empty cell": (
+        lambda u: u / u.sum(1, keepdims=True) * np.where(np.arange(len(u)) == 4, 0.0, 1e4)[:, None],
+        "every cell sums to 10000",
+    ),
     "to fractions": (lambda u: u / u.sum(1, keepdims=True), "every cell sums to 1,"),
     "to a target sum, then some genes": (lambda u: (u / u.sum(1, keepdims=True) * 1e4)[:, :80], PER_CELL),
     "to the median, then some genes": (lambda u: (u / u.sum(1, keepdims=True) * 523.7)[:, 20:], PER_CELL),

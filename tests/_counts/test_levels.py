@@ -14,7 +14,7 @@ from scribe._counts.batches import CellBatches
 from scribe._counts.container import Counts
 from scribe._counts.data import full_data
 from scribe._counts.design import Design
-from scribe._counts.levels import at_cells, spread
+from scribe._counts.levels import at_cells, at_elements, spread
 from scribe._counts.likelihood import (
     log_likelihood,
     log_likelihood_by_cell,
@@ -167,3 +167,15 @@ def test_shapes_of_levels() -> None:
     np.testing.assert_array_equal(flat["log_odds"][:G], natural["log_odds"][0, 0, 0])
     at = at_cells(natural, jnp.array([0, 2]), jnp.array([1, 0]))
     np.testing.assert_array_equal(at["log_mean"], natural["log_mean"][jnp.array([0, 2]), jnp.array([1, 0])])
+
+
+def test_parameters_of_single_elements():
+    wide, dataset, gene = np.arange(1.0 * D * G).reshape(D, G), np.array([1, 0, 1]), np.array([2, 0, 5])
+    natural = {"both": wide, "gene": wide[0], "dataset": wide[:, :1], "one": wide[:1], "shared": np.array(3.0)}
+    natural = {name: jnp.asarray(value) for name, value in natural.items()}
+    found = at_elements(natural, jnp.asarray(dataset), jnp.asarray(gene))
+    ones = np.zeros(3, int)
+    expected = {"both": wide[dataset, gene], "gene": wide[ones, gene], "dataset": wide[dataset, ones]}
+    for name, value in {**expected, "one": wide[ones, gene], "shared": np.array(3.0)}.items():
+        np.testing.assert_array_equal(np.broadcast_to(found[name], value.shape), value, err_msg=name)
+    np.testing.assert_array_equal(at_elements(natural, None, jnp.asarray(gene))["gene"], wide[0, gene])

@@ -42,6 +42,14 @@ def test_pairs_whose_product_of_indices_exceeds_64_bits():
     np.testing.assert_array_equal(pairs.n, [1, 1, 1, 2])
 
 
+def test_counts_that_are_not_whole_are_pairs_of_their_own():
+    gene, count = np.array([0, 0, 0, 1, 1], np.int32), np.array([2.5, 2.0, 2.5, 17.5, 0.5], np.float32)
+    pairs = pair_histogram(gene, count, n_genes=2)
+    np.testing.assert_array_equal(pairs.gene, [0, 0, 1, 1])
+    np.testing.assert_array_equal(pairs.count, [2.0, 2.5, 0.5, 17.5])
+    np.testing.assert_array_equal(pairs.n, [1, 2, 1, 1])
+
+
 def test_blocks_cover_everything_once():
     assert [(part.start, part.stop) for part in blocks(7, step=3)] == [(0, 3), (3, 6), (6, 7)]
     assert list(blocks(0)) == []

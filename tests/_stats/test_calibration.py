@@ -184,7 +184,7 @@ def test_every_case_has_a_study():
     assert all(case.study().fixed.latents for case in cases.values())
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=5)
 @pytest.mark.optimized
 @pytest.mark.parametrize("name", CASES)
 def test_nuts_is_calibrated(name, tmp_path):

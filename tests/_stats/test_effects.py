@@ -34,6 +34,7 @@ def test_threshold_is_the_largest_that_holds(seed) -> None:
 
 def test_thresholds_at_the_ends() -> None:
     assert find_threshold(np.array([0.2, 0.4]), 0.05) == 0.0
+    assert called_at(np.array([0.0, 0.1]), 0.05).all(), "a mean of just the target is allowed"
     good = np.array([0.01, 0.02])
     assert np.all(good < find_threshold(good, 0.05))
     assert pefp(good, np.zeros(2, bool)) == 0.0

@@ -36,6 +36,8 @@ def test_p_values_are_uniform_without_and_small_with_a_disturbance() -> None:
         members = rng.choice(100, 10, replace=False)
         found.append(perturbation(law, members, np.arange(100.0), n_permutations=99, rng=rng).p_value)
     assert stats.kstest(found, "uniform").pvalue > 0.01
+    alike = LowRankNormal(np.zeros(100), np.zeros((100, 1)), np.zeros(100))
+    assert perturbation(alike, np.arange(10), np.arange(100.0), n_permutations=9, rng=rng).p_value == 1.0, "ties count"
     loc = np.zeros(100)
     loc[::10] = np.tile([3.0, -3.0], 5)
     disturbed = LowRankNormal(loc, np.zeros((100, 1)), np.full(100, 0.04))

@@ -33,15 +33,16 @@ def test_one_sided_change_does_not_move_it(n_genes, size, share, bound) -> None:
     assert abs(np.mean(found)) < bound
 
 
-def test_its_error_is_as_large_as_it_says() -> None:
-    """Standardised by its error, the distance from the truth has variance one."""
+@pytest.mark.parametrize(("share", "size"), [(0.3, np.log(8.0)), (0.5, 0.7)])
+def test_its_error_is_as_large_as_it_says(share, size) -> None:
+    """Standardised by its error, the distance from the truth has variance one, also where changes are hard to see."""
     standardised = []
-    for seed in range(40):
-        d, errors = differences(150, 0.3, np.log(8.0), seed=seed, balanced=True)
+    for seed in range(60):
+        d, errors = differences(150, share, size, seed=seed, balanced=True)
         centre = null_centre(d, errors)
         error = np.hypot(centre.error, np.sqrt(np.sum(np.square(centre.weights * errors))))
         standardised.append((centre.weights @ d - 1.0) / error)
-    assert 0.6 < np.sqrt(np.mean(np.square(standardised))) < 1.4
+    assert 0.75 < np.sqrt(np.mean(np.square(standardised))) < 1.25
 
 
 def test_where_most_genes_change_both_ways_it_is_in_the_middle_and_doubtful() -> None:
@@ -60,8 +61,16 @@ def test_two_groups_of_equal_size_are_rivals() -> None:
     assert not null_centre(few, errors).doubtful
 
 
-def test_turned_round_it_is_the_same_to_the_last_digit() -> None:
-    d, errors = differences(120, 0.4, np.log(2.0), seed=3)
+def test_the_rival_is_the_largest_of_the_other_groups() -> None:
+    d = np.repeat([0.0, 2.0, -2.0], [100, 60, 45]) + np.random.default_rng(0).normal(0, 0.1, 205)
+    centre = null_centre(d, np.full(205, 0.1))
+    assert centre.rival == pytest.approx(0.6, abs=0.05)
+    assert abs(centre.weights @ d) < 0.05
+
+
+@pytest.mark.parametrize(("n_genes", "share", "seed"), [(120, 0.4, 3), (20, 0.0, 2), (60, 0.5, 2), (200, 0.7, 1)])
+def test_turned_round_it_is_the_same_to_the_last_digit(n_genes, share, seed) -> None:
+    d, errors = differences(n_genes, share, np.log(2.0), seed=seed, balanced=seed % 2 == 0)
     there, back = null_centre(d, errors), null_centre(-d, errors)
     np.testing.assert_array_equal(there.weights, back.weights)
     assert there[1:] == back[1:]

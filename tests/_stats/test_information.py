@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from scribe._stats.information import differences, in_blocks, log_mean_exp, pseudo_bma, psis_loo, stacking, waic
+from scribe._stats.information import (
+    differences,
+    in_blocks,
+    log_mean_exp,
+    pseudo_bma,
+    psis_loo,
+    stacking,
+    told_apart,
+    waic,
+)
 
 RNG = np.random.default_rng(0)
 LOG_LIKELIHOOD = -3.0 + RNG.normal(0, 0.5, (800, 40)) * RNG.uniform(0.1, 2.0, 40)
@@ -43,6 +52,10 @@ def test_observations_that_say_nothing_of_the_parameters():
     assert found.k_hat[1] == -np.inf
     np.testing.assert_array_equal(found.elpd[0], psis_loo(flat[:, :1]).elpd[0])
     assert psis_loo(flat[:, 1:]).elpd == [-7.0]
+
+
+def test_models_are_told_apart_by_nats_and_by_errors():
+    np.testing.assert_array_equal(told_apart([5.0, 3.0, -10.0, 4.1], [3.0, 1.0, 1.0, 0.0]), [False, False, True, True])
 
 
 def test_waic_by_hand():

@@ -79,7 +79,20 @@ def test_mixture_against_its_parts() -> None:
         np.testing.assert_allclose([law.below(x)[i] for i, x in enumerate(law.quantile(q))], q, atol=1e-9)
 
 
+def test_mixtures_relative_to_a_reference_that_they_are_part_of() -> None:
+    """The covariance of independent genes with a weighted mean of them, to which something unknown is added."""
+    sds, weights, extra = np.array([0.5, 1.0, 2.0]), np.array([0.7, 0.3, 0.0]), 0.4
+    law = NormalMixture(np.ones((3, 1)), np.array([[1.0], [-2.0], [0.5]]), sds[:, None])
+    error = np.hypot(extra, np.sqrt(np.sum(np.square(weights * sds))))
+    found = law.relative(weights, float(weights @ law.mean), error)
+    centre = np.eye(3) - weights
+    np.testing.assert_allclose(found.mean, centre @ law.mean)
+    np.testing.assert_allclose(found.sd, np.sqrt(np.diag(centre @ np.diag(sds**2) @ centre.T) + extra**2))
+
+
 def test_a_point_is_on_neither_side_of_itself() -> None:
+    at = Drawn(np.array([[1.0], [0.0]]))
+    assert (at.above(1.0), at.below(1.0), at.below(0.0)) == (0.0, 0.5, 0.0)
     law = NormalMixture(np.array([[0.6, 0.4]]), np.zeros((1, 2)), np.array([[0.0, 1.0]]))
     np.testing.assert_allclose([law.above(0.0)[0], law.below(0.0)[0]], 0.2)
     np.testing.assert_allclose([law.above(-0.1)[0], law.below(0.1)[0]], 0.6 + 0.4 * stats.norm.cdf(0.1))

@@ -55,6 +55,17 @@ def test_where_a_fit_stops(settings, losses, stops):
     assert step == stops
 
 
+def test_standing_still_is_an_end_at_the_lowest_rate_alone():
+    tracker = Tracker(EarlyStopping(), adaptive=True)
+    for step in range(100, 1000, 100):
+        tracker.add(np.full(100, 5.0), step)
+    assert not tracker.flat
+    tracker.stage = len(RATES) - 1
+    assert tracker.flat
+    tracker.start_again()
+    assert (tracker.rate, tracker.waited, tracker.flat) == (RATES[1], 0, False)
+
+
 def test_noise_is_not_progress():
     """Averages of 100 losses of sd 50 differ by 14 by chance; the tolerance of 0.001 alone would go on for long."""
     stops = [follow(EarlyStopping(), flat_after(0, 20_000, noise=50.0))[1] for _ in range(20)]

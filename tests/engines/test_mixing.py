@@ -73,6 +73,14 @@ def test_good_chains(independent):
     assert found.ess_bulk == pytest.approx(float(diagnostics(independent).ess_bulk.min()))
 
 
+def test_many_chains_need_a_hundred_effective_draws_each():
+    draws = np.random.default_rng(3).standard_normal((8, 80, 1))
+    about = {name: np.repeat(value, 2, axis=0)[:, :80] for name, value in statistics().items()}
+    found = judge({"r_unconstrained": draws}, about, step_size=np.ones(8), max_tree_depth=10)
+    assert 400 < found.ess_bulk < 800
+    assert "(r[0]), below 800" in found.reason
+
+
 def test_the_worst_parameter_is_named(independent):
     independent[0, :, 2] += 5.0
     found = verdict(independent)

@@ -186,6 +186,13 @@ def test_a_minibatch_moves_its_own_cells_only():
         met |= rows
 
 
+@pytest.mark.parametrize(
+    ("rate", "epoch", "expected"), [(0.01, 4, 0.02), (0.05, 100, 0.1), (0.3, 100, 0.3), (0.001, 1, 0.001)]
+)
+def test_cells_that_are_met_seldom_move_further_within_limits(rate, epoch, expected):
+    assert float(module._rate_of_cells(jnp.float32(rate), jnp.float32(epoch))) == pytest.approx(expected)
+
+
 def _adam(state):
     """Memory of Adam, somewhere in the memory of what was chained to it."""
     return next(x for x in jax.tree.leaves(state.memory[0], is_leaf=lambda x: hasattr(x, "mu")) if hasattr(x, "mu"))
@@ -243,3 +250,4 @@ def test_locations_move_together(options, moved):
     assert set(problem.moves) == {latent + LOC for latent in moved}
     for name, move in problem.moves.items():
         assert move.shape[:-1] == problem.start[name].shape
+        assert np.abs(np.asarray(move)).max() > 0.1, "no array stands still"

@@ -348,7 +348,7 @@ def test_biological_level_against_the_formulas() -> None:
 @pytest.mark.parametrize("estimand", ["mean", "cell"])
 def test_biological_level_of_draws_against_scipy(estimand) -> None:
     rng = np.random.default_rng(3)
-    r, p = rng.lognormal(size=(2, 40, 3)), rng.uniform(0.1, 0.9, (2, 40))
+    r, p = rng.lognormal(0.0, 0.5, (2, 40, 3)), rng.uniform(0.1, 0.9, (2, 40))
     de = scribe.compare(*r, p_samples_A=p[0], p_samples_B=p[1], estimand=estimand)
     found = de.biological_level(tau_lfc=0.2, tau_var=0.1)
     laws = [stats.nbinom(size, 1 - q[:, None]) for size, q in zip(r, p, strict=True)]
@@ -361,6 +361,15 @@ def test_biological_level_of_draws_against_scipy(estimand) -> None:
     ):
         np.testing.assert_allclose(found[f"{name}_mean"], np.log(ratio).mean(axis=0), rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(found[f"{name}_prob_effect"], np.mean(np.abs(np.log(ratio)) > tau, axis=0))
+    # gamma rates of size r and mean mu, on a grid of their logarithms
+    x, step = np.exp(np.linspace(-200, 12, 7001))[:, None, None], 212 / 7000
+    log_f, log_g = (
+        stats.gamma(size, scale=(q / (1 - q))[:, None]).logpdf(x) + np.log(x) for size, q in zip(r, p, strict=True)
+    )
+    jeffreys = np.sum((np.exp(log_f) - np.exp(log_g)) * (log_f - log_g), axis=0) * step
+    hellinger = np.sqrt(np.maximum(1 - np.sum(np.exp(0.5 * (log_f + log_g)), axis=0) * step, 0.0))
+    np.testing.assert_allclose(found["kl_mean"], jeffreys.mean(axis=0), rtol=1e-3)
+    np.testing.assert_allclose(found["hellinger_mean"], hellinger.mean(axis=0), rtol=1e-3)
     results = made(datasets=())
     n = len(r[0])
     mixed = scribe.compare(results, np.ones((n, N_GENES)), p_samples_B=np.full((n, N_GENES), 0.5))

@@ -84,10 +84,12 @@ def test_maximum_curvature_and_zeros_are_those_of_the_likelihood(options) -> Non
 
 def test_molecules_of_a_mixture_are_shared_by_responsibilities() -> None:
     adata = sample(1)
+    adata.X[::2, 6:] *= 4
     results = fitted(adata, n_components=2, mixture_params="mean", dataset_params="mean", parameterization="mean_disp")
     levels = [(k, d) for k in (0, 1) for d in (0, 1)]
     found = results.count_levels(levels)
     gamma = np.asarray(results.cell_type_assignments(n_samples=0).probabilities)
+    assert gamma.sum(axis=0).min() > 20
     for row, (k, d) in enumerate(levels):
         cells = (adata.obs["d"] == "ab"[d]).to_numpy()
         expected = gamma[cells, k] @ adata.X[cells]

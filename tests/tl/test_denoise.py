@@ -227,7 +227,7 @@ def test_a_fit_that_does_not_know_cell_types_is_told():
     adata.obs["type"] = [f"t{kind}" for kind in of]
     options = {"n_steps": 800, "early_stopping": False}
     scribe.tl.fit(adata, **options)
-    said = r'times as predicted \(.*\) and counts of .* parameterization="mean_disp", .* annotation_key=\.\.\. and'
+    said = r'times as predicted \(.*\) and counts of .* parameterization="mean_disp" .* annotation_key=\.\.\. and'
     with pytest.warns(UserWarning, match=said) as caught:
         scribe.tl.denoise(adata, n_samples=0)
     assert caught[0].filename == __file__

@@ -66,7 +66,7 @@ def _misfit(results: Results, genes: AnyArray) -> str | None:
         worst = wide[np.argsort(-found.dispersion[wide])][:_SHOWN]
         named = ", ".join(f"{names[gene]} {found.dispersion[gene]:.1f} times" for gene in worst)
         said.append(f"{len(wide):,} of {len(asked):,} genes vary more than {WIDE:g} times as predicted ({named})")
-        remedies.append('parameterization="mean_disp", a dispersion for every gene' if shared else types)
+        remedies.append('parameterization="mean_disp" (a dispersion for every gene)' if shared else types)
     if found.common > _MOST_COMMON:
         said.append(f"counts of different genes go together, {found.common:.0f} times as much as the fit allows")
         remedies.append(types)

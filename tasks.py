@@ -81,7 +81,11 @@ def test(options: argparse.Namespace) -> int:
     install("--editable", ".[dev,docs,test]")
     must(PYTHON, "-m", "ruff", "check")
     must(PYTHON, "-m", "ruff", "format", "--check")
-    must(PYTHON, "-m", "mypy")
+    if sys.version_info[:2] == OLDEST:
+        must(PYTHON, "-m", "mypy")
+    else:
+        # libraries of later Pythons have types that a check for the oldest one cannot read
+        say("types are checked with Python {}.{} alone".format(*OLDEST))
     must(PYTHON, "-m", "sphinx", "-q", "-W", "--keep-going", "-t", "quick", "docs", ROOT / "docs" / "_build" / "quick")
     share = f"{date.today().toordinal() % SHARES}/{SHARES}"
     say(f"of the slow tests, share {share} runs today; all: python -m pytest -m slow")

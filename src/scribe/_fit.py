@@ -287,7 +287,7 @@ def _reported(posterior: Posterior, verdict: _Ended, fewer: Fewer | None = None)
 
 def _advise(spec: ModelSpec, guide: Guide) -> None:
     """Say which intervals independent normals make too narrow: of what genes share, and of dispersions tied to it."""
-    shared = [param.name for param in spec.coordinates.sampled if "gene" not in param.axes]
+    shared = spec.coordinates.shared
     if shared and isinstance(guide, MeanField):
         _log.info(
             "Intervals of %s, and of r of frequent genes, are too narrow under independent normals (those of r hold "

@@ -113,6 +113,17 @@ def test_refit_is_the_same_fit(fitted):
     assert len(shorter.loss_history) == 20
 
 
+@pytest.mark.filterwarnings("ignore::scribe.ConvergenceWarning")
+def test_a_mixture_is_fitted_again_without_a_smaller_one(monkeypatch):
+    counts, calls = scribe.datasets.simulate(60, 12, "nbdm"), []
+    monkeypatch.setattr("scribe._fit.fewer_components", lambda *of: calls.append(of))
+    results = scribe.fit(counts, "nbdm", n_components=2, n_steps=5, early_stopping=False)
+    assert len(calls) == 1
+    again = refit(results, results.counts(), results.posterior.design, seed=3, engine=None)
+    assert len(calls) == 1
+    assert again.spec == results.spec
+
+
 def test_engines_are_repeated(fitted, made_chains):
     assert engine_of(fitted).n_steps == 150
     assert not engine_of(fitted).early_stopping.enabled

@@ -208,6 +208,7 @@ def test_description(name: str) -> None:
     assert mine.aliases == row.aliases
     assert mine.capture == row.capture
     assert [p.name for p in mine.sampled] == list(row.sampled(MU, row.size))
+    assert mine.shared == {"canonical": ["p"], "mean_prob": ["p"], "mean_odds": ["phi"]}.get(name, [])
 
 
 def test_conversions(name: str) -> None:

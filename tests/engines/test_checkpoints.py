@@ -181,8 +181,9 @@ def test_a_directory_that_cannot_be_written_to_is_refused_at_the_start(tmp_path,
 def test_a_later_failure_warns_once_and_leaves_the_last_file(written, monkeypatch):
     monkeypatch.setattr(Path, "replace", failing(FULL))
     with written.reserved(snapshot()):
-        with pytest.warns(UserWarning, match="step 5 was not saved .*No space left.* goes on"):
+        with pytest.warns(UserWarning, match="step 5 was not saved .*No space left.* goes on") as said:
             written.save(snapshot(5))
+        assert said[0].filename == __file__
         written.save(snapshot(6))  # a second warning would be an error
         monkeypatch.undo()
         assert written.load(snapshot()).step == 3

@@ -56,17 +56,18 @@ genes, and how many of these are named."""
 
 def _misfit(results: Results, genes: AnyArray) -> str | None:
     """What is to be said of a fit that would draw cells of different types towards each other, and the remedy."""
-    spec, found, names = results.spec, misfit(results.posterior, results.counts()), np.asarray(results.gene_names, str)
+    found, names = misfit(results.posterior, results.counts()), np.asarray(results.gene_names, str)
     asked = np.flatnonzero(np.isin(names, genes))
     wide = asked[found.wide[asked]]
-    shared = any("gene" not in param.axes for param in spec.coordinates.sampled)
     types = "more components" if results.posterior.mixed else "n_components=... or annotation_key=..."
     said, remedies = [], []
     if len(wide) > _SHARE_WIDE * len(asked):
         worst = wide[np.argsort(-found.dispersion[wide])][:_SHOWN]
         named = ", ".join(f"{names[gene]} {found.dispersion[gene]:.1f} times" for gene in worst)
         said.append(f"{len(wide):,} of {len(asked):,} genes vary more than {WIDE:g} times as predicted ({named})")
-        remedies.append('parameterization="mean_disp" (a dispersion for every gene)' if shared else types)
+        remedies.append(
+            'parameterization="mean_disp" (a dispersion for every gene)' if results.spec.coordinates.shared else types
+        )
     if found.common > _MOST_COMMON:
         said.append(f"counts of different genes go together, {found.common:.0f} times as much as the fit allows")
         remedies.append(types)

@@ -102,6 +102,8 @@ def refit(results: Results, counts: Counts, design: Design, *, seed: int, engine
     chosen: Mapping[str, Any] = {"model_config": results.spec, "inference_method": engine or engine_of(results)}
     if not isinstance(chosen["inference_method"], NUTS):
         chosen = {**chosen, "guide": results.posterior.guide}
+        # how many components the counts want is said of the fit that is repeated
+        chosen |= {"check_components": False} if "component" in levels else {}
     return fit_counts(counts, None, complete(chosen), seed=seed, covariates=known)
 
 

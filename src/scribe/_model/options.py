@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -254,7 +255,8 @@ class FitOptions(ModelOptions, CellOptions, total=False):
     ]
 
 
-def options_table(kind: type = FitOptions) -> dict[str, Option]:
+@functools.cache
+def options_table(kind: type = FitOptions) -> Mapping[str, Option]:
     """Every keyword with its declaration."""
     hints = typing.get_type_hints(kind, include_extras=True)
     return {name: hint.__metadata__[0] for name, hint in hints.items()}

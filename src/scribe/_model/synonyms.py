@@ -74,8 +74,11 @@ _ELSEWHERE: dict[str, str] = {
 
 
 def _by_name() -> dict[str, tuple[str, ...]]:
-    pairs = [(name, keyword) for keyword, names in _ELSEWHERE.items() for name in names.split()]
-    return {name: tuple(keyword for other, keyword in pairs if other == name) for name, _ in pairs}
+    found: dict[str, tuple[str, ...]] = {}
+    for keyword, names in _ELSEWHERE.items():
+        for name in names.split():
+            found[name] = (*found.get(name, ()), keyword)
+    return found
 
 
 SYNONYMS: Mapping[str, tuple[str, ...]] = _by_name()

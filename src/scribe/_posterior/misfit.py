@@ -22,7 +22,6 @@ import numpy as np
 
 from scribe._counts.container import Counts
 from scribe._counts.data import CountData
-from scribe._posterior.assign import assign
 from scribe._posterior.parameters import Parameters, by_gene_and_component
 from scribe._posterior.posterior import Posterior
 from scribe._types import AnyArray, Array, FloatArray, Natural
@@ -35,7 +34,6 @@ _CELLS, _GENES, _LEAST_MEAN = 1000, 300, 0.05
 
 _CLIP = 10.0
 """Residuals are cut here: one extreme count is no common variation."""
-
 
 WIDE, _ERRORS = 2.0, 5.0
 """A gene is wide whose dispersion is so many times what is predicted, and above it by so many standard errors."""
@@ -63,7 +61,8 @@ def misfit(posterior: Posterior, counts: Counts) -> Misfit:
     gamma = posterior.responsibilities(parameters, data) if posterior.mixed else jnp.ones((counts.n_cells, 1))
     found = _pearson(posterior.spec.family, counts.n_genes, parameters, data, gamma)
     squares, fourth = (np.asarray(x, np.float64) / counts.n_cells for x in found)
-    return Misfit(squares, np.sqrt(np.maximum(fourth, 0.0) / counts.n_cells), _common_variation(posterior, counts))
+    error = np.sqrt(np.maximum(fourth, 0.0) / counts.n_cells)
+    return Misfit(squares, error, _common_variation(posterior, counts, jnp.argmax(gamma, axis=1).astype(jnp.int32)))
 
 
 @dataclass(frozen=True)
@@ -102,17 +101,16 @@ def _pearson(family: Family, n_genes: int, parameters: Parameters, data: CountDa
     return tuple(sums)
 
 
-def _common_variation(posterior: Posterior, counts: Counts) -> float:
+def _common_variation(posterior: Posterior, counts: Counts, component: Array) -> float:
     means = counts.gene_totals / counts.n_cells
     genes = np.sort(np.argsort(-means, kind="stable")[:_GENES])
     genes = genes[means[genes] >= _LEAST_MEAN]
     cells = np.unique(np.linspace(0, counts.n_cells - 1, _CELLS).astype(int))
     if min(len(genes), len(cells)) < 3:
         return 0.0
-    component = assign(posterior, counts).component[cells] if posterior.mixed else None
     part = posterior.subset(genes=genes, cells=cells)
     parameters = part.parameters(part.centre())
-    wide = parameters.wide(None if component is None else jnp.asarray(component, jnp.int32))
+    wide = parameters.wide(component[cells] if posterior.mixed else None)
     mean, variance = (np.asarray(x) for x in posterior.spec.family.moments(wide, parameters.offset[:, None]))
     observed = counts.subset(cells=cells, genes=genes).rows(slice(None))
     residuals = np.clip((observed - mean) / np.sqrt(variance), -_CLIP, _CLIP)

@@ -20,7 +20,7 @@ from scribe._counts.likelihood import (
 from scribe._types import Array
 from scribe.families import Family
 
-__all__ = ["Parameters", "by_cell", "by_component", "by_gene", "by_gene_and_component", "responsibilities"]
+__all__ = ["Parameters", "by_cell", "by_component", "by_gene", "by_gene_and_component", "joint", "responsibilities"]
 
 
 class Parameters(NamedTuple):
@@ -58,7 +58,7 @@ def by_component(family: Family, parameters: Parameters, data: CountData) -> Arr
     return log_likelihood_by_component(family, parameters.natural, parameters.offset, data)
 
 
-def _joint(family: Family, parameters: Parameters, data: CountData) -> Array:
+def joint(family: Family, parameters: Parameters, data: CountData) -> Array:
     """Log-probability of component and counts of every cell, (cells, components)."""
     weights = jnp.zeros(()) if parameters.log_weights is None else parameters.log_weights
     return by_component(family, parameters, data) + weights
@@ -70,7 +70,7 @@ def responsibilities(family: Family, parameters: Parameters, data: CountData) ->
 
     .. math:: \gamma_{ck} \propto w_{ck} \prod_g P(u_{cg} \mid \theta_{kg})
     """
-    return jax.nn.softmax(_joint(family, parameters, data), axis=1)
+    return jax.nn.softmax(joint(family, parameters, data), axis=1)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -78,7 +78,7 @@ def by_cell(family: Family, parameters: Parameters, data: CountData) -> Array:
     """Log-likelihood of every cell, (cells,), summed over genes and, in mixtures, over the components it may be of."""
     if parameters.log_weights is None:
         return log_likelihood_by_cell(family, parameters.natural, parameters.offset, data)
-    return jax.nn.logsumexp(_joint(family, parameters, data), axis=1)
+    return jax.nn.logsumexp(joint(family, parameters, data), axis=1)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

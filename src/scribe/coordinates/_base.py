@@ -49,3 +49,8 @@ class Coordinates:
     def names(self) -> list[str]:
         """Names of the sampled parameters."""
         return [param.name for param in self.sampled]
+
+    @property
+    def shared(self) -> list[str]:
+        """Names of those that all genes share."""
+        return [param.name for param in self.sampled if "gene" not in param.axes]

@@ -26,6 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from scribe._counts.checks import outside_stacklevel
 from scribe.engines.convergence import RATES, Tracker
 from scribe.engines.fit import Fit
 from scribe.engines.locks import LockedError, locked
@@ -152,7 +153,9 @@ class Checkpoints:
         except OSError as error:
             if not self.failed:
                 found = f"step {snapshot.step:,} was not saved to {str(self.path)!r} ({error})"
-                warnings.warn(f"The checkpoint of {found}. The fit goes on without.", UserWarning, stacklevel=2)
+                warnings.warn(
+                    f"The checkpoint of {found}. The fit goes on without.", UserWarning, stacklevel=outside_stacklevel()
+                )
             self.failed = True
 
     def _bytes(self, snapshot: Snapshot) -> bytes:

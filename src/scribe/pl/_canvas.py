@@ -14,7 +14,7 @@ import pandas as pd
 
 from scribe._model.labels import as_labels
 from scribe._types import AnyArray, Labels
-from scribe.pl._names import Names, write_names
+from scribe.pl._names import INK, Names, write_names
 from scribe.pl._signature import Axes
 
 __all__ = [
@@ -34,7 +34,7 @@ __all__ = [
     "plain",
 ]
 
-DATA, MODEL, ACCENT, SOFT = "#222222", "#0072B2", "#D55E00", "#8C8C8C"
+DATA, MODEL, ACCENT, SOFT = INK, "#0072B2", "#D55E00", "#8C8C8C"
 """Observed data, the model, what calls for attention, and guides to the eye: distinct to colour-blind readers too."""
 
 SHADES = {95: 0.18, 68: 0.32, 50: 0.5}

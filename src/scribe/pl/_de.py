@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ParamSpec, TypeVar
 
 import pandas as pd
 from anndata import AnnData
@@ -15,9 +15,18 @@ from scribe._compare.tables import gene_table
 from scribe._types import Labels
 from scribe.pl._canvas import ACCENT, MODEL, SOFT, chosen_among
 from scribe.pl._names import Name, Names
-from scribe.pl._signature import Axes
+from scribe.pl._signature import Axes, plot
 
-__all__ = ["by_group", "comparison", "names_of_genes", "points", "show_doubling", "title"]
+__all__ = ["by_group", "comparison", "names_of_genes", "plot_of_comparisons", "points", "show_doubling", "title"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def plot_of_comparisons(function: Callable[P, R]) -> Callable[P, R]:
+    """Complete a plot that has a panel for every comparison; see `plot`."""
+    calls = ('de(adata, "bulk_labels", group="CD19+ B")',)
+    return plot("group compared", fit='dataset_key="bulk_labels", dataset_params="mean"', after=calls)(function)
 
 
 def comparison(adata: AnnData | DifferentialExpression, key: str, key_added: str | None) -> pd.DataFrame:

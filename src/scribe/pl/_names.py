@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from scribe.pl._signature import Axes
 
-__all__ = ["Name", "Names", "short_name", "short_names", "write_names"]
+__all__ = ["INK", "Name", "Names", "short_name", "short_names", "write_names"]
 
 INK = "#222222"
 """Colour of names."""

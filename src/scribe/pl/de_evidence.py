@@ -11,8 +11,8 @@ from anndata import AnnData
 from scribe._compare.differential import DifferentialExpression
 from scribe._types import AnyArray, Labels
 from scribe.pl._canvas import ACCENT, DATA, MODEL, SOFT, drawn, legend_below, log_scale
-from scribe.pl._de import by_group, comparison, title
-from scribe.pl._signature import Axes, Panels, plot
+from scribe.pl._de import by_group, comparison, plot_of_comparisons, title
+from scribe.pl._signature import Axes, Panels
 
 __all__ = ["de_evidence", "frame"]
 
@@ -30,11 +30,7 @@ def frame(
     return table.reset_index(drop=True)
 
 
-@plot(
-    "group compared",
-    fit='dataset_key="bulk_labels", dataset_params="mean"',
-    after=('de(adata, "bulk_labels", group="CD19+ B")',),
-)
+@plot_of_comparisons
 def de_evidence(
     adata: AnnData | DifferentialExpression,
     groups: Labels | None = None,

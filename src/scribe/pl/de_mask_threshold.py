@@ -12,8 +12,8 @@ from scribe._compare.differential import DifferentialExpression
 from scribe._stats.effects import s_values
 from scribe._types import AnyArray, Labels
 from scribe.pl._canvas import ACCENT, MODEL, drawn, legend_below, log_scale
-from scribe.pl._de import by_group, comparison, title
-from scribe.pl._signature import Axes, Panels, plot
+from scribe.pl._de import by_group, comparison, plot_of_comparisons, title
+from scribe.pl._signature import Axes, Panels
 
 __all__ = ["de_mask_threshold", "frame"]
 
@@ -37,11 +37,7 @@ def frame(
     return pd.concat(parts, ignore_index=True)
 
 
-@plot(
-    "group compared",
-    fit='dataset_key="bulk_labels", dataset_params="mean"',
-    after=('de(adata, "bulk_labels", group="CD19+ B")',),
-)
+@plot_of_comparisons
 def de_mask_threshold(
     adata: AnnData | DifferentialExpression,
     groups: Labels | None = None,

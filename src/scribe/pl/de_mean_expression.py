@@ -10,9 +10,9 @@ from anndata import AnnData
 from scribe._compare.differential import DifferentialExpression
 from scribe._types import AnyArray, Labels
 from scribe.pl._canvas import SOFT, drawn, legend_below, log_scale
-from scribe.pl._de import by_group, comparison, names_of_genes, points, title
+from scribe.pl._de import by_group, comparison, names_of_genes, plot_of_comparisons, points, title
 from scribe.pl._names import Names
-from scribe.pl._signature import Axes, Panels, plot
+from scribe.pl._signature import Axes, Panels
 
 __all__ = ["de_mean_expression", "frame"]
 
@@ -24,11 +24,7 @@ def frame(
     return comparison(adata, key, key_added)
 
 
-@plot(
-    "group compared",
-    fit='dataset_key="bulk_labels", dataset_params="mean"',
-    after=('de(adata, "bulk_labels", group="CD19+ B")',),
-)
+@plot_of_comparisons
 def de_mean_expression(
     adata: AnnData | DifferentialExpression,
     groups: Labels | None = None,

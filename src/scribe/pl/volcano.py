@@ -11,9 +11,9 @@ from anndata import AnnData
 from scribe._compare.differential import DifferentialExpression
 from scribe._types import AnyArray, Labels
 from scribe.pl._canvas import SOFT, drawn, legend_below
-from scribe.pl._de import by_group, comparison, names_of_genes, points, show_doubling, title
+from scribe.pl._de import by_group, comparison, names_of_genes, plot_of_comparisons, points, show_doubling, title
 from scribe.pl._names import Names
-from scribe.pl._signature import Axes, Panels, plot
+from scribe.pl._signature import Axes, Panels
 
 __all__ = ["frame", "volcano"]
 
@@ -25,11 +25,7 @@ def frame(
     return comparison(adata, key, key_added)
 
 
-@plot(
-    "group compared",
-    fit='dataset_key="bulk_labels", dataset_params="mean"',
-    after=('de(adata, "bulk_labels", group="CD19+ B")',),
-)
+@plot_of_comparisons
 def volcano(
     adata: AnnData | DifferentialExpression,
     groups: Labels | None = None,

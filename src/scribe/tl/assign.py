@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -11,12 +10,9 @@ from anndata import AnnData
 
 from scribe._adata.fits import read_fit
 from scribe._adata.slots import Slots, check_target, write_derived
-from scribe._counts.checks import outside_stacklevel
 from scribe._model.keywords import verb
 from scribe._posterior.assign import Assignment
-from scribe._posterior.assign import assign as posterior_assign
-from scribe._posterior.components import ComponentsWarning
-from scribe._rng import as_key, as_seed
+from scribe._rng import as_seed
 from scribe._types import Rng
 
 __all__ = ["assign"]
@@ -131,10 +127,8 @@ def assign(
         )
         raise ValueError(msg)
     seed = results.seed if rng is None else as_seed(rng)
-    if results.too_certain is not None:
-        warnings.warn(results.too_certain, ComponentsWarning, stacklevel=outside_stacklevel())
     options: dict[str, Any] = {"n_samples": n_samples, "temper": temper, "doublet_rate": doublet_rate}
-    found = posterior_assign(results.posterior, results.counts(), key=as_key(seed), **options)
+    found = results.cell_type_assignments(rng=seed, **options)
     labels = list(levels.labels)
     slots = Slots(key)
     placed = {

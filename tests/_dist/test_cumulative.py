@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from scribe._dist.cumulative import nb_cdf, sum_of_pmf
+from scribe._dist.cumulative import nb_below_and_at, nb_cdf, sum_of_pmf
 from scribe._dist.special import nb_log_pmf
 
 DTYPES = {np.float32: 1e-4, np.float64: 1e-11}
@@ -39,3 +39,17 @@ def test_sum_of_pmf_against_scipy(mean, size, dtype):
         log_mean, log_size = (jnp.asarray(np.log(x), dtype) for x in (mean, size))
         found = jax.jit(lambda u: sum_of_pmf(lambda k: nb_log_pmf(k, log_mean, log_size), u))(jnp.asarray(u, dtype))
     np.testing.assert_allclose(found, law.cdf(u), atol=2e-6 if dtype == np.float64 else 1e-5)
+
+
+@pytest.mark.parametrize("largest", [0.0, 1.0, 16.0, 40.0, 7.5])
+def test_nb_below_and_at_against_scipy(largest):
+    """Small whole counts by recursion, all others by the distribution function."""
+    rng = np.random.default_rng(1)
+    u = np.floor(rng.uniform(0, largest + 1, 200)).clip(max=largest)
+    u[0] = largest
+    mean, size = np.exp(rng.normal(0, 2, 200)), np.exp(rng.normal(0, 3, 200))
+    below, at = nb_below_and_at(*(jnp.asarray(x, jnp.float32) for x in (u, np.log(mean), np.log(size))))
+    whole = u == np.floor(u)
+    exact = stats.nbinom(size[whole], size[whole] / (size + mean)[whole])
+    np.testing.assert_allclose(np.asarray(below)[whole], exact.cdf(u[whole] - 1), rtol=3e-5, atol=1e-6)
+    np.testing.assert_allclose(np.asarray(at)[whole], exact.pmf(u[whole]), rtol=1e-4, atol=1e-6)

@@ -50,6 +50,7 @@ def read_counts(adata: AnnData, *, layer: str | None = None, non_integer: NonInt
         source=source,
         non_integer=non_integer,
         alternatives=partial(integer_calls, adata, exclude=layer),
+        n_stored=_n_stored(adata, layer),
     )
     kind = "integers" if counts.integer else "not all integers"
     logger.info("fitting %s, %s x %s, %s", source, f"{counts.n_cells:,}", f"{counts.n_genes:,}", kind)
@@ -160,6 +161,14 @@ def _blocks(adata: AnnData, layer: str | None) -> Iterator[Any]:
         yield from (_load(matrix[rows]) for rows in _row_slices(matrix))
     else:
         yield from matrix_blocks(matrix)
+
+
+def _n_stored(adata: AnnData, layer: str | None) -> int | None:
+    """Number of values that the chosen matrix holds, where it is a sparse one on disk."""
+    if adata.isbacked and adata.is_view:
+        return None
+    matrix = _matrix(adata, layer)
+    return int(matrix.group["data"].shape[0]) if isinstance(matrix, CSRDataset) else None
 
 
 def _backed_view(adata: AnnData) -> Iterator[Any]:

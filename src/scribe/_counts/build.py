@@ -59,15 +59,17 @@ def rows_per_block(n_genes: int) -> int:
     return max(1, DENSE_BLOCK // max(1, n_genes))
 
 
-def join_blocks(blocks: Iterable[Any], *, n_genes: int | None, source: str, alternatives: Alternatives) -> Rows:
+def join_blocks(
+    blocks: Iterable[Any], *, n_genes: int | None, source: str, alternatives: Alternatives, n_stored: int | None = None
+) -> Rows:
     """Stack blocks of cells into one canonical matrix, refusing negative and non-finite values as they are met.
 
     Blocks are sparse or dense, each of consecutive cells and all genes: ``n_genes``, or as many as the first one has.
-    ``source`` and ``alternatives`` are for messages; see `check_stored`.
+    ``source`` and ``alternatives`` are for messages; see `check_stored`. Where it is known that there are no more than
+    ``n_stored`` values, each is written where it stays.
     """
     lengths: list[NDArray[np.int64]] = []
-    indices: list[NDArray[np.int32]] = []
-    data: list[NDArray[np.float32]] = []
+    indices, data = _Joined(np.dtype(np.int32), n_stored), _Joined(np.dtype(np.float32), n_stored)
     for block in blocks:
         _check_numeric(block, given=block)
         n_genes = block.shape[1] if n_genes is None else n_genes
@@ -76,14 +78,35 @@ def join_blocks(blocks: Iterable[Any], *, n_genes: int | None, source: str, alte
             raise ValueError(msg)
         rows = canonical(block, source=source, alternatives=alternatives)
         lengths.append(np.diff(rows.indptr))
-        indices.append(rows.indices)
-        data.append(rows.data)
+        indices.add(rows.indices)
+        data.add(rows.data)
     n_cells = sum(part.size for part in lengths)
     if not n_cells or not n_genes:
         msg = f"{source} has {n_cells} cells and {n_genes or 0} genes: expected at least one of each."
         raise ValueError(msg)
-    indptr = np.concatenate([[0], np.cumsum(_concatenate(lengths), dtype=np.int64)])
-    return Rows(indptr, _concatenate(indices), _concatenate(data), n_genes)
+    indptr = np.concatenate([[0], np.cumsum(np.concatenate(lengths), dtype=np.int64)])
+    return Rows(indptr, indices.joined(), data.joined(), n_genes)
+
+
+class _Joined:
+    """An array that comes in parts, written into one of the size known beforehand, or joined at the end."""
+
+    def __init__(self, dtype: np.dtype[Any], size: int | None) -> None:
+        self._whole = None if size is None else np.empty(size, dtype)
+        self._parts: list[NDArray[Any]] = []
+        self._n = 0
+
+    def add(self, part: NDArray[Any]) -> None:
+        """Take in the next part."""
+        if self._whole is None:
+            self._parts.append(part)
+        else:
+            self._whole[self._n : self._n + part.size] = part
+        self._n += part.size
+
+    def joined(self) -> NDArray[Any]:
+        """The array; a lone part is not copied."""
+        return _concatenate(self._parts) if self._whole is None else self._whole[: self._n]
 
 
 def canonical(block: Any, *, source: str, alternatives: Alternatives = tuple) -> Rows:

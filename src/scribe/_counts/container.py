@@ -110,13 +110,14 @@ class Counts:
         source: str = "array",
         non_integer: NonInteger = "warn",
         alternatives: Alternatives = tuple,
+        n_stored: int | None = None,
     ) -> Counts:
         """Check and collect blocks of consecutive cells, holding one block at a time besides the non-zeros.
 
-        Blocks are sparse or dense and have ``n_genes`` genes, or as many as the first one. For the other keywords see
-        `from_matrix`.
+        Blocks are sparse or dense and have ``n_genes`` genes, or as many as the first one, and no more than
+        ``n_stored`` values in all where that is known. For the other keywords see `from_matrix`.
         """
-        rows = join_blocks(chunks, n_genes=n_genes, source=source, alternatives=alternatives)
+        rows = join_blocks(chunks, n_genes=n_genes, source=source, alternatives=alternatives, n_stored=n_stored)
         integer = check_values(
             rows.indptr, rows.indices, rows.data, source=source, alternatives=alternatives, non_integer=non_integer
         )

@@ -7,6 +7,7 @@ matrix product, whatever it costs itself.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ import numpy as np
 
 from scribe._types import Array, FloatArray
 
-__all__ = ["Interval", "matmul", "n_nodes", "sum_over_cells", "to_coefficients"]
+__all__ = ["Interval", "clenshaw", "matmul", "n_nodes", "nodes_needed", "sum_over_cells", "to_coefficients"]
 
 matmul = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
 """In full precision on accelerators, too."""
@@ -32,6 +33,16 @@ def n_nodes(dtype: np.dtype) -> int:
     return 192 if dtype == np.float64 else 48
 
 
+def nodes_needed(half: float, *, distance: float, error: float = 1e-8) -> int:
+    r"""Nodes with which a function on an interval of this half-width is known to an ``error``.
+
+    Its nearest singularity is ``distance`` away from the real axis: the error falls by the factor
+    :math:`\rho = d + \sqrt{1 + d^2}` with every node, d being that distance in half-widths (Trefethen,
+    *Approximation Theory and Approximation Practice*, theorem 8.2).
+    """
+    return math.ceil(-math.log(error) / math.asinh(distance / half)) + 1
+
+
 class Interval(NamedTuple):
     """Middle and half-width of a range of offsets."""
 
@@ -45,31 +56,46 @@ class Interval(NamedTuple):
         high = jax.lax.stop_gradient(jnp.max(offset))
         return cls((high + low) / 2, jnp.maximum((high - low) / 2, 1e-3))
 
-    def nodes(self) -> Array:
-        """Offsets at which a function is to be known, (nodes,)."""
-        return self.middle + self.half * jnp.asarray(np.cos(_angles(self.half.dtype)), self.half.dtype)
+    def nodes(self, n: int | None = None) -> Array:
+        """Offsets at which a function is to be known, (nodes,): ``n`` of them, or as many as any function needs."""
+        angles = _angles(n or n_nodes(self.half.dtype))
+        return self.middle + self.half * jnp.asarray(np.cos(angles), self.half.dtype)
 
-    def polynomials(self, offset: Array) -> Array:
+    def polynomials(self, offset: Array, n: int | None = None) -> Array:
         """Values of the Chebyshev polynomials of every degree below the number of nodes, (nodes, cells)."""
-        return _chebyshev((offset - self.middle) / self.half, n=n_nodes(offset.dtype))
+        return _chebyshev(self.place(offset), n=n or n_nodes(offset.dtype))
+
+    def place(self, offset: Array) -> Array:
+        """Where offsets are on the interval from -1 to 1."""
+        return (offset - self.middle) / self.half
 
 
-def to_coefficients(dtype: np.dtype) -> FloatArray:
+def clenshaw(coefficients: Array, place: Array) -> Array:
+    """Sums of Chebyshev polynomials, (cells,), from the coefficients of every cell, (nodes, cells), by Clenshaw's rule.
+
+    The loop is written out: what is done to every cell is then one operation that vectorises.
+    """
+    after, last = jnp.zeros_like(place), jnp.zeros_like(place)
+    for coefficient in coefficients[:0:-1]:
+        after, last = last, coefficient + 2.0 * place * last - after
+    return coefficients[0] + place * last - after
+
+
+def to_coefficients(n: int) -> FloatArray:
     """The matrix from values at the nodes to the coefficients of the polynomials, (nodes, nodes)."""
-    angles = _angles(dtype)
+    angles = _angles(n)
     degrees = np.arange(len(angles))
     return np.cos(np.outer(degrees, angles)) * np.where(degrees == 0, 1.0, 2.0)[:, None] / len(angles)
 
 
-def _angles(dtype: np.dtype) -> FloatArray:
-    n = n_nodes(dtype)
+def _angles(n: int) -> FloatArray:
     return (np.arange(n) + 0.5) * np.pi / n
 
 
 def _node_weights(cell_weight: Array, offset: Array) -> Array:
     """Weights w (B,) with ``sum_c n_c f(x_c) = sum_b w_b f(x_b)`` for polynomials f of degree below B."""
     polynomials = Interval.around(offset).polynomials(offset)
-    return matmul(matmul(polynomials, cell_weight), jnp.asarray(to_coefficients(offset.dtype), offset.dtype))
+    return matmul(matmul(polynomials, cell_weight), jnp.asarray(to_coefficients(n_nodes(offset.dtype)), offset.dtype))
 
 
 def _chebyshev(t: Array, *, n: int) -> Array:

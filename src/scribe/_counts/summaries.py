@@ -30,7 +30,7 @@ __all__ = [
     "sort_keys",
 ]
 
-BLOCK = 2**22
+BLOCK = 2**20
 """Stored values per block of a pass."""
 
 SMALL = 16

@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from scribe._counts.interpolation import Interval, matmul, to_coefficients
+from scribe._counts.interpolation import Interval, matmul, n_nodes, to_coefficients
 from scribe._counts.levels import n_levels
 from scribe._counts.likelihood import ElementwisePmf, expand
 from scribe._types import Array, Natural
 
-__all__ = ["Zeros", "zeros"]
+__all__ = ["Zeros", "log_zeros", "zeros"]
 
 
 class Zeros(NamedTuple):
@@ -55,9 +55,15 @@ def zeros(family: ElementwisePmf, natural: Natural, offset: Array) -> Zeros:
     float32. Accuracy is that of the likelihood, see `scribe._counts.interpolation.n_nodes`.
     """
     interval = Interval.around(offset)
-    nodes = interval.nodes()[:, None]
+    to_coefs = jnp.asarray(to_coefficients(n_nodes(offset.dtype)), offset.dtype)
+    return Zeros(matmul(to_coefs[None, None], log_zeros(family, natural, interval.nodes())), interval)
+
+
+def log_zeros(family: ElementwisePmf, natural: Natural, nodes: Array) -> Array:
+    """Logarithm of the probability of a zero at some offsets, (components, datasets, nodes, genes).
+
+    ``natural`` is as in `zeros`; the genes are one where no parameter differs between them.
+    """
     leveled = {name: value[:, :, None] if value.ndim == 3 else value for name, value in natural.items()}
-    values = family.cell_term(jnp.zeros((1,) * 4, nodes.dtype), expand(leveled, 4), nodes[None, None])
-    shape = (n_levels(natural, 0), n_levels(natural, 1), *values.shape[2:])
-    to_coefs = jnp.asarray(to_coefficients(nodes.dtype), nodes.dtype)
-    return Zeros(matmul(to_coefs[None, None], jnp.broadcast_to(values, shape)), interval)
+    values = family.cell_term(jnp.zeros((1,) * 4, nodes.dtype), expand(leveled, 4), nodes[None, None, :, None])
+    return jnp.broadcast_to(values, (n_levels(natural, 0), n_levels(natural, 1), *values.shape[2:]))

@@ -12,7 +12,7 @@ from scribe._dist._kernels import promote
 from scribe._dist._negative_binomial import LOG_MEAN_RANGE, LOG_SIZE_RANGE, nb_log_pmf
 from scribe._types import Array
 
-__all__ = ["nb_cdf", "sum_of_pmf"]
+__all__ = ["nb_below_and_at", "nb_cdf", "sum_of_pmf"]
 
 _MOST_TERMS = 1000
 """Of the continued fraction, which takes up to sqrt(u) of them and mostly few."""
@@ -63,6 +63,37 @@ def nb_cdf(u: ArrayLike, log_mean: ArrayLike, log_size: ArrayLike) -> Array:
     tail = step * q * (k + size + 1.0) / fraction
     raised = jnp.where(above, 1.0 - tail, tail)
     return jnp.where(u < 0.0, 0.0, jnp.clip(raised + step, 0.0, 1.0))
+
+
+def nb_below_and_at(u: Array, log_mean: Array, log_size: Array) -> tuple[Array, Array]:
+    r"""Probabilities of less than a count and of the count itself, of arrays of one shape.
+
+    Up to 16 molecules, nearly all of single-cell data, both come from :math:`P(k+1) = P(k)\,(k+r)\,p/(k+1)`, in
+    as many steps as the largest count has.
+    """
+
+    def few() -> tuple[Array, Array]:
+        size, p = jnp.exp(log_size), jax.nn.sigmoid(log_mean - log_size)
+
+        def add(k: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+            chance, below, at = carry
+            here = k.astype(size.dtype)
+            below = below + jnp.where(u >= here, chance, 0.0)
+            chance = chance * (here - 1.0 + size) * p / here
+            return chance, below, jnp.where(u == here, chance, at)
+
+        zero = jnp.exp(-size * jax.nn.softplus(log_mean - log_size))
+        largest = jnp.max(u, initial=0.0).astype(jnp.int32)
+        return jax.lax.fori_loop(1, largest + 1, add, (zero, jnp.zeros_like(zero), zero))[1:]
+
+    def many() -> tuple[Array, Array]:
+        return nb_cdf(u - 1.0, log_mean, log_size), jnp.exp(nb_log_pmf(u, log_mean, log_size))
+
+    # counts need not be whole
+    return jax.lax.cond(jnp.all((u <= _FEW) & (u == jnp.floor(u))), few, many)
+
+
+_FEW = 16.0
 
 
 def _fraction(a: Array, b: Array, x: Array, y: Array, excess: Array) -> Array:

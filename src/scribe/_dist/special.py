@@ -33,6 +33,7 @@ __all__ = [
     "log_rising",
     "log_softplus",
     "nb_log_pmf",
+    "softplus_both",
     "softplus_inverse",
     "stirling_error",
 ]
@@ -189,6 +190,12 @@ def log1mexp(x: ArrayLike) -> Array:
     The derivative is :math:`e^x/(e^x - 1)`.
     """
     return _log1mexp(*as_floats(x))
+
+
+def softplus_both(x: Array) -> tuple[Array, Array]:
+    """``softplus(x)`` and ``softplus(-x)``, from one exponential and one logarithm."""
+    rest = jnp.log1p(jnp.exp(-jnp.abs(x)))
+    return jnp.maximum(x, 0.0) + rest, jnp.maximum(-x, 0.0) + rest
 
 
 def softplus_inverse(y: ArrayLike) -> Array:

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from scribe._counts.container import Counts
-from scribe._counts.interpolation import Interval, matmul, to_coefficients
+from scribe._counts.interpolation import Interval, matmul, n_nodes, to_coefficients
 from scribe._counts.zeros import Zeros, zeros
 from scribe._device import on_device
 from scribe._posterior.assign import assign
@@ -127,7 +127,7 @@ def by_element(posterior: Posterior, counts: Counts, draws: Iterable[Parameters]
         msg = "There are no draws to follow: n_samples must be at least 1."
         raise ValueError(msg)
     of_entries, of_nodes = (x.waic(n_draws) for x in state)
-    to_coefs = jnp.asarray(to_coefficients(centre.offset.dtype), centre.offset.dtype)[None, None]
+    to_coefs = jnp.asarray(to_coefficients(n_nodes(centre.offset.dtype)), centre.offset.dtype)[None, None]
     levels = np.asarray(centre.offset), None if centre.dataset is None else np.asarray(centre.dataset), component
     elpd, penalty = (np.asarray(x).ravel()[: counts.nnz] for x in of_entries)
     interval = Interval.around(centre.offset)

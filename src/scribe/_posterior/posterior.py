@@ -35,6 +35,10 @@ _ENOUGH = 1000
 """Draws behind a summary, where any number can be made."""
 
 
+_BLOCK_ELEMENTS = 2**20
+"""Elements of the largest parameter in a block of draws."""
+
+
 class Summary(NamedTuple):
     """Posterior mean and standard deviation of one quantity."""
 
@@ -211,9 +215,10 @@ class Posterior:
         draws = self.draws(jax.random.key(0), _KERNELS) if None in laws.values() else {}
         return {site.name: _law(site, laws[site.name], draws) for site in self.spec.sites}
 
-    def summaries(self, key: Key, *, n_draws: int | None = None, block: int = 50) -> dict[str, Summary]:
+    def summaries(self, key: Key, *, n_draws: int | None = None) -> dict[str, Summary]:
         """Posterior mean and standard deviation of every named quantity, streamed over draws."""
         n_draws = n_draws or self.n_draws or _ENOUGH
+        block = int(np.clip(_BLOCK_ELEMENTS // max(x.size for x in self.params.values()), 1, 50))
         centre = _readable(self.spec, self.centre())
         totals = {name: np.zeros(value.shape) for name, value in centre.items()}
         squares = {name: np.zeros(value.shape) for name, value in centre.items()}

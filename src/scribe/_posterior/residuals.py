@@ -9,23 +9,26 @@ doi:10.1080/10618600.1996.10474708).
 Here F is that of the gene in this very cell, with its capture, zero inflation, mixing and dataset; in mixtures the
 average over the components the cell may be of given all its counts; and the average over draws of the parameters.
 
-Genes pass in blocks, all cells of a gene at once. Most counts are zeros, where :math:`V = W P(0)`: they come from
-`scribe._counts.zeros`, and the non-zeros one by one.
+Genes pass in blocks, all cells of a gene at once. Most counts are zeros, where :math:`V = W P(0)`. Every family is a
+mixture of Poisson laws: :math:`P(0) = E\,\exp(-\lambda e^x)` is a smooth function of the offset, whose values at
+Chebyshev nodes give those in all cells, of all draws and components at once, by a product of matrices. The non-zeros
+are computed one by one.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from scribe._counts.container import Counts
-from scribe._counts.levels import at_elements, map_components, single_dataset
-from scribe._counts.zeros import zeros
+from scribe._counts.interpolation import Interval, matmul, nodes_needed, to_coefficients
+from scribe._counts.levels import at_elements, map_components
+from scribe._counts.zeros import log_zeros
 from scribe._posterior.denoise import with_responsibilities
 from scribe._posterior.indexing import check_draws
 from scribe._posterior.parameters import Parameters
@@ -39,17 +42,23 @@ __all__ = ["EDGE", "ResidualBlock", "by_size", "residual_blocks"]
 EDGE = 1e-6
 """Values are kept as far from zero and one, so that their normal scores are finite."""
 
-_BLOCK_ELEMENTS = 4_000_000
+_BLOCK_ELEMENTS = 2_000_000
 
 _TILE = 4096
 """Most cells whose zeros are computed at a time."""
 
+_COLUMNS = 2**21
+"""Non-zeros that are put in the order of genes at a time."""
+
+_KEPT = 2**26
+"""Most memory, in bytes, for polynomials that are computed once for all blocks of genes."""
+
 _PIECES = (1024, 8192)
-"""Non-zeros computed at a time: few enough that they are of similar size, for which a sum takes the same time."""
+"""Non-zeros computed at a time, of similar size, for which a sum takes the same time; few are padded less."""
 
 
 class ResidualBlock(NamedTuple):
-    """Randomized values of consecutive genes, (cells, genes), uniform on [0, 1] if the model holds.
+    """Randomized values of consecutive genes, (genes, cells), uniform on [0, 1] if the model holds.
 
     ``cell``, ``gene`` (from the first of the block on) and ``u`` are the non-zeros of these genes, and ``size`` is
     the number of genes in every block but the last.
@@ -71,30 +80,43 @@ def residual_blocks(posterior: Posterior, counts: Counts, key: Key, *, n_samples
     """
     check_draws(n_samples)
     draws, key_ranks = _stacked(posterior, counts, key, n_samples), stream(key, "ranks")
-    family, columns = posterior.spec.family, counts.to_csr().tocsc()
-    tiles = list(_tiles(np.zeros(counts.n_cells, int) if draws.dataset is None else np.asarray(draws.dataset[0])))
-    size = min(max(_BLOCK_ELEMENTS // counts.n_cells, 1), counts.n_genes)
-    for first in range(0, counts.n_genes, size):
-        genes = slice(first, min(first + size, counts.n_genes))
-        width = genes.stop - first
+    (n_cells, n_genes), family = counts.shape, posterior.spec.family
+    interval = Interval.around(draws.offset)
+    nodes = interval.nodes(nodes_needed(float(interval.half), distance=np.pi / 2, error=EDGE))
+    tiles = _tiles(draws, n_cells)
+    polynomials = _cached(lambda i: _polynomials(draws, tiles[i].cells, interval, nodes), of=len(tiles))
+    size = min(max(_BLOCK_ELEMENTS // n_cells, 1), n_genes)
+    for genes, columns in _columns(counts, size):
         # the last block is as wide as all others, so that nothing is compiled anew
-        filled = np.minimum(np.arange(size) + first, genes.stop - 1)
+        filled, width = np.minimum(np.arange(size) + genes.start, genes.stop - 1), columns.shape[1]
         here = draws._replace(natural=_take(draws.natural, -1, filled))
-        starts = columns.indptr[first : genes.stop + 1]
-        cell, u = (x[starts[0] : starts[-1]] for x in (columns.indices, columns.data))
-        gene = np.repeat(np.arange(width), np.diff(starts))
-        rank = np.asarray(_ranks(key_ranks, posterior.ids["cell"], posterior.ids["gene"][filled]))[:, :width]
-        below, at = _of_non_zeros(family, here, cell, gene, u)
-        value = np.empty_like(rank)
-        for dataset, cells in tiles:
-            value[cells] = rank[cells] * _of_tile(family, here, dataset, cells, n_genes=size)[:, :width]
-        value[cell, gene] = below + rank[cell, gene] * at
+        value = np.empty((width, n_cells), np.float32)
+        chances = _coefficients(family, here.natural, nodes, n_genes=size)
+        for i, tile in enumerate(tiles):
+            value[:, tile.cells] = np.asarray(_product(chances[tile.dataset % len(chances)], polynomials(i)))[:width]
+        rank = np.asarray(_ranks(key_ranks, posterior.ids["cell"], posterior.ids["gene"][filled]))
+        value *= rank[:width]
+        cell, gene, u = columns.indices, np.repeat(np.arange(width), np.diff(columns.indptr)), columns.data
+        for piece, _ in by_size(u):
+            below, at = np.asarray(_non_zeros(family, here, cell[piece], gene[piece], u[piece]))
+            value[gene[piece], cell[piece]] = below + rank[gene[piece], cell[piece]] * at
         yield ResidualBlock(genes, np.clip(value, EDGE, 1.0 - EDGE, out=value), cell, gene, u, size)
 
 
 @jax.jit
 def _ranks(key: Key, cell: Array, gene: Array) -> Array:
-    return uniform(key, cell[:, None], gene[None], jnp.zeros(()).dtype)
+    return uniform(key, cell[None], gene[:, None], jnp.zeros(()).dtype)
+
+
+def _columns(counts: Counts, size: int) -> Iterator[tuple[slice, Any]]:
+    """So many genes at a time, with their counts by columns; the whole matrix is never in memory a second time."""
+    matrix = counts.to_csr()
+    step = size * max(int(_COLUMNS / max(counts.nnz, 1) * counts.n_genes) // size, 1)
+    for first in range(0, counts.n_genes, step):
+        some = matrix[:, first : first + step].tocsc()
+        for start in range(0, some.shape[1], size):
+            stop = min(start + size, some.shape[1])
+            yield slice(first + start, first + stop), some[:, start:stop]
 
 
 def _stacked(posterior: Posterior, counts: Counts, key: Key, n_samples: int) -> Parameters:
@@ -109,30 +131,55 @@ def _take(natural: Natural, axis: int, index: IntArray) -> dict[str, Array]:
     return {n: jnp.take(x, index, axis) if x.ndim > -axis and x.shape[axis] > 1 else x for n, x in natural.items()}
 
 
-def _tiles(dataset: IntArray) -> Iterator[tuple[int, IntArray]]:
+class _Tile(NamedTuple):
+    """Some cells of one dataset."""
+
+    dataset: int
+    cells: IntArray
+
+
+def _tiles(draws: Parameters, n_cells: int) -> list[_Tile]:
     """Cells by dataset, in parts of equal size; the last ones of a dataset repeat its last cell."""
+    dataset = np.zeros(n_cells, int) if draws.dataset is None else np.asarray(draws.dataset[0])
     found, n = np.unique(dataset, return_counts=True)
-    size = min(_TILE, n.max())
+    size, tiles = min(_TILE, n.max()), []
     for number in found:
         cells = np.flatnonzero(dataset == number)
-        for first in range(0, len(cells), size):
-            yield int(number), cells[np.minimum(first + np.arange(size), len(cells) - 1)]
+        starts = range(0, len(cells), size)
+        tiles += [_Tile(int(number), cells[np.minimum(first + np.arange(size), len(cells) - 1)]) for first in starts]
+    return tiles
 
 
-def _of_tile(family: Family, draws: Parameters, dataset: int, cells: IntArray, *, n_genes: int) -> FloatArray:
-    """Probabilities of zeros in cells of one dataset, (cells, genes)."""
-    of_dataset = draws._replace(natural=_take(draws.natural, -2, np.asarray([dataset])), dataset=None)
-    return np.asarray(_zeros(family, of_dataset.map_cells(lambda x: x[:, cells]), n_genes=n_genes))
+def _cached(function: Callable[[int], Array], *, of: int) -> Callable[[int], Array]:
+    """The function of so many numbers, with what it returns kept in memory where that is not too much."""
+    return functools.cache(function) if of * function(0).nbytes <= _KEPT else function
 
 
-def _of_non_zeros(
-    family: Family, draws: Parameters, cell: IntArray, gene: IntArray, u: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Probabilities of less than a count and of as much, (elements,) each."""
-    out = np.empty((2, len(u)), np.float32)
-    for piece, _ in by_size(u):
-        out[:, piece] = _non_zeros(family, draws, cell[piece], gene[piece], u[piece])
-    return out[0], out[1]
+@jax.jit
+def _polynomials(draws: Parameters, cells: IntArray, interval: Interval, nodes: Array) -> Array:
+    """Polynomials of the offsets of some cells, (draws x components x nodes, cells), by the weights of both."""
+
+    def of_draw(parameters: Parameters) -> Array:
+        values = interval.polynomials(parameters.offset[cells], nodes.shape[0])
+        weights = parameters.log_weights
+        return values[None] if weights is None else jnp.exp(weights[cells].T)[:, None] * values[None]
+
+    every = jax.vmap(of_draw)(draws)
+    return every.reshape(-1, every.shape[-1]) / every.shape[0]
+
+
+@functools.partial(jax.jit, static_argnums=0, static_argnames="n_genes")
+def _coefficients(family: Family, natural: Natural, nodes: Array, *, n_genes: int) -> Array:
+    """Coefficients of the probability of a zero, (datasets, draws x components x nodes, genes)."""
+    values = jnp.exp(jax.vmap(lambda one: log_zeros(family, one, nodes))(natural))
+    coefs = matmul(jnp.asarray(to_coefficients(nodes.shape[0]), nodes.dtype)[None, None, None], values)
+    wide = jnp.broadcast_to(coefs, (*coefs.shape[:-1], n_genes))
+    return jnp.moveaxis(wide, 2, 0).reshape(wide.shape[2], -1, n_genes)
+
+
+@jax.jit
+def _product(coefficients: Array, polynomials: Array) -> Array:
+    return matmul(coefficients.T, polynomials)
 
 
 def by_size(u: FloatArray) -> Iterator[tuple[IntArray, int]]:
@@ -140,22 +187,10 @@ def by_size(u: FloatArray) -> Iterator[tuple[IntArray, int]]:
 
     The last piece is filled up with its last element.
     """
-    order, size = np.argsort(u, kind="stable"), _PIECES[len(u) > _PIECES[0]]
+    # 16-bit numbers are sorted by counting
+    order, size = np.argsort(np.minimum(u, 65535).astype(np.uint16), kind="stable"), _PIECES[len(u) > _PIECES[0]]
     for first in range(0, len(u), size):
         yield order[np.minimum(np.arange(first, first + size), len(u) - 1)], min(size, len(u) - first)
-
-
-@functools.partial(jax.jit, static_argnums=0, static_argnames="n_genes")
-def _zeros(family: Family, draws: Parameters, *, n_genes: int) -> Array:
-    def of_draw(parameters: Parameters) -> Array:
-        x = parameters.offset
-
-        def of_component(natural: Natural) -> Array:
-            return jnp.exp(zeros(family, single_dataset(natural), x).at(x)) + jnp.zeros((1, n_genes), x.dtype)
-
-        return _over_components(of_component, parameters, lambda weights: weights.T[:, :, None])
-
-    return _average(of_draw, draws)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -164,8 +199,8 @@ def _non_zeros(family: Family, draws: Parameters, cell: Array, gene: Array, u: A
         x, dataset = parameters.offset[cell], None if parameters.dataset is None else parameters.dataset[cell]
 
         def of_component(natural: Natural) -> Array:
-            here = at_elements(natural, dataset, gene)
-            return jnp.stack([family.cdf(u - 1.0, here, x), jnp.exp(family.log_pmf(u, here, x))])
+            here = {name: jnp.broadcast_to(v, u.shape) for name, v in at_elements(natural, dataset, gene).items()}
+            return jnp.stack(family.below_and_at(u, here, x))
 
         return _over_components(of_component, parameters, lambda weights: weights[cell].T[:, None])
 

@@ -7,9 +7,11 @@ Counts pass once, block by block of genes. What is kept is per gene or per cell,
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import numpy as np
 from scipy.special import ndtr, ndtri
 
@@ -19,7 +21,7 @@ from scribe._posterior.results import Results, require_results
 from scribe._posterior.uniformity import SmoothTest
 from scribe._progress import progress
 from scribe._rng import as_key
-from scribe._types import AnyArray, FloatArray, IntArray, Rng
+from scribe._types import AnyArray, Array, FloatArray, IntArray, Rng
 
 __all__ = [
     "GENE_SCORES",
@@ -51,6 +53,11 @@ _LIMITS = (0.1, 1.0)
 _TAIL = 2.0
 _BEYOND = 2.0 * float(ndtr(-_TAIL))
 _CELL_BINS, _POOLED_BINS = 128, 8192
+
+_LEVELS = 2**16
+"""Steps of probability that values are told apart by."""
+
+_CELLS_AT_A_TIME = 2048
 
 
 @dataclass(frozen=True)
@@ -151,17 +158,18 @@ def goodness_of_fit(
     require_results(results, verb="goodness_of_fit")
     found, key = results.counts(counts), as_key(results.seed if rng is None else rng)
     group = expression_group(found.gene_totals / found.n_cells)
-    totals, test = _Cells(found.n_cells), SmoothTest(results.posterior, found)
+    totals, test = _Cells(*found.shape), SmoothTest(results.posterior, found)
     pooled = np.zeros((len(GROUPS), _POOLED_BINS), np.int64)
     genes, quantiles = [], []
     with progress(found.n_genes, desc="gof", unit="gene") as bar:
         for block in residual_blocks(results.posterior, found, key, n_samples=n_samples):
-            value, of_block = np.ascontiguousarray(block.value.T), (block.cell, block.gene, block.u)
-            residual = ndtri(value)
-            totals.add(value, residual)
-            _add_pooled(pooled, value, group[block.genes])
-            value.sort(axis=1)
-            p_value = test.p_values(block.genes, *of_block, size=block.size)
+            residual = np.asarray(_normal_scores(block.value))
+            level = (block.value * _LEVELS).astype(np.uint16)
+            totals.add(level, residual)
+            _add_pooled(pooled, level, group[block.genes])
+            # 16-bit numbers are sorted by counting
+            value = (np.sort(level, axis=1, kind="stable") + np.float32(0.5)) / np.float32(_LEVELS)
+            p_value = test.p_values(block.genes, block.cell, block.gene, block.u, size=block.size)
             genes.append({**_of_genes(value, residual), "p_value": p_value})
             quantiles.append(_quantiles(value))
             bar.update(len(value))
@@ -227,14 +235,21 @@ def pooled_quantiles(pooled: IntArray) -> FloatArray:
     return ndtri(np.interp(ndtr(NORMAL), share, np.linspace(0.0, 1.0, len(share))))
 
 
+@jax.jit
+def _normal_scores(value: FloatArray) -> Array:
+    return math.sqrt(2.0) * jax.lax.erf_inv(2.0 * value - 1.0)
+
+
 def _of_genes(value: FloatArray, residual: FloatArray) -> dict[str, FloatArray]:
     """Scores of genes, (genes, cells) in; the values are sorted."""
     n = value.shape[1]
     steps = np.arange(n + 1, dtype=value.dtype) / n
+    mean = residual.mean(axis=1, dtype=np.float64)
     return {
-        "mean": residual.mean(axis=1, dtype=np.float64),
-        "variance": residual.var(axis=1, ddof=min(1, n - 1), dtype=np.float64),
-        "tail_excess": np.mean(np.abs(residual) > _TAIL, axis=1) - _BEYOND,
+        "mean": mean,
+        # along rows NumPy sums in pairs, which float32 bears
+        "variance": (np.square(residual).sum(axis=1) - n * mean * mean) / max(n - 1, 1),
+        "tail_excess": np.count_nonzero(np.abs(residual) > _TAIL, axis=1) / n - _BEYOND,
         "ks": np.maximum((steps[1:] - value).max(axis=1), (value - steps[:-1]).max(axis=1)).astype(np.float64),
     }
 
@@ -248,37 +263,42 @@ def _quantiles(value: FloatArray) -> FloatArray:
     return ndtri((1 - rest) * value[:, low] + rest * value[:, np.minimum(low + 1, n - 1)])
 
 
-def _add_pooled(pooled: IntArray, value: FloatArray, group: IntArray) -> None:
-    """Add the values (genes, cells) of a block to the histograms of the groups of its genes."""
+def _add_pooled(pooled: IntArray, level: IntArray, group: IntArray) -> None:
+    """Add the levels (genes, cells) of the values of a block to the histograms of the groups of its genes."""
     for number in range(len(pooled)):
-        bins = (value[group == number] * _POOLED_BINS).astype(np.int32)
+        bins = level[group == number] // (_LEVELS // _POOLED_BINS)
         pooled[number] += np.bincount(bins.ravel(), minlength=_POOLED_BINS)
 
 
 class _Cells:
     """Sums over genes of what scores of cells are made of."""
 
-    def __init__(self, n_cells: int) -> None:
+    def __init__(self, n_cells: int, n_genes: int) -> None:
         self.n = 0
         self.sum, self.square, self.beyond = np.zeros((3, n_cells))
-        self.histogram = np.zeros((n_cells, _CELL_BINS), np.int32)
+        self.histogram = np.zeros((n_cells, _CELL_BINS), np.min_scalar_type(n_genes))
 
-    def add(self, value: FloatArray, residual: FloatArray) -> None:
-        """Take in a block (genes, cells)."""
-        self.n += len(value)
+    def add(self, level: IntArray, residual: FloatArray) -> None:
+        """Take in a block (genes, cells): the levels of the values, and their normal scores."""
+        self.n += len(level)
         self.sum += residual.sum(axis=0, dtype=np.float64)
         self.square += np.square(residual).sum(axis=0, dtype=np.float64)
-        self.beyond += (np.abs(residual) > _TAIL).sum(axis=0)
-        bins = np.arange(value.shape[1], dtype=np.int64) * _CELL_BINS + (value * _CELL_BINS).astype(np.int64)
-        np.add.at(self.histogram.reshape(-1), bins.reshape(-1), np.int32(1))
+        self.beyond += np.count_nonzero(np.abs(residual) > _TAIL, axis=0)
+        # few cells at a time, whose histograms stay in the cache
+        for first in range(0, level.shape[1], _CELLS_AT_A_TIME):
+            histogram = self.histogram[first : first + _CELLS_AT_A_TIME]
+            some = level[:, first : first + len(histogram)] // (_LEVELS // _CELL_BINS)
+            bins = np.arange(len(histogram), dtype=np.int64) * _CELL_BINS + some
+            np.add.at(histogram.reshape(-1), bins.reshape(-1), histogram.dtype.type(1))
 
     def scores(self) -> dict[str, FloatArray]:
         """Scores of all cells."""
-        mean = self.sum / self.n
-        below = np.cumsum(self.histogram, axis=1)[:, :-1] / self.n
+        mean, uniform = self.sum / self.n, np.arange(1, _CELL_BINS) / _CELL_BINS
+        parts = np.split(self.histogram, range(_CELLS_AT_A_TIME, len(mean), _CELLS_AT_A_TIME))
+        below = (np.cumsum(part, axis=1, dtype=np.int64)[:, :-1] / self.n for part in parts)
         return {
             "mean": mean,
             "variance": np.maximum(self.square - self.n * mean * mean, 0.0) / max(self.n - 1, 1),
             "tail_excess": self.beyond / self.n - _BEYOND,
-            "ks": np.abs(below - np.arange(1, _CELL_BINS) / _CELL_BINS).max(axis=1),
+            "ks": np.concatenate([np.abs(part - uniform).max(axis=1) for part in below]),
         }

@@ -14,17 +14,19 @@ import numpy as np
 
 from scribe._counts.container import Counts
 from scribe._counts.design import Design
+from scribe._counts.interpolation import n_nodes
 from scribe._model.checks import require_whole
 from scribe._model.spec import ModelSpec
 from scribe._progress import Progress, progress
 from scribe._types import FloatArray, Key, Params
 from scribe.engines.checkpoints import Checkpoints, Snapshot, fingerprint
-from scribe.engines.convergence import RATES, EarlyStopping, Tracker, most_left
+from scribe.engines.convergence import RATES, EarlyStopping, Tracker, Verdict, most_left
 from scribe.engines.diagnosis import where_not_finite
 from scribe.engines.fit import Fit
 from scribe.engines.optimizers import Optimizer
 from scribe.engines.probe import probe
 from scribe.engines.problem import Problem, State, make_problem
+from scribe.engines.sweeps import suit, sweep
 from scribe.guides import Guide
 
 __all__ = ["SVI", "NonFiniteError"]
@@ -34,6 +36,11 @@ _log = logging.getLogger("scribe")
 _MAX_RETRIES = 5
 _MAX_SKIPPED = 0.5
 _LINE_EVERY = 500
+
+_DEAR = 2**21
+"""Elements of the likelihood, non-zeros and genes at nodes, from which on a fit of thousands of steps takes minutes."""
+_MOST_SWEEPS = 50
+
 _PROBES = 2**30
 """Keys of probes are numbered from here on, by the step they are made at."""
 
@@ -99,6 +106,9 @@ class SVI:
         if start is not None and self.n_restarts > 1:
             msg = f"n_restarts={self.n_restarts} starts anew, but an earlier fit is to be continued: leave it out."
             raise ValueError(msg)
+        swept = self._swept(spec, counts, guide, seed) if start is None else None
+        if swept is not None:
+            return swept
         problem = functools.partial(
             make_problem,
             spec,
@@ -115,6 +125,32 @@ class SVI:
         if start is not None:
             begun = replace(begun, start=begun.from_cells(start.params))
         return _Run(self, begun, seed).run(start)
+
+    def _swept(self, spec: ModelSpec, counts: Counts, guide: Guide, seed: int) -> Fit | None:
+        """A fit by sweeps where gradients are dear, unless the settings say how steps are to be made."""
+        free = (
+            self.batch_size is None
+            and self.n_restarts == 1
+            and self.checkpoint_dir is None
+            and (self.optimizer, self.early_stopping) == (Optimizer(), EarlyStopping())
+        )
+        dear = counts.nnz + n_nodes(np.dtype(np.float32)) * counts.n_genes >= _DEAR
+        if not (free and dear and suit(spec, guide)):
+            return None
+        found = sweep(spec, counts, most=min(self.n_steps, _MOST_SWEEPS), level=self._level)
+        if found is None:
+            return None
+        (losses, remaining), n = found[1:], len(found.losses)
+        reason = f"after {n} sweeps of Newton steps; by {remaining.found_by} {remaining.nats:.2g} nats are left"
+        rate = self.optimizer.initial_step(float(counts.totals.sum())) * RATES[-1]
+        slope, loss = float(losses[-1] - losses[max(n - 2, 0)]), float(losses[-1])
+        converged = remaining.negligible(float(losses[0]) - loss)
+        return Fit(found.params, losses, Verdict(converged, reason, n, loss, slope, 0, rate, remaining.nats), seed)
+
+    @property
+    def _level(self) -> int:
+        """Level at which lines on progress are logged: where they were asked for, shown whatever the verbosity."""
+        return max(logging.INFO, _log.getEffectiveLevel()) if self.log_progress_lines else logging.DEBUG
 
     def _best(self, problem: Callable[..., Problem], seed: int) -> Fit:
         """The best of several runs; it records the losses with which all of them ended."""
@@ -270,10 +306,8 @@ class _Run:
 
     def _log_line(self, now: Snapshot, n: int, limit: int) -> None:
         if self.engine.log_progress_lines and now.step // _LINE_EVERY != (now.step - n) // _LINE_EVERY:
-            # asked for, so shown whatever the verbosity
-            level, elbo = max(logging.INFO, _log.getEffectiveLevel()), -now.tracker.smoothed().average
-            where = f"step {now.step:,} of {limit:,}"
-            _log.log(level, "%s: ELBO %.7g, learning rate %.2g", where, elbo, self._rate(now))
+            elbo, where = -now.tracker.smoothed().average, f"step {now.step:,} of {limit:,}"
+            _log.log(self.engine._level, "%s: ELBO %.7g, learning rate %.2g", where, elbo, self._rate(now))
 
     def _worth_saving(self, now: Snapshot, n: int, limit: int) -> bool:
         every = self.rule.checkpoint_every

@@ -133,6 +133,11 @@ class Family(ABC):
         """Whether every cell has its own capture probability."""
         return False
 
+    @property
+    def linear(self) -> bool:
+        """Whether `correction` is proportional to the count, so that counts can be summed before it is known."""
+        return False
+
     @abstractmethod
     def cell_term(self, u: Array, natural: Natural, offset: Array) -> Array:
         """Part of the log-pmf that involves the offset."""
@@ -150,6 +155,10 @@ class Family(ABC):
         shapes = (value.shape for value in (offset, *natural.values()))
         wide = jnp.broadcast_to(u, jnp.broadcast_shapes(u.shape, *shapes))
         return sum_of_pmf(lambda k: self.log_pmf(k, natural, offset), wide)
+
+    def below_and_at(self, u: Array, natural: Natural, offset: Array) -> tuple[Array, Array]:
+        """Probabilities of less than ``u`` and of ``u`` itself, of arrays that all are of the shape of ``u``."""
+        return self.cdf(u - 1.0, natural, offset), jnp.exp(self.log_pmf(u, natural, offset))
 
     def correction(self, u: Array, natural: Natural, offset: Array) -> Array:
         """``cell_term`` at ``u`` less that at zero: what a non-zero costs. Zero at ``u = 0``."""

@@ -25,6 +25,11 @@ class WithCapture(Modifier):
         """Always true."""
         return True
 
+    @property
+    def linear(self) -> bool:
+        """As the base."""
+        return self.base.linear
+
     def cell_term(self, u: Array, natural: Natural, offset: Array) -> Array:
         """That of the base."""
         return self.base.cell_term(u, natural, offset)
@@ -40,6 +45,10 @@ class WithCapture(Modifier):
     def cdf(self, u: Array, natural: Natural, offset: Array) -> Array:
         """That of the base."""
         return self.base.cdf(u, natural, offset)
+
+    def below_and_at(self, u: Array, natural: Natural, offset: Array) -> tuple[Array, Array]:
+        """That of the base."""
+        return self.base.below_and_at(u, natural, offset)
 
     def cell_totals(self, natural: Natural, offset: Array, totals: Array) -> Array | None:
         """Those of the base."""

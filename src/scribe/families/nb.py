@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-from scribe._dist.cumulative import nb_cdf
-from scribe._dist.special import log_binomial, nb_log_pmf
+from scribe._dist.cumulative import nb_below_and_at, nb_cdf
+from scribe._dist.special import log_binomial, nb_log_pmf, softplus_both
 from scribe._types import Array, Key, Natural
 from scribe.families._base import Family, Moments, Thinned
 from scribe.families._peaks import Part
@@ -100,6 +100,7 @@ class NegativeBinomial(Family):
 
     layers = ("nb",)
     natural = ("log_mean", "log_odds")
+    linear = True
 
     def gene_term(self, u: Array, natural: Natural) -> Array:
         r"""Binomial coefficient :math:`\log\Gamma(u+r) - \log\Gamma(r) - \log u!`."""
@@ -107,13 +108,12 @@ class NegativeBinomial(Family):
 
     def cell_term(self, u: Array, natural: Natural, offset: Array) -> Array:
         r""":math:`u\log\hat p + r\log(1-\hat p)`, both logarithms taken on the logit."""
-        logit = offset - natural["log_odds"]
-        size = _size(natural)
-        return -u * jax.nn.softplus(-logit) - size * jax.nn.softplus(logit)
+        rise, fall = softplus_both(offset - natural["log_odds"])
+        return -u * fall - _size(natural) * rise
 
     def correction(self, u: Array, natural: Natural, offset: Array) -> Array:
         r""":math:`u\log\hat p`."""
-        return -u * jax.nn.softplus(natural["log_odds"] - offset)
+        return -u * softplus_both(offset - natural["log_odds"])[1]
 
     def log_pmf(self, u: Array, natural: Natural, offset: Array) -> Array:
         """Saddle-point form, free of the cancellation between the two terms at large counts."""
@@ -123,13 +123,16 @@ class NegativeBinomial(Family):
         """Incomplete beta function."""
         return nb_cdf(u, natural["log_mean"] + offset, natural["log_mean"] + natural["log_odds"])
 
+    def below_and_at(self, u: Array, natural: Natural, offset: Array) -> tuple[Array, Array]:
+        """By recursion for small counts."""
+        return nb_below_and_at(u, natural["log_mean"] + offset, natural["log_mean"] + natural["log_odds"])
+
     def cell_totals(self, natural: Natural, offset: Array, totals: Array) -> Array | None:
         """Sums of the cell terms from the totals, where the odds are shared."""
         if natural["log_odds"].ndim > 0:
             return None
-        logit = offset - natural["log_odds"]
-        size = jnp.sum(_size(natural))
-        return -totals * jax.nn.softplus(-logit) - size * jax.nn.softplus(logit)
+        rise, fall = softplus_both(offset - natural["log_odds"])
+        return -totals * fall - jnp.sum(_size(natural)) * rise
 
     def sample(self, key: Key, natural: Natural, offset: Array) -> Array:
         """Gamma-Poisson draw."""

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.special import gammaln, xlogy
 
-from scribe._dist.cumulative import nb_cdf
+from scribe._dist.cumulative import nb_below_and_at, nb_cdf
 from scribe._types import Array, Key, Natural
 from scribe.families._base import Family, Moments, Thinned
 from scribe.families._peaks import Part
@@ -57,6 +57,7 @@ class Poisson(Family):
 
     layers = ("poisson",)
     natural = ("log_mean",)
+    linear = True
 
     def gene_term(self, u: Array, natural: Natural) -> Array:
         r""":math:`u\log\mu - \log u!`."""
@@ -74,6 +75,11 @@ class Poisson(Family):
         """That of a negative binomial of a size so large that nothing else is left of it."""
         log_mean = natural["log_mean"] + offset
         return nb_cdf(u, log_mean, log_mean + _LOG_SIZE_PER_MEAN)
+
+    def below_and_at(self, u: Array, natural: Natural, offset: Array) -> tuple[Array, Array]:
+        """As `cdf`."""
+        log_mean = natural["log_mean"] + offset
+        return nb_below_and_at(u, log_mean, log_mean + _LOG_SIZE_PER_MEAN)
 
     def cell_totals(self, natural: Natural, offset: Array, totals: Array) -> Array | None:
         """Sums of the cell terms from the totals."""

@@ -92,6 +92,13 @@ class ZeroInflated(Modifier):
         gate, open_gate = jax.nn.sigmoid(natural["gate_logit"]), jax.nn.sigmoid(-natural["gate_logit"])
         return jnp.where(u < 0, 0.0, gate + open_gate * self.base.cdf(u, natural, offset))
 
+    def below_and_at(self, u: Array, natural: Natural, offset: Array) -> tuple[Array, Array]:
+        """Those of the base behind an open gate; a closed one adds to zeros and to what is below the rest."""
+        below, at = self.base.below_and_at(u, natural, offset)
+        gate, open_gate = jax.nn.sigmoid(natural["gate_logit"]), jax.nn.sigmoid(-natural["gate_logit"])
+        above = u > 0
+        return jnp.where(above, gate, 0.0) + open_gate * below, jnp.where(above, 0.0, gate) + open_gate * at
+
     def sample(self, key: Key, natural: Natural, offset: Array) -> Array:
         """Draw the base and close the gate at random."""
         key_base, key_gate = jax.random.split(key)

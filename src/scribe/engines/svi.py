@@ -137,7 +137,7 @@ class SVI:
         dear = counts.nnz + n_nodes(np.dtype(np.float32)) * counts.n_genes >= _DEAR
         if not (free and dear and suit(spec, guide)):
             return None
-        found = sweep(spec, counts, most=min(self.n_steps, _MOST_SWEEPS), level=self._level)
+        found = sweep(spec, counts, most=min(self.n_steps, _MOST_SWEEPS), level=self.level)
         if found is None:
             return None
         (losses, remaining), n = found[1:], len(found.losses)
@@ -148,7 +148,7 @@ class SVI:
         return Fit(found.params, losses, Verdict(converged, reason, n, loss, slope, 0, rate, remaining.nats), seed)
 
     @property
-    def _level(self) -> int:
+    def level(self) -> int:
         """Level at which lines on progress are logged: where they were asked for, shown whatever the verbosity."""
         return max(logging.INFO, _log.getEffectiveLevel()) if self.log_progress_lines else logging.DEBUG
 
@@ -307,7 +307,7 @@ class _Run:
     def _log_line(self, now: Snapshot, n: int, limit: int) -> None:
         if self.engine.log_progress_lines and now.step // _LINE_EVERY != (now.step - n) // _LINE_EVERY:
             elbo, where = -now.tracker.smoothed().average, f"step {now.step:,} of {limit:,}"
-            _log.log(self.engine._level, "%s: ELBO %.7g, learning rate %.2g", where, elbo, self._rate(now))
+            _log.log(self.engine.level, "%s: ELBO %.7g, learning rate %.2g", where, elbo, self._rate(now))
 
     def _worth_saving(self, now: Snapshot, n: int, limit: int) -> bool:
         every = self.rule.checkpoint_every

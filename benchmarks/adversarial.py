@@ -82,7 +82,7 @@ def respond(repeats: int, designs: list[str]) -> None:
         if share == 0.0 and up == 1.0:
             continue
         n_donors, paired = DESIGNS[design]
-        counts = {name: np.zeros(3) for name in ("scribe", "PyDESeq2")}
+        counts, p_values = {name: np.zeros(3) for name in ("scribe", "PyDESeq2")}, []
         for seed in range(repeats):
             adata = scribe.datasets.conditions(n_donors, 50, 500, paired=paired, share=share, up=up, rng=seed)
             effect = adata.var["effect"].to_numpy()
@@ -90,6 +90,9 @@ def respond(repeats: int, designs: list[str]) -> None:
             found = compared(adata, "condition", "treated", "control", sample_key="donor").set_index("names")
             found = found.loc[adata.var_names]
             counts["scribe"] += tally(found["is_de"].to_numpy(), found["lfc_mean"].to_numpy(), effect)
+            plain = compared(adata, "condition", "treated", "control", method="empirical", sample_key="donor")
+            plain = plain.set_index("names").loc[adata.var_names]
+            p_values.append(2 * np.minimum(plain["prob_up"], plain["prob_down"])[effect == 0])
             bulk = by_samples(adata, paired=paired)
             if bulk is not None:
                 counts["PyDESeq2"] += tally((bulk["padj"] < 0.05).to_numpy(), bulk["log2FoldChange"].to_numpy(), effect)
@@ -98,6 +101,7 @@ def respond(repeats: int, designs: list[str]) -> None:
             rate = f"{wrong / called:.1%}" if called else "none"
             row |= {f"{name}: calls": int(called), f"{name}: wrong": rate}
             row[f"{name}: power"] = f"{(called - wrong) / responding:.0%}" if responding else ""
+        row["scribe, empirical: error at 5 %"] = f"{np.mean(np.concatenate(p_values) < 0.05):.1%}"
         rows.append(row)
         table([row])
     table(rows)

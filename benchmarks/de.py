@@ -4,7 +4,6 @@
     python benchmarks/de.py interferon pbmc_ifnb.h5ad        known interferon-stimulated genes; null splits of controls
     python benchmarks/de.py replicates                       error of the first kind and power over donors x cells
     python benchmarks/de.py donors kang_multisample.h5ad     condition effects per cell type against pseudobulk
-    python benchmarks/de.py pairs                            calls among two or three pairs of donors, truth known
     python benchmarks/de.py memory                           100,000 cells x 20,000 genes x 1,000 draws
 
 PyDESeq2 runs beside where it is installed (``pip install pydeseq2``). Seeds are fixed.
@@ -331,28 +330,6 @@ def replicates(*, repeats: int, n_genes: int, individuals: list[int], cells: lis
     table(rows)
 
 
-def pairs() -> None:
-    """Calls and errors with very few donors in both conditions."""
-    rows = []
-    for n_donors, share in itertools.product((2, 3), (0.0, 0.1, 0.8)):
-        called, false, error = [], [], []
-        for repeat in (1, 2):
-            adata = scribe.datasets.conditions(n_donors, 50, 500, paired=True, share=share, rng=repeat)
-            null = adata.var["effect"].to_numpy() == 0
-            fitted(adata, ["donor", "condition"])
-            options = {"sample_key": "donor"}
-            is_de = compared(adata, "condition", "treated", "control", **options)["is_de"].to_numpy()
-            found = compared(adata, "condition", "treated", "control", method="empirical", **options)
-            p = 2 * np.minimum(found["prob_up"], found["prob_down"]).to_numpy()
-            called.append(str(is_de.sum()))
-            false.append(str((is_de & null).sum()))
-            error.append(f"{np.mean(p[null] < 0.05):.3f}")
-        row: dict[str, object] = {"pairs": n_donors, "genes that respond": f"{share:.0%}"}
-        row |= {"called by shrinkage": ", ".join(called), "of them false": ", ".join(false)}
-        rows.append(row | {"error at 5 % of null genes, empirical": ", ".join(error)})
-    table(rows)
-
-
 # donors
 
 
@@ -428,7 +405,7 @@ def memory(*, n_cells: int = 100_000, n_genes: int = 20_000, per_cell: int = 100
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("task", choices=["mixture", "interferon", "replicates", "pairs", "donors", "memory"])
+    parser.add_argument("task", choices=["mixture", "interferon", "replicates", "donors", "memory"])
     parser.add_argument("path", type=Path, nargs="?")
     parser.add_argument("--splits", type=int, default=5)
     parser.add_argument("--repeats", type=int, default=3)
@@ -439,8 +416,8 @@ def main() -> None:
     if options.task == "replicates":
         grid = {"individuals": options.individuals, "cells": options.cells}
         replicates(repeats=options.repeats, n_genes=options.genes, **grid)
-    elif options.task in {"memory", "pairs"}:
-        {"memory": memory, "pairs": pairs}[options.task]()
+    elif options.task == "memory":
+        memory()
     elif options.task == "interferon":
         interferon(options.path, splits=options.splits)
     else:

@@ -61,6 +61,32 @@ def test_two_groups_of_equal_size_are_rivals() -> None:
     assert not null_centre(few, errors).doubtful
 
 
+@pytest.mark.parametrize("n_genes", [200, 600])
+def test_of_two_like_groups_either_may_have_changed(n_genes) -> None:
+    """Half of the genes are up by the same factor: the error reaches from one group to the other."""
+    rng = np.random.default_rng(n_genes)
+    d = np.repeat([0.0, 1.0], n_genes // 2) + rng.normal(0.0, 0.1, n_genes)
+    centre = null_centre(d, np.full(n_genes, 0.1))
+    assert centre.doubtful
+    assert 0.3 < centre.error < 1.0
+    # the changes of one group differ: the other is the unchanged one
+    d = np.concatenate([np.zeros(n_genes // 2), rng.uniform(0.5, 2.0, n_genes // 2)]) + rng.normal(0.0, 0.1, n_genes)
+    centre = null_centre(d, np.full(n_genes, 0.1))
+    assert abs(centre.weights @ d) < 0.05
+    assert centre.error < 0.05
+
+
+def test_where_most_genes_change_one_way_any_may_be_unchanged() -> None:
+    rng = np.random.default_rng(1)
+    effects = rng.uniform(0.3, 3.0, 600) * (np.arange(600) < 480)
+    d, errors = effects + rng.normal(0.0, 0.15, 600), np.full(600, 0.15)
+    one_way = null_centre(d, errors)
+    assert one_way.doubtful
+    assert one_way.error > 0.5 * abs(one_way.weights @ d)
+    both = null_centre(effects * rng.choice([-1, 1], 600) + rng.normal(0.0, 0.15, 600), errors)
+    assert both.error < 0.15
+
+
 def test_the_rival_is_the_largest_of_the_other_groups() -> None:
     d = np.repeat([0.0, 2.0, -2.0], [100, 60, 45]) + np.random.default_rng(0).normal(0, 0.1, 205)
     centre = null_centre(d, np.full(205, 0.1))

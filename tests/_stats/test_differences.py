@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy import integrate, stats
+from scipy import integrate, special, stats
 
 from scribe._posterior.level_counts import LevelCounts
-from scribe._stats.differences import likelihood_of_difference, of_moments
+from scribe._stats.differences import VARIANCES, _log_likelihoods, likelihood_of_difference, of_moments
 from scribe._stats.laws import Drawn, NormalMixture
 
 POISSON = 1e8
@@ -59,6 +59,40 @@ def test_negative_binomial_counts_against_quadrature() -> None:
     np.testing.assert_allclose(law.mean[0], mean, atol=0.05 * sd)
     np.testing.assert_allclose(law.sd[0], sd, rtol=0.05)
     np.testing.assert_allclose(law.above(0.0)[0], above, atol=0.01)
+
+
+@pytest.mark.parametrize("pairs", [[(236, 0), (141, 0)], [(5, 1), (9, 0)], [(30, 20), (60, 11), (4, 2)]])
+def test_pairs_against_quadrature_at_every_variance_between_samples(pairs) -> None:
+    """The level of every pair is integrated out on a grid; common factors of all variances do not matter."""
+    molecules, size = np.ravel(pairs).astype(float)[:, None], 20.0
+    counts = LevelCounts(molecules, np.ones(molecules.shape), np.full(molecules.shape, size))
+    x, level = np.linspace(-3.0, 12.0, 31), np.linspace(-40.0, 60.0, 8001)
+    of_A = np.tile([True, False], len(pairs))
+    found = _log_likelihoods(counts, of_A, np.repeat(np.arange(len(pairs)), 2), x[:, None], VARIANCES)[..., 0]
+    expected = np.zeros(found.shape)
+    for i, variance in enumerate(VARIANCES):
+        own = 1.0 / (1.0 / size + variance)
+        for a, b in pairs:
+            joint = [
+                stats.nbinom.logpmf(u, own, own / (own + np.exp(level + side * x[:, None])))
+                for u, side in ((a, 0.5), (b, -0.5))
+            ]
+            expected[i] += special.logsumexp(sum(joint), axis=1)
+    error = found - expected
+    assert np.ptp(error) < 0.25 * len(pairs)
+
+
+@pytest.mark.parametrize("n", [2, 4])
+def test_a_gene_that_no_pair_shows_untreated_is_certain(n) -> None:
+    """Whatever samples vary by: hundreds of molecules against none, in every pair, among genes that do not respond."""
+    rng, n_genes = np.random.default_rng(n), 300
+    log_means = np.log(30.0) + 0.2 * rng.normal(size=(2 * n, n_genes))
+    molecules = rng.poisson(np.exp(log_means)).astype(float)
+    molecules[:, 0] = np.where(sides(n), rng.poisson(200, 2 * n), 0)
+    for block in (np.tile(np.arange(n), 2), np.zeros(2 * n, int)):
+        law = likelihood_of_difference(two_levels(molecules, 1.0, 50.0), sides(n), block, samples=True)
+        assert law.below(0.0)[0] < 1e-3
+        assert law.quantile(0.05)[0] > 2.0
 
 
 def test_a_gene_unseen_in_one_group_has_a_one_sided_likelihood() -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import softmax
 
 from scribe._types import FloatArray
 
@@ -40,20 +41,28 @@ _MOST_LOST = 0.7
 _MOST_CHANGED = 0.55
 """Share of genes that change, beyond which none of them is a reference."""
 
+_BELIEVED, _LARGER = 0.5, 5.0
+"""Of groups of genes that agree one is the unchanged one: how much their likelihoods count, as genes are not quite what
+the model says, and how much a larger group is the likelier one, a power of its size."""
+
 _RIVALS = 0.5
 """Size of another group of genes that agree, over that of the largest, beyond which either may have changed."""
 
 _TRIMMED = 0.4
 """Share of genes left out on either side, where most change."""
 
+_TAILS, _LOPSIDED, _SURE = 0.1, 1 / 3, 4.0
+"""Changes do not balance if of the genes that are as far from the middle as at least a tenth are, the difference of the
+sides exceeds a third, and so many of its standard errors."""
+
 
 class Centre(NamedTuple):
     """The centre as a weighted mean, ``weights`` (genes,).
 
-    ``error`` is its standard error beyond the errors of the genes it is the mean of: which genes change is not
-    certain, and unchanged ones scatter. ``changed`` is the share of genes that change, ``rival`` the size of another
-    group of genes that agree on a centre of their own, over that of the largest: of two equal groups either may have
-    changed.
+    ``error`` is its standard error beyond the errors of the genes it is the mean of: it is not certain which genes
+    change, nor which of several groups does not, and unchanged ones scatter. ``changed`` is the share of genes that
+    change, ``rival`` the size of another group of genes that agree on a centre of their own, over that of the chosen
+    one: of two equal groups either may have changed.
     """
 
     weights: FloatArray
@@ -76,12 +85,18 @@ class _Found(NamedTuple):
     def changed(self) -> float:
         return 1.0 - float(self.unchanged.mean())
 
+    @property
+    def log_chance(self) -> float:
+        """Log-probability that this is the group that does not change, up to a constant."""
+        return float(_BELIEVED * self.log_likelihood + _LARGER * np.log(max(1.0 - self.changed, 1e-3)))
+
 
 def null_centre(means: FloatArray, sds: FloatArray) -> Centre:
     """Centre of the genes that do not change, from differences known with errors, (genes,) each.
 
     Where more than half of the genes change no group of unchanged ones stands out. Changes are then taken to balance:
-    the centre is the mean of the middle fifth of the genes.
+    the centre is the mean of the middle fifth of the genes. Where more genes lie far from it on one side than on the
+    other, any may be the unchanged ones, and the error reaches to the ends of the genes.
     """
     best = np.argsort(sds, kind="stable")[:_MOST_GENES]
     d, variance = means[best], np.square(sds[best])
@@ -92,15 +107,17 @@ def null_centre(means: FloatArray, sds: FloatArray) -> Centre:
     reached = np.cumsum(1.0 / null[order])
     starts = np.unique(d[order][np.searchsorted(reached, np.asarray(_STARTS) * reached[-1])])
     every = [_search(d, variance, float(start)) for start in starts]
-    # two narrow groups of genes are as likely as each other, whichever is the centre: the larger is
-    found = max(every, key=lambda one: (round(one.unchanged.mean(), 2), one.log_likelihood))
-    apart = [one for one in every if abs(one.centre - found.centre) > _FIRST]
-    rival = max((1.0 - one.changed for one in apart), default=0.0) / max(1.0 - found.changed, 1e-3)
+    groups = _different(every)
+    found = groups[0]
+    rival = max((1.0 - one.changed for one in groups[1:]), default=0.0) / max(1.0 - found.changed, 1e-3)
     if found.changed > _MOST_CHANGED:
         low, high = np.quantile(d, [_TRIMMED, 1.0 - _TRIMMED])
         own = ((d >= low) & (d <= high)).astype(np.float64)
-        # standard error of a median of normals with the quartiles of the differences
-        least = np.square(1.25 * np.ptp(np.quantile(d, [0.25, 0.75])) / 1.35) / len(d)
+        if _one_sided(d):
+            least = np.square(np.max(np.abs(np.quantile(d, [0.05, 0.95]) - np.median(d))))
+        else:
+            # standard error of a median of normals with the quartiles of the differences
+            least = np.square(1.25 * np.ptp(np.quantile(d, [0.25, 0.75])) / 1.35) / len(d)
     else:
         own = found.unchanged / null
         # information on the centre that is lost as genes may be of either kind (Louis 1982)
@@ -109,10 +126,31 @@ def null_centre(means: FloatArray, sds: FloatArray) -> Centre:
         share = own / own.sum()
         scatter = np.sum(np.square(share * (d - found.centre)))
         least = max(scatter, float(np.sum(np.square(share) * variance))) / left**2
+        chances = softmax([one.log_chance for one in groups])
+        least += np.sum(chances * np.square([one.centre - found.centre for one in groups]))
     weights = np.zeros(len(means))
     weights[best] = own / own.sum()
     known = np.sum(np.square(weights * sds))
     return Centre(weights, float(np.sqrt(max(least - known, 0.0))), found.changed, rival)
+
+
+def _different(every: list[_Found]) -> list[_Found]:
+    """Those that are apart from likelier ones, the likeliest first."""
+    out: list[_Found] = []
+    for one in sorted(every, key=lambda one: -one.log_chance):
+        if all(abs(one.centre - other.centre) > _FIRST for other in out):
+            out.append(one)
+    return out
+
+
+def _one_sided(d: FloatArray) -> bool:
+    """Whether more genes lie far from the middle on one side than on the other."""
+    off = d - np.median(d)
+    order = np.argsort(-np.abs(off))
+    number = np.arange(1, len(d) + 1)
+    excess = np.abs(np.cumsum(np.sign(off[order])))
+    far = number >= _TAILS * len(d)
+    return bool(np.any(far & (excess > _LOPSIDED * number) & (excess > _SURE * np.sqrt(number))))
 
 
 def _search(d: FloatArray, variance: FloatArray, centre: float) -> _Found:

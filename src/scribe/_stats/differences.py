@@ -38,8 +38,11 @@ _BANDWIDTH = 0.6
 
 _MOST_RAISED = 10.0
 
-SPREADS = np.append(0.0, np.geomspace(0.03, 3.0, 20))
-"""Standard deviations of log means between samples, from 3 % to a factor of twenty."""
+VARIANCES = np.append(0.0, np.geomspace(1e-3, 3.0, 20))
+"""Variances of the mean between samples: the standard deviation of its logarithm is 0.03 to 3.
+
+Larger ones would be those of samples that have either nothing or everything, of which a likelihood says nothing.
+"""
 
 _SPEAKS = 0.5
 """Genes that speak for every spread alike, so that few genes do not make it certain."""
@@ -60,12 +63,11 @@ def likelihood_of_difference(counts: LevelCounts, of_A: AnyArray, block: AnyArra
     """
     centre, error = _start(counts, of_A, spread=_TYPICAL_SPREAD if samples else 0.0)
     grid = centre + error * NODES[:, None]
-    spreads = np.expm1(np.square(SPREADS if samples else SPREADS[:1]))
-    joint = _log_likelihoods(counts, of_A, block, grid, spreads)
+    joint = _log_likelihoods(counts, of_A, block, grid, VARIANCES if samples else VARIANCES[:1])
     if not samples:
         return on_grid(grid.T, joint[0].T)
     step = np.log(np.gradient(grid, axis=0))
-    weights = population_weights(logsumexp(joint + step, axis=1).T, np.full(len(spreads), _SPEAKS))
+    weights = population_weights(logsumexp(joint + step, axis=1).T, np.full(len(VARIANCES), _SPEAKS))
     return on_grid(grid.T, logsumexp(joint + np.log(weights)[:, None, None], axis=0).T)
 
 
@@ -117,16 +119,16 @@ def _start(counts: LevelCounts, of_A: AnyArray, *, spread: float) -> tuple[Float
 
 
 def _log_likelihoods(
-    counts: LevelCounts, of_A: AnyArray, block: AnyArray, grid: FloatArray, spreads: FloatArray
+    counts: LevelCounts, of_A: AnyArray, block: AnyArray, grid: FloatArray, variances: FloatArray
 ) -> FloatArray:
-    """Log-likelihoods, (spreads, points, genes), of the spread between samples and of the difference."""
+    """Log-likelihoods, (variances, points, genes), of the variance between samples and of the difference."""
     number = np.unique(block, return_inverse=True)[1]
     members = on_device((number == np.arange(number.max() + 1)[:, None]).astype(np.float32))
     moved = on_device(np.where(of_A, 0.5, -0.5))
-    sizes = 1.0 / (1.0 / counts.size + spreads[:, None, None])
+    sizes = 1.0 / (1.0 / counts.size + variances[:, None, None])
     heights = np.sum(_highest(counts.molecules, sizes), axis=1)
     log_mean = np.where(counts.molecules > 0, counts.log_mean, -np.log(counts.exposure))
-    out = np.empty((len(spreads), *grid.shape))
+    out = np.empty((len(variances), *grid.shape))
     for first in range(0, grid.shape[1], _GENES):
         here = slice(first, first + _GENES)
         pad = ((0, 0), (0, max(first + _GENES - grid.shape[1], 0)))
@@ -146,7 +148,7 @@ def _highest(count: FloatArray, size: FloatArray) -> FloatArray:
 
 @jax.jit
 def _shapes(count: Array, log_mean: Array, grid: Array, sizes: Array, *, members: Array, moved: Array) -> Array:
-    r"""Log-likelihoods less the highest of every count, (spreads, points, genes).
+    r"""Log-likelihoods less the highest of every count, (variances, points, genes).
 
     Large counts do not cancel in them as functions of the distance d from the log mean that suits a count best,
     :math:`n d - (n + s)\log\{1 + (e^d - 1)\,n/(n + s)\}`. No mean suits a count of zero best: there d is the distance

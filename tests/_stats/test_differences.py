@@ -9,6 +9,7 @@ from scipy import integrate, special, stats
 from scribe._posterior.level_counts import LevelCounts
 from scribe._stats.differences import VARIANCES, _log_likelihoods, likelihood_of_difference, of_moments
 from scribe._stats.laws import Drawn, NormalMixture
+from scribe._stats.shrinkage import WEAK, posterior_under
 
 POISSON = 1e8
 
@@ -59,6 +60,26 @@ def test_negative_binomial_counts_against_quadrature() -> None:
     np.testing.assert_allclose(law.mean[0], mean, atol=0.05 * sd)
     np.testing.assert_allclose(law.sd[0], sd, rtol=0.05)
     np.testing.assert_allclose(law.above(0.0)[0], above, atol=0.01)
+
+
+@pytest.mark.parametrize("size", [1e-3, 0.05, 0.3, 2.0])
+def test_counts_that_vary_widely_leave_the_difference_to_the_prior(size) -> None:
+    counts, exposure = np.array([[0.0, 3, 200, 1, 0], [50, 50, 3000, 1, 3]]), np.array([[10.0], [20.0]])
+    seen = likelihood_of_difference(two_levels(counts, exposure, size), A_B, np.zeros(2, int), samples=False)
+    found = posterior_under(seen, WEAK)
+    x, level = np.linspace(-30, 30, 601)[:, None], np.linspace(-60, 80, 5601)
+    for gene, (a, b) in enumerate(counts.T):
+        joint = sum(
+            u * at - (u + size) * np.logaddexp(np.log(size), at)
+            for u, at in ((a, np.log(10.0) + level + x / 2), (b, np.log(20.0) + level - x / 2))
+        )
+        density = special.logsumexp(joint, axis=1) - np.square(x[:, 0] / WEAK.sds[0]) / 2
+        mean, sd, above = moments(x[:, 0], density)
+        # below the least size only that next to nothing is known
+        atol = 0.02 if size > 0.1 else 0.1
+        np.testing.assert_allclose(found.mean[gene], mean, atol=2.5 * atol * sd)
+        np.testing.assert_allclose(found.sd[gene], sd, rtol=0.1)
+        np.testing.assert_allclose(found.above(0.0)[gene], above, atol=atol)
 
 
 @pytest.mark.parametrize("pairs", [[(236, 0), (141, 0)], [(5, 1), (9, 0)], [(30, 20), (60, 11), (4, 2)]])

@@ -96,7 +96,7 @@ def null_centre(means: FloatArray, sds: FloatArray) -> Centre:
 
     Where more than half of the genes change no group of unchanged ones stands out. Changes are then taken to balance:
     the centre is the mean of the middle fifth of the genes. Where more genes lie far from it on one side than on the
-    other, any may be the unchanged ones, and the error reaches to the ends of the genes.
+    other, the error reaches to the groups of genes that agree.
     """
     best = np.argsort(sds, kind="stable")[:_MOST_GENES]
     d, variance = means[best], np.square(sds[best])
@@ -110,14 +110,13 @@ def null_centre(means: FloatArray, sds: FloatArray) -> Centre:
     groups = _different(every)
     found = groups[0]
     rival = max((1.0 - one.changed for one in groups[1:]), default=0.0) / max(1.0 - found.changed, 1e-3)
+    chances, centres = softmax([one.log_chance for one in groups]), np.array([one.centre for one in groups])
     if found.changed > _MOST_CHANGED:
-        low, high = np.quantile(d, [_TRIMMED, 1.0 - _TRIMMED])
+        low, middle, high = np.quantile(d, [_TRIMMED, 0.5, 1.0 - _TRIMMED])
         own = ((d >= low) & (d <= high)).astype(np.float64)
-        if _one_sided(d):
-            least = np.square(np.max(np.abs(np.quantile(d, [0.05, 0.95]) - np.median(d))))
-        else:
-            # standard error of a median of normals with the quartiles of the differences
-            least = np.square(1.25 * np.ptp(np.quantile(d, [0.25, 0.75])) / 1.35) / len(d)
+        # standard error of a median of normals with the quartiles of the differences
+        least = np.square(1.25 * np.ptp(np.quantile(d, [0.25, 0.75])) / 1.35) / len(d)
+        least += float(chances @ np.square(centres - middle)) if _one_sided(d - middle) else 0.0
     else:
         own = found.unchanged / null
         # information on the centre that is lost as genes may be of either kind (Louis 1982)
@@ -126,8 +125,7 @@ def null_centre(means: FloatArray, sds: FloatArray) -> Centre:
         share = own / own.sum()
         scatter = np.sum(np.square(share * (d - found.centre)))
         least = max(scatter, float(np.sum(np.square(share) * variance))) / left**2
-        chances = softmax([one.log_chance for one in groups])
-        least += np.sum(chances * np.square([one.centre - found.centre for one in groups]))
+        least += float(chances @ np.square(centres - found.centre))
     weights = np.zeros(len(means))
     weights[best] = own / own.sum()
     known = np.sum(np.square(weights * sds))
@@ -143,13 +141,11 @@ def _different(every: list[_Found]) -> list[_Found]:
     return out
 
 
-def _one_sided(d: FloatArray) -> bool:
-    """Whether more genes lie far from the middle on one side than on the other."""
-    off = d - np.median(d)
-    order = np.argsort(-np.abs(off))
-    number = np.arange(1, len(d) + 1)
+def _one_sided(off: FloatArray) -> bool:
+    """Whether more genes lie far from the middle on one side than on the other, from distances to it."""
+    number, order = np.arange(1, len(off) + 1), np.argsort(-np.abs(off))
     excess = np.abs(np.cumsum(np.sign(off[order])))
-    far = number >= _TAILS * len(d)
+    far = number >= _TAILS * len(off)
     return bool(np.any(far & (excess > _LOPSIDED * number) & (excess > _SURE * np.sqrt(number))))
 
 

@@ -47,6 +47,9 @@ Larger ones would be those of samples that have either nothing or everything, of
 _SPEAKS = 0.5
 """Genes that speak for every spread alike, so that few genes do not make it certain."""
 
+_LEAST_SIZE = 0.05
+"""Counts of a smaller size say next to nothing of their mean, and grids of their differences would be too wide."""
+
 _TYPICAL_SPREAD = 0.1
 _PSEUDOCOUNT = 1e-3
 """Molecules beside those of a block, so that its intercept is finite where there are none."""
@@ -61,6 +64,7 @@ def likelihood_of_difference(counts: LevelCounts, of_A: AnyArray, block: AnyArra
 
     ``samples`` says whether levels vary as samples do.
     """
+    counts = counts._replace(size=np.maximum(counts.size, _LEAST_SIZE))
     centre, error = _start(counts, of_A, spread=_TYPICAL_SPREAD if samples else 0.0)
     grid = centre + error * NODES[:, None]
     joint = _log_likelihoods(counts, of_A, block, grid, VARIANCES if samples else VARIANCES[:1])

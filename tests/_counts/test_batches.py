@@ -125,20 +125,23 @@ def test_batches_are_unbiased(name: str) -> None:
     np.testing.assert_allclose(values[first].mean(), log_pmf(name, natural[name], offset, u).sum(), rtol=1e-10)
 
 
-def test_cells_of_a_batch_have_their_own_likelihoods() -> None:
+@pytest.mark.parametrize(("n_genes", "depth"), [(4, 0.0), (300, 2.0)])
+def test_cells_of_a_batch_have_their_own_likelihoods(n_genes: int, depth: float) -> None:
     """Padding adds nothing to a cell, not even to the last one, which it is counted with."""
     rng = np.random.default_rng(6)
-    u = rng.poisson(1.0, (6, 4)).astype(float)
-    natural, offset = parameters(rng, 6, 4)
+    u = rng.poisson(rng.lognormal(0, depth, (8, 1)), (8, n_genes)).astype(float)
+    natural, offset = parameters(rng, 8, n_genes)
+    counts = Counts.from_matrix(u)
     with jax.enable_x64(True):
-        batch = jax.tree.map(
-            lambda x: x[0], CellBatches(Counts.from_matrix(u), 3, totals_suffice=False, seed=0).draw(0, 1)
-        )
-        data = batch.join(full_data(Counts.from_matrix(u), totals_suffice=False))
-        here, x = jax.tree.map(jnp.asarray, natural["zip"]), jnp.asarray(offset)[batch.cells.rows]
-        found = jax.jit(functools.partial(log_likelihood_by_cell, FAMILIES["zip"]))(here, x, data)
-    expected = log_pmf("zip", natural["zip"], offset, u).sum(axis=1)[np.asarray(batch.cells.rows)]
-    np.testing.assert_allclose(found, expected, rtol=1e-10)
+        data = full_data(counts, totals_suffice=False)
+        here, x = jax.tree.map(jnp.asarray, natural["zip"]), jnp.asarray(offset)
+        found = jax.jit(functools.partial(log_likelihood_by_cell, FAMILIES["zip"]))
+        drawn = CellBatches(counts, 3, totals_suffice=False, seed=0).draw(0, 6)
+        for i in range(6):
+            batch = jax.tree.map(operator.itemgetter(i), drawn)
+            cells = np.asarray(batch.cells.rows)
+            expected = log_pmf("zip", natural["zip"], offset, u).sum(axis=1)[cells]
+            np.testing.assert_allclose(found(here, x[cells], batch.join(data)), expected, rtol=1e-10)
 
 
 def test_compiled_once_for_data_of_one_shape_and_for_all_batches() -> None:

@@ -100,6 +100,16 @@ def test_posterior_against_quadrature() -> None:
             np.testing.assert_allclose(law.above(at)[gene], above / total, atol=3e-3)
 
 
+def test_products_that_are_added_up_keep_their_moments() -> None:
+    """An estimate between two normals of the population, hardly narrower than they are."""
+    population = EffectPopulation(np.array([0.0, 1.5]), np.full(2, 0.3), np.full(2, 0.5))
+    law = posterior_under(NormalMixture(np.ones((1, 1)), np.full((1, 1), 0.75), np.full((1, 1), 0.29)), population)
+    precision = 1 / 0.3**2 + 1 / 0.29**2
+    locs = (population.means / 0.3**2 + 0.75 / 0.29**2) / precision
+    np.testing.assert_allclose(law.mean[0], 0.75)
+    np.testing.assert_allclose(law.sd[0], np.sqrt(1 / precision + np.var(locs)), rtol=1e-6)
+
+
 def test_grid_of_the_user_is_one_of_normals_about_zero() -> None:
     estimates = np.random.default_rng(0).normal(size=200)
     found = shrink(seen(estimates, np.full(200, 0.5)), sds=np.array([0.0, 0.5, 2.0]))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,7 +14,8 @@ import pytest
 import scribe
 from scribe._adata.fits import read_fit
 from scribe._compare.by_obs import Leaves, leaves_by_obs
-from scribe._compare.contrasts import between_samples, pairs_of_groups
+from scribe._compare.contrasts import between_cells, between_samples, pairs_of_groups
+from scribe._compare.pairs import paired_levels
 from scribe._posterior.level_counts import LevelCounts
 
 LABELS = ["control", "treated", "other"]
@@ -69,6 +73,28 @@ def test_other_groups_of_a_sample_are_averaged_by_their_cells() -> None:
     np.testing.assert_allclose(means[3], rates[2])
 
 
+def test_levels_of_a_group_of_cells_are_averaged_by_their_cells(mixture) -> None:
+    found = found_in(mixture, "half", component="x")
+    about = {"n_draws": 10, "estimand": "mean", "method": "empirical", "rank": None}
+    evidence = between_cells(found, 0, (1,), labels=["first", "second"], key=jax.random.key(0), **about)
+    first, second = (group.populations for group in (evidence.group_A, evidence.group_B))
+    assert first[0].weights is None
+    np.testing.assert_allclose(second[0].weights, [0.2, 0.8])
+
+
+def test_pairs_are_of_datasets_that_have_cells() -> None:
+    """Of donor c no cell is left in the treated ones."""
+    labels = ("a|t", "b|t", "c|t", "a|u", "b|u", "c|u")
+    factors = {"donor": tuple("abcabc"), "condition": tuple("tttuuu")}
+    spec = SimpleNamespace(levels={"dataset": SimpleNamespace(labels=labels, factors=factors)})
+    fit = SimpleNamespace(spec=spec, levels=lambda dataset: ((0, dataset),), has_cells=lambda level: level != (0, 2))
+    found = paired_levels(fit, "condition", ("t", "u"), None)
+    assert found.labels == ("a", "b")
+    assert found.of_A == ((0, 0), (0, 1))
+    assert found.of_B == ((0, 3), (0, 4))
+    assert found.incomplete == ("c",)
+
+
 def test_groups_to_compare() -> None:
     assert pairs_of_groups(LABELS, None, "rest", groupby="g") == [(0, (1, 2)), (1, (0, 2)), (2, (0, 1))]
     assert pairs_of_groups(LABELS, None, "control", groupby="g") == [(1, (0,)), (2, (0,))]
@@ -89,13 +115,10 @@ def mixture():
     adata.obs["type"] = pd.Categorical(np.where(np.arange(80) % 7 == 0, None, np.array(["x", "y"])[kind]))
     adata.obs["batch"] = batch
     adata.obs["half"] = np.where(batch == "p", "first", "second")
-    about = {
-        "annotation_key": "type",
-        "dataset_key": "batch",
-        "dataset_params": "mean",
-        "parameterization": "mean_disp",
-    }
-    scribe.tl.fit(adata, n_steps=200, early_stopping=False, check_components=False, **about)
+    about = {"annotation_key": "type", "dataset_key": "batch", "dataset_params": "mean", "check_components": False}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        scribe.tl.fit(adata, parameterization="mean_disp", n_steps=200, early_stopping=False, **about)
     scribe.tl.assign(adata)
     return adata
 
@@ -106,7 +129,6 @@ def found_in(adata: Any, groupby: str, *, component: str | None) -> Leaves:
     return leaves_by_obs(adata, read_fit(adata), groups, None, **about)
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_datasets_count_with_their_cells_of_a_component(mixture) -> None:
     """A batch without cells of the component takes no part."""
     of_x, of_y = (found_in(mixture, "half", component=name) for name in ("x", "y"))
@@ -117,7 +139,6 @@ def test_datasets_count_with_their_cells_of_a_component(mixture) -> None:
     assert list(of_y.group) == [0, 1]
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_an_annotation_of_some_cells_names_the_components(mixture) -> None:
     found = found_in(mixture, "type", component=None)
     assert {k for k, _ in found.levels} == {0, 1}

@@ -15,7 +15,7 @@ from scribe._counts.checks import CountsWarning
 from scribe._counts.container import Counts
 from scribe._model.resolve import resolve_spec
 from scribe.engines import SVI, EarlyStopping, Optimizer, svi
-from scribe.engines.normals import Blocks, ascend, quadrature
+from scribe.engines.normals import Blocks, ascend, bound, quadrature
 from scribe.engines.problem import make_problem
 from scribe.engines.sweeps import suit, sweep
 from scribe.guides import LowRank, MeanField
@@ -124,3 +124,20 @@ def test_correlated_elements():
     found = ascend(density, Blocks(jnp.zeros((2, 1)), jnp.zeros((2, 1))), quadrature(2, 5), n_steps=8)
     np.testing.assert_allclose(found.blocks.loc[:, 0], middle, atol=1e-4)
     np.testing.assert_allclose(np.exp(found.blocks.log_scale[:, 0]), np.diag(precision) ** -0.5, rtol=1e-4)
+
+
+def test_what_a_step_promises_is_what_it_gains_where_the_density_is_normal():
+    """Of the location alone, of the scale alone, and of both; each curvature is 4."""
+
+    def density(z):
+        return -2.0 * jnp.square(z[0]), -4.0 * z
+
+    start = Blocks(jnp.asarray([[0.4, 0.0, -0.3]]), jnp.log(jnp.asarray([[0.5, 0.9, 0.2]])))
+    rule = quadrature(1, 5)
+    before, found = bound(lambda z: density(z)[0], start, rule), ascend(density, start, rule, n_steps=1)
+    np.testing.assert_allclose(found.first, found.value - before, rtol=1e-3)
+    # 2 m^2, and of scales (4 s^2 - 1 - log 4 s^2) / 2
+    curvature = 4 * np.square([0.5, 0.9, 0.2])
+    expected = 2 * np.square([0.4, 0.0, -0.3]) + (curvature - 1 - np.log(curvature)) / 2
+    np.testing.assert_allclose(found.first, expected, rtol=1e-3)
+    np.testing.assert_allclose(found.promised, 0.0, atol=1e-5)

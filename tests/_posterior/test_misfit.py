@@ -78,3 +78,10 @@ def test_types_that_a_fit_does_not_know_go_together_and_are_wide() -> None:
     assert blind.common > 5
     assert seeing.common < 2
     assert blind.wide.sum() > 5
+
+
+def test_one_extreme_cell_is_no_common_variation() -> None:
+    adata = cells()
+    results = fitted(adata, parameterization="mean_disp")
+    adata.X[7, :3] = 20_000.0
+    assert misfit(results.posterior, results.counts(adata.X)).common == pytest.approx(1.0, abs=0.3)

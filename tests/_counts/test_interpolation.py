@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from scribe._counts.interpolation import Interval, clenshaw, nodes_needed, to_coefficients
+from scribe._counts.interpolation import Interval, clenshaw, nodes_needed, sum_over_cells, to_coefficients
 
 
 @pytest.mark.parametrize("half", [0.3, 1.5, 4.0])
@@ -34,3 +37,27 @@ def test_clenshaw_and_polynomials_agree_with_numpy():
     interval = Interval(jnp.float32(0.5), jnp.float32(2.0))
     values = interval.polynomials(jnp.asarray(0.5 + 2.0 * place), 7)
     np.testing.assert_allclose(np.sum(coefficients * np.asarray(values), axis=0), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("n_cells", [20, 300])
+def test_weighted_sums_over_cells_and_their_derivatives(n_cells):
+    """Few cells one by one and many by nodes, against the sum as it stands; three genes."""
+    rng = np.random.default_rng(1)
+    offset, weight = rng.normal(0, 0.7, n_cells), rng.integers(1, 9, n_cells).astype(float)
+    level = rng.normal(size=3)
+
+    def of_genes(level, x):
+        return jax.nn.softplus(x[:, None] + level)
+
+    def total(level, offset, weight):
+        found = sum_over_cells(functools.partial(of_genes, level), offset, weight)
+        return found @ jnp.asarray([1.0, -2.0, 0.5], found.dtype)
+
+    def plain(level, offset, weight):
+        return weight @ of_genes(level, offset) @ jnp.asarray([1.0, -2.0, 0.5], offset.dtype)
+
+    with jax.enable_x64(True):
+        at = tuple(map(jnp.asarray, (level, offset, weight)))
+        found, expected = (jax.value_and_grad(f, argnums=(0, 1, 2))(*at) for f in (total, plain))
+        for mine, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+            np.testing.assert_allclose(mine, other, rtol=1e-8, atol=1e-9)

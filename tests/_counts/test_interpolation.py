@@ -47,7 +47,7 @@ def test_weighted_sums_over_cells_and_their_derivatives(n_cells):
     level = rng.normal(size=3)
 
     def of_genes(level, x):
-        return jax.nn.softplus(x[:, None] + level)
+        return jax.nn.softplus(x[:, None] + level[None])
 
     def total(level, offset, weight):
         found = sum_over_cells(functools.partial(of_genes, level), offset, weight)

@@ -15,7 +15,7 @@ from scipy import special, stats
 from scribe._counts.batches import CellBatches
 from scribe._counts.container import Counts
 from scribe._counts.data import CHUNK, CountData, NonZeros, full_data
-from scribe._counts.likelihood import log_likelihood, log_likelihood_by_cell
+from scribe._counts.likelihood import log_likelihood, log_likelihood_by_cell, log_likelihood_by_gene
 from scribe.families import from_layers
 
 if TYPE_CHECKING:
@@ -142,6 +142,18 @@ def test_cells_of_a_batch_have_their_own_likelihoods(n_genes: int, depth: float)
             cells = np.asarray(batch.cells.rows)
             expected = log_pmf("zip", natural["zip"], offset, u).sum(axis=1)[cells]
             np.testing.assert_allclose(found(here, x[cells], batch.join(data)), expected, rtol=1e-10)
+
+
+def test_sums_of_genes_weigh_cells() -> None:
+    rng = np.random.default_rng(3)
+    u, weight = rng.poisson(1.0, (8, 5)).astype(float), rng.integers(0, 4, 8).astype(float)
+    natural, offset = parameters(rng, 8, 5)
+    with jax.enable_x64(True):
+        data = full_data(Counts.from_matrix(u), totals_suffice=False)
+        data = data._replace(cells=data.cells._replace(weight=jnp.asarray(weight)))
+        here, x = jax.tree.map(jnp.asarray, natural["zip"]), jnp.asarray(offset)
+        found = log_likelihood_by_gene(FAMILIES["zip"], here, x, data, n_genes=5)
+    np.testing.assert_allclose(found, weight @ log_pmf("zip", natural["zip"], offset, u), rtol=1e-10)
 
 
 def test_compiled_once_for_data_of_one_shape_and_for_all_batches() -> None:

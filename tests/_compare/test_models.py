@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import jax
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,6 +14,7 @@ from scipy import special
 import scribe
 from scribe._compare.comparison import ModelComparison
 from scribe._compare.models import default_criterion
+from scribe._posterior.double_use import prior_shares
 from scribe._stats.information import Pointwise, psis_loo, waic
 
 pytestmark = [pytest.mark.loose_promotion, pytest.mark.filterwarnings("ignore::scribe.ConvergenceWarning")]
@@ -235,3 +237,56 @@ def test_the_elpd_is_the_log_of_the_mean_density():
     matrix = two[0].log_likelihood(n_samples=30, rng=1)
     expected = special.logsumexp(matrix, axis=0) - np.log(30) - matrix.var(axis=0)
     np.testing.assert_allclose(found.waic(0).elpd, expected, rtol=1e-4)
+
+
+def test_what_a_centred_prior_knows_of_a_cell_is_taken_back(adata, fits, monkeypatch):
+    """Weights of leave-one-out are those of the likelihood and of the share that the cell has in the prior."""
+    about = {"priors": {"capture_efficiency": (math.log(500.0), 0.3)}, "expression_anchor": True}
+    anchored = scribe.fit(adata, parameterization="mean_disp", n_steps=100, early_stopping=False, **about)
+    assert anchored.spec.centred_sites
+    given = []
+
+    def spy(log_likelihood, contribution=None, **options):
+        given.append((np.array(log_likelihood), contribution, options["r_eff"]))
+        return psis_loo(log_likelihood, contribution, **options)
+
+    monkeypatch.setattr("scribe._compare.models.psis_loo", spy)
+    scribe.compare_models([fits[1], anchored], counts=adata.X, n_samples=50, rng=3)
+    free, owed = given
+    assert free[1] is None
+    shares = np.stack(list(prior_shares(anchored.posterior, anchored.counts(adata.X), jax.random.key(3), 50)))
+    np.testing.assert_allclose(owed[1] - owed[0], shares, rtol=1e-3, atol=1e-4)
+    assert np.abs(shares).max() > 1e-3
+    assert (free[2], owed[2]) == (1.0, 1.0)
+
+
+def test_draws_of_a_chain_count_as_many_as_they_are_worth(made_chains, monkeypatch):
+    chains, found = scribe.get.results(made_chains), []
+
+    def spy(*of, **options):
+        found.append(options["r_eff"])
+        return psis_loo(*of, **options)
+
+    monkeypatch.setattr("scribe._compare.models.psis_loo", spy)
+    scribe.compare_models([chains, chains], criterion="psis_loo", n_samples=30)
+    expected = chains.verdict.ess_bulk / (chains.n_chains * chains.n_samples)
+    np.testing.assert_allclose(found, np.clip(expected, 0.01, 1.0))
+
+
+def test_cells_that_are_held_out_are_drawn_at_random_and_alike_for_all_models(fits, adata, monkeypatch):
+    asked = []
+
+    def held_out(results, cells, counts, **options):
+        asked.append(cells)
+        return np.zeros(len(cells))
+
+    monkeypatch.setattr("scribe._compare.models.held_out_cells", held_out)
+    for seed in (0, 0, 1):
+        scribe.compare_models(fits, counts=adata.X, criterion="held_out", fraction=0.25, n_samples=2, rng=seed)
+    first, second, again, _, other, _ = asked
+    assert len(np.unique(first)) == 20
+    assert np.all(np.diff(first) > 0)
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+    assert first.max() > 40

@@ -69,10 +69,11 @@ def fitted(guide, batch_size=None):
 @pytest.mark.slow
 def test_network_reaches_the_bound_of_the_table():
     """With shared odds the total is all that matters, so both can be what rows of single cells would be."""
-    losses = {guide: np.mean(fitted(guide).losses[-300:]) for guide in (NETWORK, TABLE)}
-    assert losses[NETWORK] == pytest.approx(losses[TABLE], abs=8.0)
+    # of the default widths: narrow ones depend on the noise of their first steps, by up to 20 nats
+    network = fitted(Composed((Amortised(), MeanField())))
+    assert np.mean(network.losses[-300:]) == pytest.approx(np.mean(fitted(TABLE).losses[-300:]), abs=8.0)
     name = "p_capture_unconstrained_loc"
-    apart = np.asarray(fitted(NETWORK).params[name] - fitted(TABLE).params[name])
+    apart = np.asarray(network.params[name] - fitted(TABLE).params[name])
     assert np.std(apart) < 0.25 * np.std(fitted(TABLE).params[name])
 
 

@@ -33,7 +33,7 @@ def test_overdispersion_is_recovered() -> None:
     """As quadrature has it where the counts tell, and with the truth in the intervals; the odds are given."""
     params = {"mu": np.repeat([20.0, 60.0], 4), "phi": ODDS, "omega": OMEGA}
     model = {"model": "nbdm", "overdispersion": "bnb", "unconstrained": True}
-    adata = scribe.datasets.simulate(500, 8, **model, params=params, rng=1)
+    adata = scribe.datasets.simulate(800, 8, **model, params=params, rng=1)
     prior = {"p": (float(-np.log(ODDS)), 0.01)}
     results = scribe.fit(adata, **model, positive_transform="exp", priors=prior, n_steps=2_500)
     log = np.log(np.asarray(results.get_posterior_samples(300)["omega"]))

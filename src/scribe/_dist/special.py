@@ -192,10 +192,20 @@ def log1mexp(x: ArrayLike) -> Array:
     return _log1mexp(*as_floats(x))
 
 
+@jax.custom_jvp
 def softplus_both(x: Array) -> tuple[Array, Array]:
     """``softplus(x)`` and ``softplus(-x)``, from one exponential and one logarithm."""
     rest = jnp.log1p(jnp.exp(-jnp.abs(x)))
     return jnp.maximum(x, 0.0) + rest, jnp.maximum(-x, 0.0) + rest
+
+
+@softplus_both.defjvp
+def _softplus_both_jvp(
+    primals: tuple[Array], tangents: tuple[Array]
+) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    # slopes from the parts above would lose digits where logits are large
+    (x,), (dx,) = primals, tangents
+    return softplus_both(x), (jax.nn.sigmoid(x) * dx, -jax.nn.sigmoid(-x) * dx)
 
 
 def softplus_inverse(y: ArrayLike) -> Array:

@@ -142,7 +142,6 @@ def test_datasets_count_with_their_cells_of_a_component(mixture) -> None:
 def test_an_annotation_of_some_cells_names_the_components(mixture) -> None:
     found = found_in(mixture, "type", component=None)
     assert {k for k, _ in found.levels} == {0, 1}
-    assert found.results is not None
     assert found.n_cells.sum() == mixture.obs["type"].notna().sum()
     mixture.obs["wrong"] = mixture.obs["type"].cat.rename_categories({"x": "y", "y": "x"})
     with pytest.raises(ValueError, match="To compare the datasets of"):

@@ -167,6 +167,16 @@ def test_ends_of_the_domain() -> None:
     assert special.log1mexp(-200.0) == 0.0
 
 
+def test_softplus_of_both_signs_and_their_slopes() -> None:
+    """At zero, too, where the parts that they are made of have kinks."""
+    z = np.array([-80.0, -20.0, -1.5, -1e-3, 0.0, 1e-3, 0.7, 20.0, 80.0])
+    for sign, number in ((1.0, 0), (-1.0, 1)):
+        value, slope = jax.value_and_grad(lambda x, k=number: jnp.sum(special.softplus_both(x)[k]))(jnp.float32(z))
+        np.testing.assert_allclose(value, np.logaddexp(0.0, sign * z).sum(), rtol=1e-6)
+        np.testing.assert_allclose(slope, sign * scipy_special.expit(sign * z), rtol=1e-6)
+        np.testing.assert_allclose(special.softplus_both(jnp.float32(z))[number], np.logaddexp(0, sign * z), rtol=1e-6)
+
+
 def test_softplus_inverse_undoes_softplus() -> None:
     z = np.linspace(-80, 80, 101, dtype=np.float32)
     np.testing.assert_allclose(special.softplus_inverse(jax.nn.softplus(z)), z, rtol=2e-6)

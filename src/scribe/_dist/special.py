@@ -203,7 +203,7 @@ def softplus_both(x: Array) -> tuple[Array, Array]:
 def _softplus_both_jvp(
     primals: tuple[Array], tangents: tuple[Array]
 ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-    # slopes from the parts above would lose digits where logits are large
+    # the parts above have a kink at zero each, where their slopes do not add up to a half
     (x,), (dx,) = primals, tangents
     return softplus_both(x), (jax.nn.sigmoid(x) * dx, -jax.nn.sigmoid(-x) * dx)
 

@@ -87,7 +87,7 @@ class _Likelihood(NamedTuple):
 
     def at(self, offset: Array) -> Array:
         """Log-likelihood of every cell at its offset, (cells,)."""
-        return clenshaw(self.coefficients, jnp.clip((offset - self.interval.middle) / self.interval.half, -1.0, 1.0))
+        return clenshaw(self.coefficients, jnp.clip(self.interval.place(offset), -1.0, 1.0))
 
 
 def suit(spec: ModelSpec, guide: Guide) -> bool:
@@ -112,12 +112,8 @@ def sweep(spec: ModelSpec, counts: Counts, *, most: int, level: int) -> Swept | 
     """
     genes, cells, direction = _start(spec, counts)
     rules = (quadrature(len(blocks.loc), _ORDER) for blocks in (genes, cells))
-    data, losses, n = (
-        _Data(pairs_on_device(counts), Context(on_device(counts.totals), *means_of(counts)), *rules),
-        [],
-        0,
-    )
-    matrix, left = counts.to_csr(), np.inf
+    data = _Data(pairs_on_device(counts), Context(on_device(counts.totals), *means_of(counts)), *rules)
+    matrix, losses, left, n = counts.to_csr(), [], np.inf, 0
     with progress(most, desc="fit", unit="sweep") as bar:
         for number in range(most):
             interval = _range_of(cells, data, spec=spec)
@@ -126,11 +122,12 @@ def sweep(spec: ModelSpec, counts: Counts, *, most: int, level: int) -> Swept | 
                 n = -(-nodes_needed(1.25 * float(interval.half), distance=_POLE) // _NODES_STEP) * _NODES_STEP
             nodes, to_nodes = interval.nodes(n), to_coefficients(n)
             basis = np.asarray(_basis(cells, interval, data, spec=spec, n=n))
-            sums = (
-                on_device((matrix.T @ basis.T @ to_nodes).T),
-                on_device(basis.sum(axis=1, dtype=np.float64) @ to_nodes),
+            counts_there, cells_there = (
+                (matrix.T @ basis.T @ to_nodes).T,
+                basis.sum(axis=1, dtype=np.float64) @ to_nodes,
             )
-            genes, value, of_genes = _fit_genes(genes, _Nodes(nodes, sums[1], sums[0]), data, spec=spec)
+            tables = _Nodes(nodes, on_device(cells_there), on_device(counts_there))
+            genes, value, of_genes = _fit_genes(genes, tables, data, spec=spec)
             losses.append(-_total(value) - _total(_alone(cells, data, spec=spec)))
             left, gain = left + _total(of_genes), losses[-2] - losses[-1] if number else np.inf
             enough = max(_ENOUGH, _ENOUGH_OF_LOSS * abs(losses[-1]))

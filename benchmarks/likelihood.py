@@ -22,6 +22,7 @@ from jax.scipy.special import betaln, gammaln
 from scribe._counts.container import Counts
 from scribe._counts.data import full_data
 from scribe._counts.likelihood import expand, log_likelihood
+from scribe._counts.parameters import Parameters
 from scribe._model.initial import start as start_of
 from scribe._model.resolve import resolve_spec
 
@@ -101,7 +102,9 @@ def compare(counts: Counts, model: str, *, dense: Any, **options: Any) -> dict[s
     data = full_data(counts, totals_suffice=spec.totals_suffice)
     start = start_of(spec, counts).values
     natural, offset = spec.natural(spec.working(start)), spec.offset(start, counts.n_cells)
-    sparse = jax.jit(jax.value_and_grad(lambda n, x, d: log_likelihood(spec.family, n, x, d), argnums=(0, 1)))
+    sparse = jax.jit(
+        jax.value_and_grad(lambda n, x, d: log_likelihood(spec.family, Parameters(n, x), d), argnums=(0, 1))
+    )
     slow = "two_state" in spec.family.layers
     form = elementwise(spec.family) if slow else dense_bnb if "beta_mixed" in spec.family.layers else dense_nb
     plain = jax.jit(jax.value_and_grad(form, argnums=(0, 1)))

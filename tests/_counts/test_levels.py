@@ -15,14 +15,9 @@ from scribe._counts.container import Counts
 from scribe._counts.data import full_data
 from scribe._counts.design import Design
 from scribe._counts.levels import at_cells, at_elements, spread
-from scribe._counts.likelihood import (
-    log_likelihood,
-    log_likelihood_by_cell,
-    log_likelihood_by_component,
-    log_likelihood_by_gene,
-    log_likelihood_of_mixture,
-)
-from scribe._posterior.parameters import Parameters, by_gene, responsibilities
+from scribe._counts.likelihood import by_cell, by_component, by_gene, log_likelihood
+from scribe._counts.parameters import Parameters
+from scribe._model.likelihood import Likelihood
 from scribe.families import from_layers
 
 pytestmark = pytest.mark.loose_promotion
@@ -79,7 +74,7 @@ def test_mixture_of_datasets_is_the_dense_sum(name, odds) -> None:
         return jnp.stack([jnp.sum(family.log_pmf(u, one, x[:, None]), axis=1) for one in at], axis=1)
 
     def engine(natural, x):
-        return log_likelihood_by_component(family, natural, x, data)
+        return by_component(family, Parameters(natural, x), data)
 
     def dense_mixture(natural, x):
         matrix = dense(natural, x)
@@ -88,30 +83,31 @@ def test_mixture_of_datasets_is_the_dense_sum(name, odds) -> None:
     (value, matrix), slopes = jax.jit(jax.value_and_grad(dense_mixture, argnums=(0, 1), has_aux=True))(natural, x)
     expected = value, slopes
     np.testing.assert_allclose(jax.jit(engine)(natural, x), matrix, rtol=1e-8)
-    found = jax.jit(jax.value_and_grad(lambda n, x: log_likelihood_of_mixture(family, n, x, w, data), argnums=(0, 1)))(
-        natural, x
-    )
+    found = jax.jit(
+        jax.value_and_grad(lambda n, x: log_likelihood(family, Parameters(n, x, None, w), data), argnums=(0, 1))
+    )(natural, x)
     for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-7, atol=1e-7)
 
 
 @pytest.mark.parametrize(("name", "odds"), CASES)
-@pytest.mark.parametrize("by_cell", [True, False])
-def test_datasets_are_sums_over_their_cells(name, odds, by_cell) -> None:
+@pytest.mark.parametrize("rows_are_cells", [True, False])
+def test_datasets_are_sums_over_their_cells(name, odds, rows_are_cells) -> None:
     """Total, by gene and by cell, in either layout, and from totals alone where they suffice."""
     counts, dataset, _, offset = cells()
     family = from_layers(FAMILIES[name])
     natural = {n: v[:1] if v.ndim else v for n, v in parameters(FAMILIES[name], odds).items()}
     data = full_data(
-        counts.spread(dataset, D), totals_suffice=False, by_cell=by_cell, design=Design(dataset.astype(np.int32))
+        counts.spread(dataset, D), totals_suffice=False, by_cell=rows_are_cells, design=Design(dataset.astype(np.int32))
     )
     x = jnp.asarray(offset)
 
     @jax.jit
     def found_and_dense(natural, x, data, u):
         at = at_cells(natural, None, jnp.asarray(dataset))
-        by_gene = log_likelihood_by_gene(family, natural, x, data, n_genes=G)
-        sums = log_likelihood(family, natural, x, data), log_likelihood_by_cell(family, natural, x, data), by_gene
+        given = Parameters(natural, x)
+        genes = by_gene(family, given, data, n_genes=G)
+        sums = log_likelihood(family, given, data), by_cell(family, given, data), genes
         return sums, family.log_pmf(u, at, x[:, None])
 
     (total, by_cell_found, by_gene_found), dense = found_and_dense(
@@ -124,7 +120,7 @@ def test_datasets_are_sums_over_their_cells(name, odds, by_cell) -> None:
     axes = {n: () if not v.ndim or v.shape[-1] == 1 else ("gene",) for n, v in natural.items()}
     if family.summarises(axes):
         totals = full_data(counts.spread(dataset, D), totals_suffice=True, design=Design(dataset.astype(np.int32)))
-        of_totals = jax.jit(functools.partial(log_likelihood, family))(natural, x, totals)
+        of_totals = jax.jit(functools.partial(log_likelihood, family))(Parameters(natural, x), totals)
         np.testing.assert_allclose(of_totals, dense.sum(), rtol=1e-8)
 
 
@@ -136,12 +132,13 @@ def test_parameters_common_to_all_datasets_need_no_spreading() -> None:
     u = jnp.asarray(counts.rows(slice(None)), float)
     one = [jnp.sum(family.log_pmf(u, at_cells(natural, jnp.full(C, k), None), x[:, None]), 1) for k in range(K)]
     expected = jnp.sum(logsumexp(jnp.stack(one, 1) + log_weights, axis=1))
-    found = log_likelihood_of_mixture(family, natural, x, jnp.asarray(log_weights), data)
+    likelihood, given = Likelihood(family), Parameters(natural, x, None, jnp.asarray(log_weights))
+    found = likelihood.log_prob(given, data)
     np.testing.assert_allclose(found, expected, rtol=1e-8)
-    gamma = responsibilities(family, Parameters(natural, x, None, jnp.asarray(log_weights)), data)
+    gamma = likelihood.responsibilities(given, data)
     np.testing.assert_allclose(gamma, jax.nn.softmax(jnp.stack(one, 1) + log_weights, axis=1), atol=1e-9)
     pmf = jnp.stack([family.log_pmf(u, at_cells(natural, jnp.full(C, k), None), x[:, None]) for k in range(K)], 1)
-    genes = by_gene(family, G, Parameters(natural, x, None, jnp.asarray(log_weights)), data)
+    genes = likelihood.by_gene(given, data, n_genes=G)
     np.testing.assert_allclose(genes, jnp.sum(gamma[:, :, None] * pmf, axis=(0, 1)), rtol=1e-8)
 
 
@@ -153,7 +150,7 @@ def test_minibatches_average_to_the_whole() -> None:
     batches = CellBatches(columns, 10, totals_suffice=False, seed=0, design=design)
 
     def value(data):
-        return log_likelihood_of_mixture(family, natural, x[data.cells.rows], data.cells.logits, data)
+        return log_likelihood(family, Parameters(natural, x[data.cells.rows], None, data.cells.logits), data)
 
     drawn = batches.disjoint(0, C // 10)
     parts = jax.vmap(lambda one: value(one.join(whole)))(drawn)

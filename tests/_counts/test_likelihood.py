@@ -23,7 +23,8 @@ from scipy import stats
 from scribe._counts import likelihood
 from scribe._counts.container import Counts
 from scribe._counts.data import CountData, NonZeros, Pairs, full_data
-from scribe._counts.likelihood import expand, log_likelihood, log_likelihood_by_cell, log_likelihood_by_gene
+from scribe._counts.likelihood import by_cell, by_gene, expand, log_likelihood
+from scribe._counts.parameters import Parameters as Given
 from scribe._model.names import MODELS
 from scribe.families import Family, from_layers
 
@@ -111,7 +112,16 @@ class Result(NamedTuple):
 QUICK = {"xla_backend_optimization_level": 0}
 """To compile fast what serves as a reference or has digits to spare."""
 
-WITH_GRADIENT = jax.value_and_grad(log_likelihood, argnums=(1, 2))
+
+def total(family: Family, natural: Natural, offset: Array, data: CountData) -> Array:
+    return log_likelihood(family, Given(natural, offset), data)
+
+
+def of_cells(family: Family, natural: Natural, offset: Array, data: CountData) -> Array:
+    return by_cell(family, Given(natural, offset), data)
+
+
+WITH_GRADIENT = jax.value_and_grad(total, argnums=(1, 2))
 ENGINE = {
     np.float32: jax.jit(WITH_GRADIENT, static_argnums=0),
     np.float64: jax.jit(WITH_GRADIENT, static_argnums=0, compiler_options=QUICK),
@@ -369,15 +379,13 @@ def test_sums_by_gene_and_by_cell(row: str) -> None:
     with jax.enable_x64(True):
         natural, offset = at.to(float)
         data = full_data(counts, totals_suffice=False)
-        by_gene = jax.jit(
-            lambda n, x, d: log_likelihood_by_gene(family, n, x, d, n_genes=counts.n_genes), compiler_options=QUICK
+        genes = jax.jit(
+            lambda n, x, d: by_gene(family, Given(n, x), d, n_genes=counts.n_genes), compiler_options=QUICK
         )(natural, offset, data)
-        by_cell = jax.jit(functools.partial(log_likelihood_by_cell, family), compiler_options=QUICK)(
-            natural, offset, data
-        )
+        cells = jax.jit(functools.partial(of_cells, family), compiler_options=QUICK)(natural, offset, data)
         matrix = np.asarray(family.log_pmf(jnp.asarray(case.u), expand(natural, 2), offset[:, None]))
-    np.testing.assert_allclose(by_gene, matrix.sum(axis=0), rtol=1e-9)
-    np.testing.assert_allclose(by_cell, matrix.sum(axis=1), rtol=1e-9)
+    np.testing.assert_allclose(genes, matrix.sum(axis=0), rtol=1e-9)
+    np.testing.assert_allclose(cells, matrix.sum(axis=1), rtol=1e-9)
 
 
 def test_sums_by_cell_in_single_precision() -> None:
@@ -387,9 +395,7 @@ def test_sums_by_cell_in_single_precision() -> None:
     row, counts = ROWS["poisson-gene"], Counts.from_matrix(u)
     at = rounded(Parameters({"log_mean": np.log(u.mean(axis=0))}, rng.normal(0, 0.1, 60)))
     natural, offset = at.to(np.float32)
-    found = jax.jit(functools.partial(log_likelihood_by_cell, row.family))(
-        natural, offset, full_data(counts, totals_suffice=False)
-    )
+    found = jax.jit(functools.partial(of_cells, row.family))(natural, offset, full_data(counts, totals_suffice=False))
     exact = stats.poisson(np.exp(at.natural["log_mean"] + at.offset[:, None])).logpmf(u).sum(axis=1)
     np.testing.assert_allclose(found, exact, rtol=1e-5)
 
@@ -430,7 +436,7 @@ def test_second_derivatives(row: str) -> None:
             moves = (jax.tree.map(jnp.ones_like, natural), direction)
             return jax.jit(lambda: jax.jvp(gradient, (natural, offset), moves)[1], compiler_options=QUICK)()
 
-        found = along(lambda n, x: log_likelihood(family, n, x, data))
+        found = along(lambda n, x: total(family, n, x, data))
         exact = along(lambda n, x: jnp.sum(family.log_pmf(jnp.asarray(case.u), expand(n, 2), x[:, None])))
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(exact), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-7 * np.max(np.abs(b)))
@@ -441,7 +447,7 @@ def test_totals_alone_do_not_make_up_other_models() -> None:
     data = full_data(counts, totals_suffice=True)
     natural = {"log_mean": jnp.zeros(6), "log_odds": jnp.zeros(6)}
     with pytest.raises(ValueError, match="hold totals only, but the model needs the non-zeros"):
-        jax.eval_shape(lambda: log_likelihood(from_layers(["nb"]), natural, jnp.zeros(220), data))
+        jax.eval_shape(lambda: total(from_layers(["nb"]), natural, jnp.zeros(220), data))
 
 
 def test_blocks_of_non_zeros_are_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import jax.numpy as jnp
 import numpy as np
 
+from scribe._counts.parameters import Parameters
 from scribe._posterior.doublets import shares_of, with_pairs
-from scribe._posterior.parameters import Parameters
 
 
 def test_shares():

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
+from scribe._counts.parameters import Parameters
 from scribe._posterior.mode import most_probable_counts
-from scribe._posterior.parameters import Parameters
 from scribe.families import from_layers
 
 M = np.arange(2500)[:, None, None]

@@ -9,8 +9,8 @@ import pytest
 from scipy import special, stats
 
 from scribe import families
+from scribe._counts.parameters import Parameters
 from scribe._posterior import simulate as module
-from scribe._posterior.parameters import Parameters
 from scribe._posterior.simulate import Noise, Sparse, simulate, simulate_blocks
 
 MEAN = np.array([0.02, 0.5, 4.0, 40.0, 3000.0])

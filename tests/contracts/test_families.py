@@ -360,6 +360,11 @@ def test_gradient_against_finite_differences_of_scipy(row: Row) -> None:
         up, down = (shifted_log_pmf(row, name, delta) for delta in (step, -step))
         expected = (up - down) / (2 * step)
         np.testing.assert_allclose(slope, expected, rtol=2e-6, atol=2e-6, err_msg=name)
+    step = 3e-3
+    up, here, down = (shifted_log_pmf(row, "offset", delta) for delta in (step, 0.0, -step))
+    first, second = row.family.slopes(u, wide, jnp.broadcast_to(x, wide["log_mean"].shape))
+    np.testing.assert_allclose(first, by_offset, rtol=1e-8, atol=1e-9)
+    np.testing.assert_allclose(second, (up - 2 * here + down) / step**2, rtol=2e-4, atol=2e-4)
 
 
 def shifted_log_pmf(row: Row, name: str, delta: float) -> Floats:

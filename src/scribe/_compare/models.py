@@ -18,7 +18,6 @@ from scribe._model.keywords import verb
 from scribe._posterior.by_engine import ScribeMCMCResults
 from scribe._posterior.double_use import prior_shares
 from scribe._posterior.marginal import log_likelihood_of_cells
-from scribe._posterior.parameters import by_gene
 from scribe._posterior.results import Results, require_results
 from scribe._progress import progress
 from scribe._rng import as_seed
@@ -238,7 +237,7 @@ def _log_likelihoods(
         return
     data = one.posterior.data(counts)
     for parameters in one.posterior.parameter_draws(key, n_samples):
-        yield np.asarray(by_gene(one.spec.family, one.n_genes, parameters, data))
+        yield np.asarray(one.spec.likelihood.by_gene(parameters, data, n_genes=one.n_genes))
 
 
 def _relative_efficiency(one: Results) -> float:

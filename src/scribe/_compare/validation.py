@@ -18,10 +18,10 @@ from scribe._adata.design import Covariates
 from scribe._counts.container import Counts
 from scribe._counts.design import Design
 from scribe._fit import fit_counts
+from scribe._model.likelihood import Likelihood
 from scribe._model.options import complete
 from scribe._posterior.by_engine import ScribeMCMCResults
 from scribe._posterior.marginal import log_likelihood_of_cells
-from scribe._posterior.parameters import by_cell
 from scribe._posterior.posterior import Posterior
 from scribe._posterior.results import Results
 from scribe._settings import settings
@@ -56,12 +56,12 @@ def predict_molecules(
 
     averaged over draws of :math:`\theta` and :math:`x`; 0 draws take their most probable values.
     """
-    family, gain = posterior.spec.family, float(-np.log1p(-share))
-    of_train, of_all, deep = posterior.data(train), posterior.data(counts), deeper(family, gain)
+    gain, likelihood = float(-np.log1p(-share)), posterior.spec.likelihood
+    of_train, of_all, deep = posterior.data(train), posterior.data(counts), Likelihood(deeper(likelihood.family, gain))
     scores = []
     for parameters in posterior.parameter_draws(jax.random.key(seed), n_samples):
         beyond = parameters._replace(offset=parameters.offset + jnp.asarray(gain, parameters.offset.dtype))
-        every, some = by_cell(deep, beyond, of_all), by_cell(family, parameters, of_train)
+        every, some = deep.by_cell(beyond, of_all), likelihood.by_cell(parameters, of_train)
         scores.append(np.asarray(every, np.float64) - np.asarray(some, np.float64))
     return log_mean_exp(np.stack(scores)) + _log_thinning(train, counts, share=share)
 

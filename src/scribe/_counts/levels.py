@@ -56,7 +56,7 @@ def map_datasets(function: Callable[[Natural, Array], Result], natural: Natural)
     def one(some: Natural, number: Array) -> Result:
         return function({name: _scalar_if_shared(v) for name, v in {**fixed, **some}.items()}, number)
 
-    result: Result = jax.vmap(one)(mapped, jnp.arange(n))
+    result: Result = jax.vmap(one)(mapped, jnp.arange(n, dtype=jnp.int32))
     return result
 
 

@@ -25,17 +25,17 @@ import jax.numpy as jnp
 from scribe._counts.data import Cells, CountData, NonZeros
 from scribe._counts.interpolation import sum_over_cells
 from scribe._counts.levels import map_components, map_datasets, n_levels, single_dataset, spread
+from scribe._counts.parameters import Parameters
 from scribe._types import SLOPES, Array, Natural
 
 __all__ = [
     "ElementwisePmf",
     "block_sum",
+    "by_cell",
+    "by_component",
+    "by_gene",
     "expand",
     "log_likelihood",
-    "log_likelihood_by_cell",
-    "log_likelihood_by_component",
-    "log_likelihood_by_gene",
-    "log_likelihood_of_mixture",
     "take_genes",
 ]
 
@@ -137,14 +137,18 @@ def _require(non_zeros: NonZeros | None) -> NonZeros:
     return non_zeros
 
 
-def log_likelihood(family: ElementwisePmf, natural: Natural, offset: Array, data: CountData) -> Array:
-    """Log-likelihood of all counts, a scalar.
+def log_likelihood(family: ElementwisePmf, parameters: Parameters, data: CountData) -> Array:
+    r"""Log-likelihood of all counts, a scalar.
 
-    ``natural`` holds arrays (genes,) and scalars, or, with datasets and one component, those of
-    `scribe._counts.levels`; ``offset`` is the log capture of every cell in ``data.cells``, (cells,). In a minibatch the
-    cell terms are scaled up; the gene terms are those of the whole data set.
+    In a minibatch the cell terms are scaled up; the gene terms are those of the whole data set. In a mixture every cell
+    comes from one component for all its genes,
+
+    .. math:: \sum_c \log \sum_k w_{ck} \prod_g P(u_{cg} \mid \theta_{kg}, x_c).
     """
-    natural = _of_one_component(natural)
+    if parameters.log_weights is not None:
+        joint = by_component(family, parameters, data) + parameters.log_weights
+        return data.scale * block_sum(data.cells.weight * jax.nn.logsumexp(joint, axis=1))
+    natural, offset = _of_one_component(parameters.natural), parameters.offset
     flat, pairs = spread(natural), data.pairs
     genes = block_sum(pairs.n * family.gene_term(pairs.value, take_genes(flat, pairs.gene)))
     terms = _cell_totals(family, natural, offset, data.cells)
@@ -184,11 +188,21 @@ def _sum_of_zeros(term: Callable[[Natural, Array], Array], natural: Natural, off
     return map_datasets(one, natural)
 
 
-def log_likelihood_by_gene(
-    family: ElementwisePmf, natural: Natural, offset: Array, data: CountData, *, n_genes: int
+def by_gene(
+    family: ElementwisePmf, parameters: Parameters, data: CountData, *, n_genes: int, gamma: Array | None = None
 ) -> Array:
-    """Log-likelihood of every gene, (genes,), summed over cells, which count as much as they weigh."""
-    natural = _of_one_component(natural)
+    r"""Log-likelihood of every gene, (genes,), summed over cells, which count as much as they weigh.
+
+    In mixtures a cell is of one component for all its genes: theirs are averaged with its responsibilities ``gamma``
+    (cells, components), :math:`\sum_c \sum_k \gamma_{ck} \log P(u_{cg} \mid \theta_{kg})`.
+    """
+    if gamma is not None:
+        total = jnp.zeros(n_genes, parameters.offset.dtype)
+        for k in range(gamma.shape[1]):
+            weighted = data._replace(cells=data.cells._replace(weight=data.cells.weight * gamma[:, k]))
+            total = total + by_gene(family, parameters.of_component(k), weighted, n_genes=n_genes)
+        return total
+    natural, offset = _of_one_component(parameters.natural), parameters.offset
     flat, non_zeros = spread(natural), _require(data.non_zeros)
     zeros = _sum_of_zeros(functools.partial(_zeros_by_gene, family), natural, offset, data.cells)
     n_columns = n_genes * (zeros.shape[0] if zeros.ndim == 2 else 1)
@@ -200,9 +214,15 @@ def log_likelihood_by_gene(
     return columns + jnp.broadcast_to(zeros, (n_genes,))
 
 
-def log_likelihood_by_cell(family: ElementwisePmf, natural: Natural, offset: Array, data: CountData) -> Array:
-    """Log-likelihood of every cell, (cells,), summed over genes."""
-    natural = _of_one_component(natural)
+def by_cell(family: ElementwisePmf, parameters: Parameters, data: CountData) -> Array:
+    """Log-likelihood of every cell, (cells,), summed over genes and, in mixtures, over the components it may be of."""
+    if parameters.log_weights is not None:
+        return jax.nn.logsumexp(by_component(family, parameters, data) + parameters.log_weights, axis=1)
+    return _by_cell(family, _of_one_component(parameters.natural), parameters.offset, data)
+
+
+def _by_cell(family: ElementwisePmf, natural: Natural, offset: Array, data: CountData) -> Array:
+    """Log-likelihood of every cell in one component."""
     flat, non_zeros = spread(natural), _require(data.non_zeros)
     terms, of_cell = _gene_terms(family, flat, data), _cell_totals(family, natural, offset, data.cells)
     if of_cell is None:
@@ -234,27 +254,15 @@ def _zeros_by_cell(family: ElementwisePmf, natural: Natural, offset: Array, cell
     return jax.grad(weighted)(jnp.ones_like(offset))
 
 
-def log_likelihood_by_component(family: ElementwisePmf, natural: Natural, offset: Array, data: CountData) -> Array:
+def by_component(family: ElementwisePmf, parameters: Parameters, data: CountData) -> Array:
     """Log-likelihood of every cell in every component, (cells, components), in nats."""
+    natural = parameters.natural
 
     def one(here: Natural) -> Array:
         at = here if n_levels(natural, 1) > 1 else single_dataset(here)
-        return log_likelihood_by_cell(family, at, offset, data)
+        return _by_cell(family, at, parameters.offset, data)
 
     return map_components(one, natural).T
-
-
-def log_likelihood_of_mixture(
-    family: ElementwisePmf, natural: Natural, offset: Array, log_weights: Array, data: CountData
-) -> Array:
-    r"""Log-likelihood of all counts where every cell comes from one component, a scalar.
-
-    .. math:: \sum_c \log \sum_k w_{ck} \prod_g P(u_{cg} \mid \theta_{kg}, x_c)
-
-    ``log_weights`` is (cells, components).
-    """
-    joint = log_likelihood_by_component(family, natural, offset, data) + log_weights
-    return data.scale * block_sum(data.cells.weight * jax.nn.logsumexp(joint, axis=1))
 
 
 def _scatter(terms: Array, ids: Array, n: int) -> Array:

@@ -14,11 +14,10 @@ from numpyro import handlers
 from scribe._counts.container import Counts
 from scribe._counts.data import CountData, full_data, means_of
 from scribe._counts.design import Design
-from scribe._counts.levels import at_cells
-from scribe._counts.likelihood import log_likelihood, log_likelihood_of_mixture
+from scribe._counts.parameters import Parameters
+from scribe._model.likelihood import Likelihood
 from scribe._model.spec import ModelSpec
-from scribe._types import Array, Key, Natural
-from scribe.families import Family
+from scribe._types import Array, Key
 from scribe.priors import Context, Draw, Latent, Law
 
 __all__ = ["CountMatrix", "Model", "build", "columns_for", "data_for", "plates"]
@@ -37,37 +36,30 @@ class CountMatrix(dist.Distribution):
 
     support = dist.constraints.independent(dist.constraints.nonnegative, 2)
 
-    def __init__(
-        self, family: Family, natural: Natural, offset: Array, *, data: CountData, log_weights: Array | None = None
-    ) -> None:
-        self.family, self.natural, self.offset, self.data = family, natural, offset, data
-        self.log_weights = log_weights
-        n_genes = max((v.shape[-1] for v in natural.values() if v.ndim), default=1)
-        super().__init__((), (offset.shape[0], n_genes), validate_args=False)
+    def __init__(self, likelihood: Likelihood, parameters: Parameters, data: CountData) -> None:
+        self.likelihood, self.parameters, self.data = likelihood, parameters, data
+        n_genes = max((v.shape[-1] for v in parameters.natural.values() if v.ndim), default=1)
+        super().__init__((), (parameters.offset.shape[0], n_genes), validate_args=False)
 
     def log_prob(self, value: Array) -> Array:
         """Log-likelihood, a scalar."""
         if value.shape[-1] == 1:
-            if self.log_weights is None:
-                return log_likelihood(self.family, self.natural, self.offset, self.data)
-            return log_likelihood_of_mixture(self.family, self.natural, self.offset, self.log_weights, self.data)
-        if self.log_weights is None:
-            return jnp.sum(self._dense(value, None))
-        n = self.log_weights.shape[1]
-        joint = jax.vmap(lambda k: jnp.sum(self._dense(value, jnp.full(value.shape[0], k)), axis=1))(jnp.arange(n))
-        return jnp.sum(jax.nn.logsumexp(joint.T + self.log_weights, axis=1))
+            return self.likelihood.log_prob(self.parameters, self.data)
+        weights, n_cells = self.parameters.log_weights, value.shape[0]
+        if weights is None:
+            return jnp.sum(self.likelihood.log_pmf(value, self.parameters))
 
-    def _dense(self, value: Array, component: Array | None) -> Array:
-        natural = at_cells(self.natural, component, self.data.cells.dataset)
-        return self.family.log_pmf(value, natural, self.offset[:, None])
+        def of_component(k: Array) -> Array:
+            here = self.parameters._replace(component=jnp.full(n_cells, k))
+            return jnp.sum(self.likelihood.log_pmf(value, here), axis=1)
+
+        joint = jax.vmap(of_component)(jnp.arange(weights.shape[1]))
+        return jnp.sum(jax.nn.logsumexp(joint.T + weights, axis=1))
 
     def sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
         """Simulate the matrix; leading axes of ``sample_shape`` are independent repetitions."""
         if not sample_shape:
-            key_component, key_counts = jax.random.split(key)
-            component = None if self.log_weights is None else jax.random.categorical(key_component, self.log_weights)
-            natural = at_cells(self.natural, component, self.data.cells.dataset)
-            return self.family.sample(key_counts, natural, self.offset[:, None])
+            return self.likelihood.sample(key, self.parameters)
         keys = jax.random.split(key, sample_shape[0])
         return jax.vmap(lambda k: self.sample(k, sample_shape[1:]))(keys)
 
@@ -131,11 +123,9 @@ def build(spec: ModelSpec, *, n_genes: int) -> Model:
         for site in spec.sites:
             values[site.name] = site.prior(site.name, site.axes, draw)
             numpyro.deterministic(site.name, site.link.value(values[site.name]))
-        natural = spec.natural(spec.working(values))
-        offset = spec.offset(values, data.cells.totals.shape[0])
         cells = data.cells
-        log_weights = spec.log_weights(values, cells.dataset, cells.logits, n_cells=cells.totals.shape[0])
-        matrix = CountMatrix(spec.family, natural, offset, data=data, log_weights=log_weights)
+        parameters = spec.parameters(values, n_cells=cells.totals.shape[0], dataset=cells.dataset, logits=cells.logits)
+        matrix = CountMatrix(spec.likelihood, parameters, data)
         numpyro.sample("counts", matrix, obs=data.cells.totals[:, None])
 
     return model

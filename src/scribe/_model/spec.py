@@ -13,7 +13,9 @@ import jax.numpy as jnp
 
 from scribe import coordinates as coordinate_systems
 from scribe import priors as prior_table
+from scribe._counts.parameters import Parameters
 from scribe._dist.links import LINKS, Link
+from scribe._model.likelihood import Likelihood
 from scribe._types import AnyArray, Array
 from scribe.coordinates import Coordinates
 from scribe.families import Family, Param, from_layers
@@ -243,6 +245,21 @@ class ModelSpec:
     def n_datasets(self) -> int:
         """Number of datasets whose genes have parameters of their own; 1 where none have."""
         return self.lengths["dataset"] if any("dataset" in axes for axes in self.natural_axes.values()) else 1
+
+    @property
+    def likelihood(self) -> Likelihood:
+        """The likelihood of the family."""
+        return Likelihood(self.family)
+
+    def parameters(
+        self, values: Mapping[str, Array], *, n_cells: int, dataset: Array | None = None, logits: Array | None = None
+    ) -> Parameters:
+        """What the likelihood reads, from the value of every site on the real line.
+
+        ``dataset`` (cells,) and ``logits`` (cells, components) are those of `scribe._counts.design.Design`.
+        """
+        log_weights = self.log_weights(values, dataset, logits, n_cells=n_cells)
+        return Parameters(self.natural(self.working(values)), self.offset(values, n_cells), dataset, log_weights)
 
     def log_weights(
         self, values: Mapping[str, Array], dataset: Array | None, logits: Array | None, *, n_cells: int

@@ -22,8 +22,8 @@ from scipy.special import entr, softmax
 
 from scribe._counts.container import Counts
 from scribe._counts.data import CountData
+from scribe._counts.parameters import Parameters
 from scribe._posterior.doublets import shares_of, with_pairs
-from scribe._posterior.parameters import Parameters, by_component
 from scribe._posterior.posterior import Posterior
 from scribe._types import FloatArray, IntArray, Key
 
@@ -97,7 +97,7 @@ def assign(
 
 def _by_component(posterior: Posterior, parameters: Parameters, data: CountData) -> tuple[FloatArray, FloatArray]:
     """Log-likelihood and log prior probability of every component in every cell, (cells, components) each."""
-    found = by_component(posterior.spec.family, parameters, data), parameters.log_weights
+    found = posterior.spec.likelihood.by_component(parameters, data), parameters.log_weights
     log_likelihood, log_weights = (np.asarray(x, np.float64) for x in found)
     return log_likelihood, log_weights
 

@@ -21,7 +21,6 @@ from scipy.special import logsumexp
 from scribe._counts.container import Counts
 from scribe._counts.design import Design
 from scribe._model.spec import MIXING, ModelSpec
-from scribe._posterior.parameters import joint
 from scribe._posterior.posterior import Posterior
 from scribe._types import FloatArray
 from scribe.engines import SVI, Fit, NonFiniteError
@@ -148,7 +147,7 @@ def _error(losses: FloatArray) -> float:
 def _log_probabilities(posterior: Posterior, counts: Counts) -> FloatArray:
     """Log posterior probability of components at the most probable parameters, (cells, components)."""
     parameters = posterior.parameters(posterior.centre())
-    found = jax.nn.log_softmax(joint(posterior.spec.family, parameters, posterior.data(counts)), axis=1)
+    found = jax.nn.log_softmax(posterior.spec.likelihood.joint(parameters, posterior.data(counts)), axis=1)
     return np.asarray(found, np.float64)
 
 

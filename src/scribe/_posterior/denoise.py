@@ -19,9 +19,9 @@ import numpy as np
 
 from scribe._counts.container import Counts
 from scribe._counts.data import CountData
+from scribe._counts.parameters import Parameters
 from scribe._posterior.indexing import check_draws
 from scribe._posterior.mode import most_probable_counts
-from scribe._posterior.parameters import Parameters
 from scribe._posterior.posterior import Posterior
 from scribe._posterior.simulate import LARGE_MEAN, Noise, draw_elements
 from scribe._rng import categorical, keys_of_elements, stream

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from scribe._posterior.parameters import Parameters
+from scribe._counts.parameters import Parameters
 from scribe._types import Array, FloatArray
 
 __all__ = ["shares_of", "with_pairs"]

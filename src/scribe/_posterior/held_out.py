@@ -18,8 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from scribe._counts.container import Counts
+from scribe._counts.parameters import Parameters
 from scribe._posterior.denoise import draw_of, with_responsibilities
-from scribe._posterior.parameters import Parameters
 from scribe._posterior.posterior import Posterior
 from scribe._posterior.simulate import elements, in_pieces
 from scribe._types import AnyArray, Array, FloatArray, Key, Natural

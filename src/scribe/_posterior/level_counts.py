@@ -25,10 +25,11 @@ from scipy import sparse
 
 from scribe._counts.container import Counts
 from scribe._counts.data import CountData
+from scribe._counts.likelihood import by_gene
+from scribe._counts.parameters import Parameters
 from scribe._device import on_device
 from scribe._model.spec import LEVEL_AXES, ModelSpec
 from scribe._posterior.expression import Level
-from scribe._posterior.parameters import by_gene_and_component
 from scribe._posterior.posterior import Posterior
 from scribe._types import AnyArray, Array, FloatArray, IntArray
 
@@ -136,7 +137,7 @@ def count_levels(posterior: Posterior, counts: Counts, levels: Sequence[Level]) 
     def slope(fold: FloatArray) -> FloatArray:
         """Derivative of the log-likelihood in the log mean of every gene and level, at a log fold change of it."""
         at = on_device(fold if spec.levels else fold[0, 0])
-        found = _slopes(spec, working, at, parameters.offset, (data, gamma))
+        found = _slopes(spec, working, at, (parameters, data), gamma)
         return np.asarray(found, np.float64).reshape(*shape, n_genes)
 
     fold, information = _maximise(slope, observed)
@@ -180,12 +181,13 @@ def _maximise(slope: Callable[[FloatArray], FloatArray], observed: FloatArray) -
 
 @functools.partial(jax.jit, static_argnums=0)
 def _slopes(
-    spec: ModelSpec, working: dict[str, Array], fold: Array, offset: Array, observed: tuple[CountData, Array]
+    spec: ModelSpec, working: dict[str, Array], fold: Array, given: tuple[Parameters, CountData], gamma: Array
 ) -> Array:
-    """Slopes of the log-likelihood; ``observed`` are counts and responsibilities (cells, components)."""
+    """Slopes of the log-likelihood; ``gamma`` are the responsibilities of cells, (cells, components)."""
+    parameters, data = given
 
     def total(fold: Array) -> Array:
-        natural, n_genes = spec.natural(working, log_fold=fold), fold.shape[-1]
-        return jnp.sum(by_gene_and_component(spec.family, natural, offset, observed, n_genes=n_genes))
+        here = parameters._replace(natural=spec.natural(working, log_fold=fold))
+        return jnp.sum(by_gene(spec.family, here, data, n_genes=fold.shape[-1], gamma=gamma))
 
     return jax.grad(total)(fold)

@@ -30,9 +30,9 @@ import numpy as np
 from scribe._counts.container import Counts
 from scribe._counts.data import CountData, NonZeros
 from scribe._counts.design import Design
-from scribe._counts.likelihood import log_likelihood_by_cell
+from scribe._counts.likelihood import by_cell
+from scribe._counts.parameters import Parameters
 from scribe._model.spec import ModelSpec
-from scribe._posterior.parameters import Parameters, by_cell
 from scribe._posterior.posterior import Posterior
 from scribe._types import Array, FloatArray, IntArray
 
@@ -144,7 +144,7 @@ def log_likelihood_of_cells(
     spec, data, site = posterior.spec, part.data(counts), posterior.spec.capture_site
     if site is None:
         for values in draws:
-            yield np.asarray(by_cell(spec.family, part.parameters(values), data))
+            yield np.asarray(spec.likelihood.by_cell(part.parameters(values), data))
         return
     if posterior.n_cells < _FEWEST:
         msg = (
@@ -199,18 +199,16 @@ def _over_components(
     family, parameters = spec.family, setting.parameters
 
     def one(number: Array) -> Result:
-        natural = {n: v[number % v.shape[0]][None] if v.ndim == 3 else v for n, v in parameters.natural.items()}
-        rest, of_data = jnp.zeros(()), data
+        here, rest, of_data = parameters.of_component(number), jnp.zeros(()), data
         if spec.totals_suffice:
             # all that depends on capture is a function of the totals
             of_data = data._replace(non_zeros=_no_rows(data))
-            every = log_likelihood_by_cell(family, natural, parameters.offset, data)
-            rest = every - log_likelihood_by_cell(family, natural, parameters.offset, of_data)
+            rest = by_cell(family, here, data) - by_cell(family, here, of_data)
 
         def density(z: Array) -> Array:
             x, slope = jax.jvp(functools.partial(_log_capture, spec), (z,), (jnp.ones_like(z),))
             law = setting.population.log_prob(x) + jnp.log(jnp.maximum(jnp.abs(slope), jnp.finfo(x.dtype).tiny))
-            return log_likelihood_by_cell(family, natural, jnp.maximum(x, lowest), of_data) + rest + law
+            return by_cell(family, here._replace(offset=jnp.maximum(x, lowest)), of_data) + rest + law
 
         return of_one(density, number)
 

@@ -22,7 +22,8 @@ import numpy as np
 
 from scribe._counts.container import Counts
 from scribe._counts.data import CountData
-from scribe._posterior.parameters import Parameters, by_gene_and_component
+from scribe._counts.likelihood import by_gene
+from scribe._counts.parameters import Parameters
 from scribe._posterior.posterior import Posterior
 from scribe._types import AnyArray, Array, FloatArray, Natural
 from scribe.families import Family
@@ -95,10 +96,9 @@ class _Pearson:
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _pearson(family: Family, n_genes: int, parameters: Parameters, data: CountData, gamma: Array) -> tuple[Array, ...]:
-    observed = data._replace(scale=jnp.ones_like(data.scale)), gamma
+    observed = data._replace(scale=jnp.ones_like(data.scale))
     terms = (_Pearson(family), _Pearson(family, spread=True))
-    sums = (by_gene_and_component(t, parameters.natural, parameters.offset, observed, n_genes=n_genes) for t in terms)
-    return tuple(sums)
+    return tuple(by_gene(term, parameters, observed, n_genes=n_genes, gamma=gamma) for term in terms)
 
 
 def _common_variation(posterior: Posterior, counts: Counts, component: Array) -> float:
@@ -110,8 +110,8 @@ def _common_variation(posterior: Posterior, counts: Counts, component: Array) ->
         return 0.0
     part = posterior.subset(genes=genes, cells=cells)
     parameters = part.parameters(part.centre())
-    wide = parameters.wide(component[cells] if posterior.mixed else None)
-    mean, variance = (np.asarray(x) for x in posterior.spec.family.moments(wide, parameters.offset[:, None]))
+    known = parameters._replace(component=component[cells]) if posterior.mixed else parameters
+    mean, variance = (np.asarray(x) for x in posterior.spec.likelihood.moments(known))
     observed = counts.subset(cells=cells, genes=genes).rows(slice(None))
     residuals = np.clip((observed - mean) / np.sqrt(variance), -_CLIP, _CLIP)
     residuals -= residuals.mean(axis=0)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from scribe._posterior.parameters import Parameters
+from scribe._counts.parameters import Parameters
 from scribe._posterior.simulate import elements, in_pieces
 from scribe._types import Array, FloatArray, Natural
 from scribe.families import Family, Highest, Part, highest_peak, most_probable

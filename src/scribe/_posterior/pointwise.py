@@ -22,10 +22,10 @@ import numpy as np
 
 from scribe._counts.container import Counts
 from scribe._counts.interpolation import Interval, matmul, n_nodes, to_coefficients
+from scribe._counts.parameters import Parameters
 from scribe._counts.zeros import Zeros, zeros
 from scribe._device import on_device
 from scribe._posterior.assign import assign
-from scribe._posterior.parameters import Parameters
 from scribe._posterior.posterior import Posterior
 from scribe._types import AnyArray, Array, FloatArray, IntArray
 from scribe.families import Family

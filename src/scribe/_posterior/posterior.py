@@ -15,12 +15,12 @@ import numpyro.distributions as dist
 from scribe._counts.container import Counts
 from scribe._counts.data import CountData
 from scribe._counts.design import Design
+from scribe._counts.parameters import Parameters
 from scribe._device import on_device
 from scribe._dist.pushed import PushedKernels, PushedNormal, kernel_density
 from scribe._model.build import data_for
 from scribe._model.spec import LEVEL_AXES, ModelSpec, Site
 from scribe._posterior.indexing import check_draws
-from scribe._posterior.parameters import Parameters, responsibilities
 from scribe._rng import Numbers, identities
 from scribe._types import AnyArray, Array, FloatArray, IntArray, Key
 from scribe.guides import Approximation, Draws, Ids
@@ -190,7 +190,7 @@ class Posterior:
         """
         if self.design.responsibilities is not None:
             return jnp.asarray(self.design.responsibilities, parameters.offset.dtype)
-        return responsibilities(self.spec.family, parameters, data)
+        return self.spec.likelihood.responsibilities(parameters, data)
 
     def readable(self, values: Mapping[str, Array]) -> dict[str, Array]:
         """Named quantities at the chosen levels, from values with any number of leading draw axes."""
@@ -282,20 +282,18 @@ def _parameters(
     *covariates: Array | None,
 ) -> Parameters:
     dataset, logits = covariates
-    natural = spec.natural(spec.working(values))
-    weights = spec.log_weights(values, dataset, logits, n_cells=n_cells)
+    every = spec.parameters(values, n_cells=n_cells, dataset=dataset, logits=logits)
+    natural, axes = every.natural, [axis for axis, _ in chosen]
     for axis, number in chosen:
         position = LEVEL_AXES.index(axis)
         natural = {
             name: jnp.take(x, jnp.asarray([number]), axis=position) if x.ndim == 3 and x.shape[position] > 1 else x
             for name, x in natural.items()
         }
-    axes = [axis for axis, _ in chosen]
-    return Parameters(
-        natural,
-        spec.offset(values, n_cells),
-        None if "dataset" in axes else dataset,
-        None if "component" in axes else weights,
+    return every._replace(
+        natural=natural,
+        dataset=None if "dataset" in axes else dataset,
+        log_weights=None if "component" in axes else every.log_weights,
     )
 
 

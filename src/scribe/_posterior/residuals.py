@@ -28,10 +28,10 @@ import numpy as np
 from scribe._counts.container import Counts
 from scribe._counts.interpolation import Interval, matmul, nodes_needed, to_coefficients
 from scribe._counts.levels import at_elements, map_components
+from scribe._counts.parameters import Parameters
 from scribe._counts.zeros import log_zeros
 from scribe._posterior.denoise import with_responsibilities
 from scribe._posterior.indexing import check_draws
-from scribe._posterior.parameters import Parameters
 from scribe._posterior.posterior import Posterior
 from scribe._rng import stream, uniform
 from scribe._types import Array, FloatArray, IntArray, Key, Natural

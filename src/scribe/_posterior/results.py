@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,6 +15,7 @@ import numpy as np
 
 from scribe._counts.checks import outside_stacklevel
 from scribe._counts.data import CountData
+from scribe._counts.parameters import Parameters
 from scribe._posterior.assign import Assignment, assign
 from scribe._posterior.components import ComponentsWarning, nearly_empty
 from scribe._posterior.composition import Composition, compositions, fit_dirichlet
@@ -22,7 +24,6 @@ from scribe._posterior.estimates import Estimates
 from scribe._posterior.expression import Estimand
 from scribe._posterior.indexing import check_dense
 from scribe._posterior.logistic_normal import LogisticNormal, fit_logistic_normal
-from scribe._posterior.parameters import Parameters, by_cell, by_gene
 from scribe._posterior.simulate import Sparse, simulate_blocks
 from scribe._rng import categorical, stream
 from scribe._types import Array, FloatArray, Key, Rng
@@ -165,11 +166,12 @@ class Results(Estimates):
         if return_by not in ("cell", "gene"):
             msg = f"return_by must be 'cell' or 'gene', got {return_by!r}."
             raise ValueError(msg)
-        family, data = self.spec.family, self.posterior.data(self.counts(counts))
+        likelihood, data = self.spec.likelihood, self.posterior.data(self.counts(counts))
         draws = self.posterior.parameter_draws(self._key(rng), n_samples)
         if return_by == "cell":
-            return np.stack([np.asarray(by_cell(family, parameters, data)) for parameters in draws])
-        return np.stack([np.asarray(by_gene(family, self.n_genes, parameters, data)) for parameters in draws])
+            return np.stack([np.asarray(likelihood.by_cell(parameters, data)) for parameters in draws])
+        by_gene = functools.partial(likelihood.by_gene, n_genes=self.n_genes)
+        return np.stack([np.asarray(by_gene(parameters, data)) for parameters in draws])
 
     def denoise_blocks(
         self,

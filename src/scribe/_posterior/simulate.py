@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from scribe._counts.levels import n_levels
-from scribe._posterior.parameters import Parameters
+from scribe._counts.parameters import Parameters
 from scribe._rng import keys_of_elements, uniform
 from scribe._types import AnyArray, Array, FloatArray, IntArray, Key, Natural
 from scribe.families import Family

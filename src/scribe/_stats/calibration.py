@@ -37,9 +37,9 @@ from scipy.stats import binom
 from scribe._counts.container import Counts
 from scribe._counts.data import CountData
 from scribe._counts.design import Design
+from scribe._counts.parameters import Parameters
 from scribe._model.build import CountMatrix, build, data_for
 from scribe._model.spec import ModelSpec
-from scribe._posterior.parameters import Parameters
 from scribe._posterior.simulate import compressed_rows, simulate_blocks
 from scribe._types import AnyArray, Array, FloatArray, Key
 from scribe.engines import diagnostics
@@ -146,8 +146,10 @@ def _draw(spec: ModelSpec, n_genes: int, data: CountData, key: Key) -> tuple[dic
     key_latents, key_component = jax.random.split(key)
     trace = handlers.trace(handlers.seed(build(spec, n_genes=n_genes), key_latents)).get_trace(data)
     law: CountMatrix = trace["counts"]["fn"]
-    component = None if law.log_weights is None else jax.random.categorical(key_component, law.log_weights)
-    truth = Parameters(dict(law.natural), law.offset, data.cells.dataset, component=component)
+    truth = law.parameters
+    if truth.log_weights is not None:
+        component = jax.random.categorical(key_component, truth.log_weights)
+        truth = truth._replace(component=component, log_weights=None)
     return {latent.name: trace[latent.name]["value"] for latent in spec.latents}, truth
 
 

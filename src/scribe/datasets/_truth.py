@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from scribe import coordinates as coordinate_systems
+from scribe._counts.parameters import Parameters
 from scribe._model.checks import nearest
 from scribe._model.names import DESCRIPTIVE, site_of
 from scribe._model.spec import CAPTURE_SITES, ModelSpec, Site
-from scribe._posterior.parameters import Parameters
 from scribe._types import Array, Key
 from scribe.coordinates import Coordinates
 from scribe.families import Param

@@ -10,9 +10,9 @@ from anndata import AnnData
 from scipy import sparse
 
 from scribe import families
+from scribe._counts.parameters import Parameters
 from scribe._model.checks import require_whole
 from scribe._model.keywords import verb
-from scribe._posterior.parameters import Parameters
 from scribe._posterior.simulate import compressed_rows, simulate_blocks
 from scribe._rng import as_seed
 from scribe._types import Rng

@@ -11,12 +11,12 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
+from scribe._counts.parameters import Parameters
 from scribe._model.keywords import verb
 from scribe._model.names import site_of
 from scribe._model.options import ModelOptions, complete
 from scribe._model.resolve import resolve_spec
 from scribe._model.spec import ModelSpec
-from scribe._posterior.parameters import Parameters
 from scribe._posterior.simulate import compressed_rows, simulate_blocks
 from scribe._rng import as_seed
 from scribe._types import Rng

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from scribe._counts.likelihood import log_likelihood_by_cell, log_likelihood_by_component, log_likelihood_by_gene
 from scribe._model.build import data_for
 from scribe._types import Array, IntArray, Key, Params
 from scribe.engines.problem import Problem
@@ -63,25 +61,25 @@ def _gradients(problem: Problem, params: Params, key: Key, *, step: int) -> list
 
 def _likelihood(problem: Problem, params: Params, key: Key) -> list[_Place]:
     """Genes and cells whose parameters or log-likelihood at one draw are not finite."""
-    counts, family = problem.counts, problem.spec.family
+    counts, likelihood = problem.counts, problem.spec.likelihood
     latents, first = problem.spec.latents, jnp.zeros(1, jnp.uint32)
     draw = problem.guide.draw(key, problem.per_cell(params), latents=latents, numbers=first, ids={})
     values = problem.spec.values({name: value[0] for name, value in draw.items()})
-    natural: Mapping[str, Array] = problem.spec.natural(problem.spec.working(values))
-    offset = problem.spec.offset(values, counts.n_cells)
+    data = data_for(problem.spec, counts, problem.design, totals_suffice=False)
+    known = {"dataset": data.cells.dataset, "logits": data.cells.logits}
+    parameters = problem.spec.parameters(values, n_cells=counts.n_cells, **known)
     places = [
         _Place(f"parameter {name!r}", "gene", _bad(jnp.sum(x, axis=tuple(range(x.ndim - 1)))), x.shape[-1])
-        for name, x in natural.items()
+        for name, x in parameters.natural.items()
         if x.ndim
     ]
-    places.append(_Place("capture", "cell", _bad(offset), offset.size))
-    data = data_for(problem.spec, counts, problem.design, totals_suffice=False)
+    places.append(_Place("capture", "cell", _bad(parameters.offset), counts.n_cells))
     if "component" in problem.spec.levels:
-        by_cell = jnp.sum(log_likelihood_by_component(family, natural, offset, data), axis=1)
+        by_cell = jnp.sum(likelihood.by_component(parameters, data), axis=1)
     else:
-        by_gene = log_likelihood_by_gene(family, natural, offset, data, n_genes=counts.n_genes)
+        by_gene = likelihood.by_gene(parameters, data, n_genes=counts.n_genes)
         places.append(_Place("likelihood", "gene", _bad(by_gene), counts.n_genes))
-        by_cell = log_likelihood_by_cell(family, natural, offset, data)
+        by_cell = likelihood.by_cell(parameters, data)
     return [*places, _Place("likelihood", "cell", _bad(by_cell), counts.n_cells)]
 
 

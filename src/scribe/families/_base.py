@@ -227,6 +227,17 @@ class Family(ABC):
         ratio = self.log_pmf(u + 1.0, natural, offset) - self.log_pmf(u, natural, offset)
         return jnp.expm1(deeper - offset) * (u + 1.0) * jnp.exp(ratio)
 
+    def slopes(self, u: Array, natural: Natural, offset: Array) -> tuple[Array, Array]:
+        """First and second derivative of the log-pmf by the offset, which is the log rate; ``offset`` is of full shape.
+
+        By automatic differentiation where a family has no closed form.
+        """
+
+        def slope(x: Array) -> Array:
+            return jax.grad(lambda x: jnp.sum(self.log_pmf(u, natural, x)))(x)
+
+        return jax.jvp(slope, (offset,), (jnp.ones_like(offset),))
+
     def from_moments(self, log_mean: Array, log_odds: Array) -> dict[str, Array]:
         r"""Natural parameters of the base at a given mean and, where the family has one, excess of the variance.
 

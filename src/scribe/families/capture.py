@@ -58,6 +58,10 @@ class WithCapture(Modifier):
         """That of the base."""
         return self.base.sample(key, natural, offset)
 
+    def slopes(self, u: Array, natural: Natural, offset: Array) -> tuple[Array, Array]:
+        """Those of the base."""
+        return self.base.slopes(u, natural, offset)
+
     def moments(self, natural: Natural, offset: Array) -> Moments:
         """Those of the base."""
         return self.base.moments(natural, offset)

@@ -134,6 +134,13 @@ class NegativeBinomial(Family):
         rise, fall = softplus_both(offset - natural["log_odds"])
         return -totals * fall - jnp.sum(_size(natural)) * rise
 
+    def slopes(self, u: Array, natural: Natural, offset: Array) -> tuple[Array, Array]:
+        r""":math:`u - (u + r)\,\hat p` and :math:`-(u + r)\,\hat p\,(1 - \hat p)`."""
+        logit, every = offset - natural["log_odds"], u + _size(natural)
+        p, rest = jax.nn.sigmoid(logit), jax.nn.sigmoid(-logit)
+        # u(1-p) - rp keeps its digits where all but few are seen
+        return u * rest - _size(natural) * p, -every * p * rest
+
     def sample(self, key: Key, natural: Natural, offset: Array) -> Array:
         """Gamma-Poisson draw."""
         log_size = natural["log_mean"] + natural["log_odds"]

@@ -85,6 +85,11 @@ class Poisson(Family):
         """Sums of the cell terms from the totals."""
         return totals * offset - jnp.sum(jnp.exp(natural["log_mean"])) * jnp.exp(offset)
 
+    def slopes(self, u: Array, natural: Natural, offset: Array) -> tuple[Array, Array]:
+        r""":math:`u - \mu e^x` and :math:`-\mu e^x`."""
+        mean = jnp.exp(natural["log_mean"] + offset)
+        return u - mean, jnp.broadcast_to(-mean, offset.shape)
+
     def sample(self, key: Key, natural: Natural, offset: Array) -> Array:
         """Poisson draw, as floats."""
         mean = jnp.exp(natural["log_mean"] + offset)

@@ -13,7 +13,6 @@ from scribe._model.checks import require_known
 from scribe._model.keywords import verb
 from scribe._posterior.by_engine import ScribeMCMCResults, draws_by_chain, values_by_chain
 from scribe._posterior.marginal import log_likelihood_of_cells
-from scribe._posterior.parameters import by_cell
 from scribe._posterior.results import Results
 from scribe._posterior.simulate import Sparse
 from scribe._rng import as_key, as_seed
@@ -139,8 +138,8 @@ def _log_likelihood(results: Results, *, integrated: bool, **options: Any) -> _V
     if integrated:
         rows = list(log_likelihood_of_cells(posterior, counts, values))
     else:
-        data, family = posterior.data(counts), posterior.spec.family
-        rows = [np.asarray(by_cell(family, posterior.parameters(one), data)) for one in values]
+        data, likelihood = posterior.data(counts), posterior.spec.likelihood
+        rows = [np.asarray(likelihood.by_cell(posterior.parameters(one), data)) for one in values]
     return {"counts": ((*_DRAWS, "cell"), _by_chain(results, np.stack(rows)))}
 
 

@@ -23,6 +23,7 @@ from scribe._counts.container import Counts
 from scribe._counts.data import full_data
 from scribe._counts.likelihood import expand, log_likelihood
 from scribe._counts.parameters import Parameters
+from scribe._counts.predictors import Scalar
 from scribe._model.initial import start as start_of
 from scribe._model.resolve import resolve_spec
 
@@ -103,7 +104,7 @@ def compare(counts: Counts, model: str, *, dense: Any, **options: Any) -> dict[s
     start = start_of(spec, counts).values
     natural, offset = spec.natural(spec.working(start)), spec.offset(start, counts.n_cells)
     sparse = jax.jit(
-        jax.value_and_grad(lambda n, x, d: log_likelihood(spec.family, Parameters(n, x), d), argnums=(0, 1))
+        jax.value_and_grad(lambda n, x, d: log_likelihood(spec.family, Parameters(n, Scalar(x)), d), argnums=(0, 1))
     )
     slow = "two_state" in spec.family.layers
     form = elementwise(spec.family) if slow else dense_bnb if "beta_mixed" in spec.family.layers else dense_nb

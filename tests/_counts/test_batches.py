@@ -17,6 +17,7 @@ from scribe._counts.container import Counts
 from scribe._counts.data import CHUNK, CountData, NonZeros, full_data
 from scribe._counts.likelihood import by_cell, by_gene, log_likelihood
 from scribe._counts.parameters import Parameters
+from scribe._counts.predictors import Scalar
 from scribe.families import from_layers
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def test_batches_are_unbiased(name: str) -> None:
         @functools.partial(jax.jit)
         @jax.vmap
         def of_batch(batch: Any) -> Array:
-            return log_likelihood(family, Parameters(here, x[batch.cells.rows]), batch.join(data))
+            return log_likelihood(family, Parameters(here, Scalar(x[batch.cells.rows])), batch.join(data))
 
         values = np.asarray(of_batch(drawn))
     subsets, first, n = np.unique(np.asarray(drawn.cells.rows), axis=0, return_index=True, return_counts=True)
@@ -142,7 +143,8 @@ def test_cells_of_a_batch_have_their_own_likelihoods(n_genes: int, depth: float)
             batch = jax.tree.map(operator.itemgetter(i), drawn)
             cells = np.asarray(batch.cells.rows)
             expected = log_pmf("zip", natural["zip"], offset, u).sum(axis=1)[cells]
-            np.testing.assert_allclose(found(Parameters(here, x[cells]), batch.join(data)), expected, rtol=1e-10)
+            given = Parameters(here, Scalar(x[cells]))
+            np.testing.assert_allclose(found(given, batch.join(data)), expected, rtol=1e-10)
 
 
 def test_sums_of_genes_weigh_cells() -> None:
@@ -153,7 +155,7 @@ def test_sums_of_genes_weigh_cells() -> None:
         data = full_data(Counts.from_matrix(u), totals_suffice=False)
         data = data._replace(cells=data.cells._replace(weight=jnp.asarray(weight)))
         here, x = jax.tree.map(jnp.asarray, natural["zip"]), jnp.asarray(offset)
-        found = by_gene(FAMILIES["zip"], Parameters(here, x), data, n_genes=5)
+        found = by_gene(FAMILIES["zip"], Parameters(here, Scalar(x)), data, n_genes=5)
     np.testing.assert_allclose(found, weight @ log_pmf("zip", natural["zip"], offset, u), rtol=1e-10)
 
 
@@ -166,7 +168,7 @@ def test_compiled_once_for_data_of_one_shape_and_for_all_batches() -> None:
     @functools.partial(jax.jit)
     def value(natural: Natural, offset: Array, data: CountData) -> Array:
         traces.append(offset.shape)
-        return log_likelihood(FAMILIES["zip"], Parameters(natural, offset), data)
+        return log_likelihood(FAMILIES["zip"], Parameters(natural, Scalar(offset)), data)
 
     def expected(u: Floats, x: Floats) -> float:
         return float(log_pmf("zip", natural["zip"], x, u).sum())

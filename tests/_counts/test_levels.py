@@ -17,6 +17,7 @@ from scribe._counts.design import Design
 from scribe._counts.levels import at_cells, at_elements, spread
 from scribe._counts.likelihood import by_cell, by_component, by_gene, log_likelihood
 from scribe._counts.parameters import Parameters
+from scribe._counts.predictors import Scalar
 from scribe._model.likelihood import Likelihood
 from scribe.families import from_layers
 
@@ -74,7 +75,7 @@ def test_mixture_of_datasets_is_the_dense_sum(name, odds) -> None:
         return jnp.stack([jnp.sum(family.log_pmf(u, one, x[:, None]), axis=1) for one in at], axis=1)
 
     def engine(natural, x):
-        return by_component(family, Parameters(natural, x), data)
+        return by_component(family, Parameters(natural, Scalar(x)), data)
 
     def dense_mixture(natural, x):
         matrix = dense(natural, x)
@@ -84,7 +85,7 @@ def test_mixture_of_datasets_is_the_dense_sum(name, odds) -> None:
     expected = value, slopes
     np.testing.assert_allclose(jax.jit(engine)(natural, x), matrix, rtol=1e-8)
     found = jax.jit(
-        jax.value_and_grad(lambda n, x: log_likelihood(family, Parameters(n, x, None, w), data), argnums=(0, 1))
+        jax.value_and_grad(lambda n, x: log_likelihood(family, Parameters(n, Scalar(x), None, w), data), argnums=(0, 1))
     )(natural, x)
     for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-7, atol=1e-7)
@@ -105,7 +106,7 @@ def test_datasets_are_sums_over_their_cells(name, odds, rows_are_cells) -> None:
     @jax.jit
     def found_and_dense(natural, x, data, u):
         at = at_cells(natural, None, jnp.asarray(dataset))
-        given = Parameters(natural, x)
+        given = Parameters(natural, Scalar(x))
         genes = by_gene(family, given, data, n_genes=G)
         sums = log_likelihood(family, given, data), by_cell(family, given, data), genes
         return sums, family.log_pmf(u, at, x[:, None])
@@ -120,7 +121,7 @@ def test_datasets_are_sums_over_their_cells(name, odds, rows_are_cells) -> None:
     axes = {n: () if not v.ndim or v.shape[-1] == 1 else ("gene",) for n, v in natural.items()}
     if family.summarises(axes):
         totals = full_data(counts.spread(dataset, D), totals_suffice=True, design=Design(dataset.astype(np.int32)))
-        of_totals = jax.jit(functools.partial(log_likelihood, family))(Parameters(natural, x), totals)
+        of_totals = jax.jit(functools.partial(log_likelihood, family))(Parameters(natural, Scalar(x)), totals)
         np.testing.assert_allclose(of_totals, dense.sum(), rtol=1e-8)
 
 
@@ -132,7 +133,7 @@ def test_parameters_common_to_all_datasets_need_no_spreading() -> None:
     u = jnp.asarray(counts.rows(slice(None)), float)
     one = [jnp.sum(family.log_pmf(u, at_cells(natural, jnp.full(C, k), None), x[:, None]), 1) for k in range(K)]
     expected = jnp.sum(logsumexp(jnp.stack(one, 1) + log_weights, axis=1))
-    likelihood, given = Likelihood(family), Parameters(natural, x, None, jnp.asarray(log_weights))
+    likelihood, given = Likelihood(family), Parameters(natural, Scalar(x), None, jnp.asarray(log_weights))
     found = likelihood.log_prob(given, data)
     np.testing.assert_allclose(found, expected, rtol=1e-8)
     gamma = likelihood.responsibilities(given, data)
@@ -150,7 +151,7 @@ def test_minibatches_average_to_the_whole() -> None:
     batches = CellBatches(columns, 10, totals_suffice=False, seed=0, design=design)
 
     def value(data):
-        return log_likelihood(family, Parameters(natural, x[data.cells.rows], None, data.cells.logits), data)
+        return log_likelihood(family, Parameters(natural, Scalar(x[data.cells.rows]), None, data.cells.logits), data)
 
     drawn = batches.disjoint(0, C // 10)
     parts = jax.vmap(lambda one: value(one.join(whole)))(drawn)

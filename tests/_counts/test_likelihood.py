@@ -25,6 +25,7 @@ from scribe._counts.container import Counts
 from scribe._counts.data import CountData, NonZeros, Pairs, full_data
 from scribe._counts.likelihood import by_cell, by_gene, expand, log_likelihood
 from scribe._counts.parameters import Parameters as Given
+from scribe._counts.predictors import Scalar
 from scribe._model.names import MODELS
 from scribe.families import Family, from_layers
 
@@ -114,11 +115,11 @@ QUICK = {"xla_backend_optimization_level": 0}
 
 
 def total(family: Family, natural: Natural, offset: Array, data: CountData) -> Array:
-    return log_likelihood(family, Given(natural, offset), data)
+    return log_likelihood(family, Given(natural, Scalar(offset)), data)
 
 
 def of_cells(family: Family, natural: Natural, offset: Array, data: CountData) -> Array:
-    return by_cell(family, Given(natural, offset), data)
+    return by_cell(family, Given(natural, Scalar(offset)), data)
 
 
 WITH_GRADIENT = jax.value_and_grad(total, argnums=(1, 2))
@@ -380,7 +381,7 @@ def test_sums_by_gene_and_by_cell(row: str) -> None:
         natural, offset = at.to(float)
         data = full_data(counts, totals_suffice=False)
         genes = jax.jit(
-            lambda n, x, d: by_gene(family, Given(n, x), d, n_genes=counts.n_genes), compiler_options=QUICK
+            lambda n, x, d: by_gene(family, Given(n, Scalar(x)), d, n_genes=counts.n_genes), compiler_options=QUICK
         )(natural, offset, data)
         cells = jax.jit(functools.partial(of_cells, family), compiler_options=QUICK)(natural, offset, data)
         matrix = np.asarray(family.log_pmf(jnp.asarray(case.u), expand(natural, 2), offset[:, None]))

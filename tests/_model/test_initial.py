@@ -15,6 +15,7 @@ from scribe._counts.data import full_data
 from scribe._counts.design import Design
 from scribe._counts.likelihood import log_likelihood
 from scribe._counts.parameters import Parameters
+from scribe._counts.predictors import Scalar
 from scribe._model.initial import start as start_of
 from scribe._model.resolve import resolve_spec
 from scribe.priors import DEVIATIONS, TransformedNormal, over
@@ -132,7 +133,7 @@ def test_expression_is_traded_for_capture_at_no_cost(model: str, parameterizatio
     @jax.jit
     def density(values: dict[str, Array]) -> tuple[Array, Array, Array]:
         natural, offset = spec.natural(spec.working(values)), spec.offset(values, counts.n_cells)
-        return log_likelihood(spec.family, Parameters(natural, offset), data), natural["log_mean"], offset
+        return log_likelihood(spec.family, Parameters(natural, Scalar(offset)), data), natural["log_mean"], offset
 
     def along(by: float, which: int) -> tuple[Any, ...]:
         moved = {n: jnp.asarray(v + by * moves[n][..., which] if n in moves else v) for n, v in latents.items()}

@@ -11,6 +11,7 @@ from scribe._counts.container import Counts
 from scribe._counts.data import full_data
 from scribe._counts.design import Design
 from scribe._counts.parameters import Parameters
+from scribe._counts.predictors import Scalar
 from scribe._model.likelihood import Likelihood
 from scribe.families import from_layers
 
@@ -30,7 +31,7 @@ def case(layers):
     natural = {"log_mean": rng.normal(0.5, 1.0, (1, D, G)), "log_odds": rng.normal(0.0, 0.5, (1, D, G))}
     natural |= {"gate_logit": rng.normal(-1.0, 0.5, (1, 1, G))} if "zero_inflated" in layers else {}
     x = jnp.asarray(rng.normal(-1.0, 0.3, C))
-    parameters = Parameters({n: jnp.asarray(v) for n, v in natural.items()}, x, jnp.asarray(dataset))
+    parameters = Parameters({n: jnp.asarray(v) for n, v in natural.items()}, Scalar(x), jnp.asarray(dataset))
     likelihood = Likelihood(from_layers(layers))
     u = np.asarray(likelihood.sample(jax.random.key(0), parameters))
     counts = Counts.from_matrix(u).spread(dataset, D)
@@ -52,13 +53,14 @@ def test_curvature_is_that_of_the_sum_over_genes_in_the_capture_of_a_cell(layers
     likelihood, parameters, u, data = case(layers)
 
     def of_cells(x):
-        return likelihood.by_cell(parameters._replace(offset=x), data)
+        return likelihood.by_cell(parameters.at_exposure(x), data)
 
     gradient, curvature = likelihood.curvature(u, parameters)
     assert gradient.shape == curvature.shape == (C, G)
-    np.testing.assert_allclose(gradient.sum(axis=1), jnp.diag(jax.jacobian(of_cells)(parameters.offset)), rtol=1e-7)
+    slopes = jax.grad(lambda x: of_cells(x).sum())(parameters.log_exposure)
+    np.testing.assert_allclose(gradient.sum(axis=1), slopes, rtol=1e-7)
     step = 1e-4
-    slopes = [jax.grad(lambda x: of_cells(x).sum())(parameters.offset + d) for d in (step, -step)]
+    slopes = [jax.grad(lambda x: of_cells(x).sum())(parameters.log_exposure + d) for d in (step, -step)]
     np.testing.assert_allclose(curvature.sum(axis=1), (slopes[0] - slopes[1]) / (2 * step), rtol=1e-5, atol=1e-5)
 
 
@@ -67,7 +69,7 @@ def test_molecules_before_capture_add_up():
     mean, variance = likelihood.moments(parameters)
     assert np.all(np.asarray(variance) >= np.asarray(mean))
     # of counts drawn from the model, the mean of what was there is the mean without capture
-    before = likelihood.moments(parameters._replace(offset=jnp.zeros(C))).mean
+    before = likelihood.moments(parameters.at_exposure(jnp.zeros(C))).mean
     draws = jax.vmap(lambda key: likelihood.sample(key, parameters))(jax.random.split(jax.random.key(1), 4000))
     there = jnp.mean(jax.vmap(lambda u: likelihood.thinned(u, parameters).moments().mean)(draws), axis=0)
     np.testing.assert_allclose(there, before, rtol=0.1)

@@ -55,7 +55,7 @@ def enumerated(results: scribe.ScribeSVIResults, natural: dict, offset: np.ndarr
 
 def as_numpy(parameters, draw=None):
     pick = (lambda v: np.asarray(v, np.float64)) if draw is None else (lambda v: np.asarray(v[draw], np.float64))
-    return {name: pick(value) for name, value in parameters.natural.items()}, pick(parameters.offset)
+    return {name: pick(value) for name, value in parameters.natural.items()}, pick(parameters.log_exposure)
 
 
 def averaged(results: scribe.ScribeSVIResults, key: jax.Array) -> np.ndarray:

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from scribe._counts.parameters import Parameters
+from scribe._counts.predictors import Scalar
 from scribe._posterior.doublets import shares_of, with_pairs
 
 
@@ -27,7 +28,7 @@ def test_pairs_have_mean_expression_and_weights_of_both():
     weights = np.log([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]])
     given = Parameters(
         {n: jnp.asarray(x, jnp.float32) for n, x in natural.items()},
-        jnp.zeros(2),
+        Scalar(jnp.zeros(2)),
         log_weights=jnp.asarray(weights, jnp.float32),
     )
     shares = shares_of(3)

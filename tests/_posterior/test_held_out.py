@@ -24,7 +24,7 @@ def whole(*args, **options) -> list[np.ndarray]:
 def closed_form(parameters, u: np.ndarray, component: np.ndarray | None = None):
     """The unseen counts of a negative binomial are one of size r + u."""
     wide = {name: np.asarray(value, float) for name, value in parameters.wide(component).items()}
-    nu = np.exp(np.asarray(parameters.offset, float))[:, None]
+    nu = np.exp(np.asarray(parameters.log_exposure, float))[:, None]
     odds = np.exp(wide["log_odds"])
     size = np.exp(wide["log_mean"]) * odds + u
     mean = size * nu * SHARE / (1 - SHARE) / (odds + nu)

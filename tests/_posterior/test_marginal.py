@@ -49,7 +49,7 @@ def dense(results, counts, *, n_samples=2):
     u = jnp.asarray(counts.rows(slice(None)), jnp.zeros(()).dtype)
     for values in posterior.draw_one_by_one(jax.random.key(3), n_samples):
         parameters = posterior.parameters(values)
-        laws = [population(parameters.offset, cell) for cell in range(len(u))]
+        laws = [population(parameters.log_exposure, cell) for cell in range(len(u))]
         weight = jnp.asarray(
             np.stack([law.logpdf(grid) for law in laws], axis=1) + np.log(slope * (z[1] - z[0]))[:, None]
         )

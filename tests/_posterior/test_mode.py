@@ -8,6 +8,7 @@ import pytest
 from scipy import special, stats
 
 from scribe._counts.parameters import Parameters
+from scribe._counts.predictors import Scalar
 from scribe._posterior.mode import most_probable_counts
 from scribe.families import from_layers
 
@@ -67,7 +68,8 @@ def test_the_count_is_the_most_probable_of_all(layers, n_components):
     p = enumerated(natural, offset, log_weights, u)
     arrays = {name: jnp.asarray(value, jnp.float32) for name, value in natural.items()}
     weights = jnp.asarray(log_weights, jnp.float32)
-    parameters = Parameters(arrays, jnp.asarray(offset, jnp.float32), None, weights if n_components > 1 else None)
+    predictor = Scalar(jnp.asarray(offset, jnp.float32))
+    parameters = Parameters(arrays, predictor, None, weights if n_components > 1 else None)
     found = most_probable_counts(family, jnp.asarray(u, jnp.float32), parameters).astype(int)
     assert (p[-1] < 1e-6 * p.max(axis=0)).all(), "the enumeration must reach far enough"
     np.testing.assert_allclose(np.take_along_axis(p, found[None], axis=0)[0], p.max(axis=0), rtol=1e-4)

@@ -55,7 +55,7 @@ def test_against_dense_matrices(name, monkeypatch):
     component = assign(posterior, counts).component if posterior.mixed else None
     each = []
     for parameters in posterior.parameter_draws(jax.random.key(0), n_draws):
-        offset = centre.offset + jnp.mean(parameters.offset - centre.offset)
+        offset = centre.log_exposure + jnp.mean(parameters.log_exposure - centre.log_exposure)
         natural = parameters.wide(None if component is None else jnp.asarray(component))
         each.append(spec.family.log_pmf(jnp.asarray(matrix, jnp.float32), natural, offset[:, None]))
     each = np.asarray(each, np.float64)

@@ -150,7 +150,7 @@ def test_every_verb_has_the_same_draws(default, monkeypatch):
 
     monkeypatch.setattr(results_module, "simulate_blocks", seen)
     list(default.simulate(4, rng=1))
-    np.testing.assert_allclose([np.exp(one.offset) for one in made], draws["p_capture"], rtol=1e-5)
+    np.testing.assert_allclose([np.exp(one.log_exposure) for one in made], draws["p_capture"], rtol=1e-5)
     np.testing.assert_allclose([np.exp(one.natural["log_mean"]) for one in made], draws["mu"], rtol=1e-5)
 
 

@@ -10,6 +10,7 @@ from scipy import special, stats
 
 from scribe import families
 from scribe._counts.parameters import Parameters
+from scribe._counts.predictors import Scalar
 from scribe._posterior import simulate as module
 from scribe._posterior.simulate import Noise, Sparse, simulate, simulate_blocks
 
@@ -30,7 +31,7 @@ def parameters(family: families.Family, n_cells: int, *, capture: float = 1.0) -
         "gate_logit": special.logit(GATE),
     }
     natural = {name: jnp.asarray(every[name], jnp.float32) for name in family.natural}
-    return Parameters(natural, jnp.full(n_cells, np.log(capture), jnp.float32))
+    return Parameters(natural, Scalar(jnp.full(n_cells, np.log(capture), jnp.float32)))
 
 
 def noise(seed: int, n_cells: int, n_genes: int = len(MEAN)) -> Noise:
@@ -74,11 +75,11 @@ def test_moments_and_zero_fraction(name):
     family = FAMILIES[name]
     given = parameters(family, n, capture=0.2)
     counts = dense(simulate(family, given, noise(1, n)), n)
-    mean, variance = (np.asarray(m, np.float64) for m in family.moments(given.natural, given.offset[0]))
+    mean, variance = (np.asarray(m, np.float64) for m in family.moments(given.natural, given.log_exposure[0]))
     assert np.all(np.abs(counts.mean(0) - mean) < 5 * np.sqrt(variance / n))
     fourth = ((counts - counts.mean(0)) ** 4).mean(0)
     assert np.all(np.abs(counts.var(0) - variance) < 5 * np.sqrt((fourth - variance**2) / n))
-    zero = np.exp(np.asarray(family.log_pmf(jnp.zeros(len(MEAN)), given.natural, given.offset[0]), np.float64))
+    zero = np.exp(np.asarray(family.log_pmf(jnp.zeros(len(MEAN)), given.natural, given.log_exposure[0]), np.float64))
     assert np.all(np.abs((counts == 0).mean(0) - zero) < 5 * np.sqrt(zero * (1 - zero) / n) + 1e-9)
 
 
@@ -109,7 +110,7 @@ def test_counts_belong_to_their_cell_and_gene(name):
     natural = {n: x[genes] for n, x in every.natural.items()}
     whole = dense(simulate(family, every, noise(5, 20)), 20)
     own = Noise(jax.random.key(5), *(x.astype(np.uint32) for x in (cells, genes)))
-    part = simulate(family, Parameters(natural, every.offset[cells]), own)
+    part = simulate(family, Parameters(natural, Scalar(every.log_exposure[cells])), own)
     found = np.zeros((3, 3))
     found[part.cell, part.gene] = part.value
     np.testing.assert_array_equal(found, whole[cells][:, genes])
@@ -118,7 +119,7 @@ def test_counts_belong_to_their_cell_and_gene(name):
 
 def test_huge_means_stay_finite():
     natural = {"log_mean": jnp.log(jnp.array([1e6, 1e-6])), "log_odds": jnp.asarray(0.0)}
-    given = Parameters(natural, jnp.zeros(200))
+    given = Parameters(natural, Scalar(jnp.zeros(200)))
     block = simulate(families.nb, given, noise(4, 200, 2))
     assert (block.gene == 0).all()
     np.testing.assert_allclose(block.value.mean(), 1e6, rtol=0.01)

@@ -94,7 +94,7 @@ def limits(results, counts):
     for number, share in enumerate(gamma):
         natural = parameters.wide(jnp.full(len(u), number))
         pmf = jax.jit(family.log_pmf)(
-            k, {n: x[None] if x.ndim else x for n, x in natural.items()}, parameters.offset[None, :, None]
+            k, {n: x[None] if x.ndim else x for n, x in natural.items()}, parameters.log_exposure[None, :, None]
         )
         cumulative = np.cumsum(np.exp(np.asarray(pmf, np.float64)), axis=0)
         cumulative = np.concatenate([np.zeros_like(cumulative[:1]), cumulative])

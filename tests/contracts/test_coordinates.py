@@ -17,6 +17,7 @@ from scribe._counts.container import Counts
 from scribe._counts.data import full_data
 from scribe._counts.likelihood import log_likelihood
 from scribe._counts.parameters import Parameters
+from scribe._counts.predictors import Scalar
 from scribe._model.resolve import resolve_spec
 from scribe.coordinates import Coordinates, find
 
@@ -252,7 +253,7 @@ def capture_values(site: str) -> Floats:
 def value_and_moments(family: Family, natural: Natural, offset: Array, data: CountData) -> tuple[Array, Moments]:
     """Log-likelihood by the engine, and moments, which all systems of a family compile once."""
     wide = {n: v if v.ndim == 0 else v[None] for n, v in natural.items()}
-    return log_likelihood(family, Parameters(natural, offset), data), family.moments(wide, offset[:, None])
+    return log_likelihood(family, Parameters(natural, Scalar(offset)), data), family.moments(wide, offset[:, None])
 
 
 @pytest.mark.parametrize("anchored", [False, True], ids=["free", "anchored"])

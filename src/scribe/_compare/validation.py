@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from scipy.special import gammaln, xlog1py, xlogy
 
@@ -60,7 +59,7 @@ def predict_molecules(
     of_train, of_all, deep = posterior.data(train), posterior.data(counts), Likelihood(deeper(likelihood.family, gain))
     scores = []
     for parameters in posterior.parameter_draws(jax.random.key(seed), n_samples):
-        beyond = parameters._replace(offset=parameters.offset + jnp.asarray(gain, parameters.offset.dtype))
+        beyond = parameters.at_exposure(parameters.log_exposure + gain)
         every, some = deep.by_cell(beyond, of_all), likelihood.by_cell(parameters, of_train)
         scores.append(np.asarray(every, np.float64) - np.asarray(some, np.float64))
     return log_mean_exp(np.stack(scores)) + _log_thinning(train, counts, share=share)

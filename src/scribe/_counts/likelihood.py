@@ -1,7 +1,7 @@
 r"""The sparse exact likelihood: what a matrix costs is its non-zeros.
 
-Genes are independent given their parameters and a cell enters through one scalar offset :math:`x_c`, so with the
-log-pmf split into a gene term :math:`a` and a cell term :math:`b`,
+Genes are independent given their parameters and a cell enters through one scalar offset :math:`x_c`, its log exposure,
+so with the log-pmf split into a gene term :math:`a` and a cell term :math:`b`,
 
 .. math::
 
@@ -11,6 +11,9 @@ log-pmf split into a gene term :math:`a` and a cell term :math:`b`,
 The first sum runs over distinct pairs of gene and count. The second is, gene by gene, a sum of one smooth function of
 :math:`x` over all cells: interpolated at Chebyshev nodes it costs genes x nodes. Only the third runs over
 non-zeros, and a family may replace the last two by a closed form in the totals.
+
+Where a cell adds to every gene a number of its own, :math:`x_{cg}`, the second sum is over all elements, made for a
+block of cells at a time; the others stay as they are.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from scribe._counts.data import Cells, CountData, NonZeros
 from scribe._counts.interpolation import sum_over_cells
 from scribe._counts.levels import map_components, map_datasets, n_levels, single_dataset, spread
 from scribe._counts.parameters import Parameters
+from scribe._counts.predictors import Predictor
 from scribe._types import SLOPES, Array, Natural
 
 __all__ = [
@@ -81,12 +85,12 @@ def block_sum(x: Array) -> Array:
 
 
 def _zeros_by_gene(family: ElementwisePmf, natural: Natural, offset: Array) -> Array:
-    """``cell_term`` of a zero count at every offset and gene, (k, genes)."""
-    return family.cell_term(jnp.zeros((1, 1), offset.dtype), expand(natural, 2), offset[:, None])
+    """``cell_term`` of a zero count of every gene at offsets (k, genes) or (k, 1), (k, genes)."""
+    return family.cell_term(jnp.zeros((1, 1), offset.dtype), expand(natural, 2), offset)
 
 
 def _zeros(family: ElementwisePmf, natural: Natural, offset: Array) -> Array:
-    """``cell_term`` of zero counts at every offset, summed over genes, (k,)."""
+    """``cell_term`` of zero counts summed over genes, (k,)."""
     return jnp.sum(_zeros_by_gene(family, natural, offset), axis=1)
 
 
@@ -99,17 +103,20 @@ def _lanes(non_zeros: NonZeros) -> Array:
     return non_zeros.cell * _LANES + non_zeros.gene % _LANES
 
 
-def _offset_of_entries(offset: Array, non_zeros: NonZeros) -> Array:
-    """Offset of every entry's cell; the gradient is summed in lanes where rows hold many cells."""
+def _offset_of_entries(predictor: Predictor, non_zeros: NonZeros) -> Array:
+    """Offset of every entry; the gradient is summed in lanes where rows hold many cells."""
+    if not predictor.separable:
+        return predictor.at(non_zeros.cell, non_zeros.gene)
+    offset = predictor.log_exposure
     if non_zeros.cell.shape[1] == 1:
         return offset.at[non_zeros.cell].get(mode="promise_in_bounds")
     return jnp.repeat(offset, _LANES).at[_lanes(non_zeros)].get(mode="promise_in_bounds")
 
 
-def _corrections(family: ElementwisePmf, natural: Natural, offset: Array, non_zeros: NonZeros) -> Array:
+def _corrections(family: ElementwisePmf, natural: Natural, predictor: Predictor, non_zeros: NonZeros) -> Array:
     """Difference of ``cell_term`` between every non-zero and a zero in its place, (rows, CHUNK); 0 at padding."""
     here = take_genes(natural, non_zeros.gene)
-    return family.correction(non_zeros.value, here, _offset_of_entries(offset, non_zeros))
+    return family.correction(non_zeros.value, here, _offset_of_entries(predictor, non_zeros))
 
 
 def _rows_at_once() -> int:
@@ -117,16 +124,16 @@ def _rows_at_once() -> int:
     return 2**13 if jax.default_backend() == "cpu" else 2**18
 
 
-def _sum_of_corrections(family: ElementwisePmf, natural: Natural, offset: Array, non_zeros: NonZeros) -> Array:
+def _sum_of_corrections(family: ElementwisePmf, natural: Natural, predictor: Predictor, non_zeros: NonZeros) -> Array:
     """Sum of the corrections, block by block; the gradient computes a block anew, all but the slopes."""
     n_rows = non_zeros.value.shape[0]
     most = _rows_at_once()
     block = min(n_rows & -n_rows, most)  # padded lengths are multiples of a large power of two
     if n_rows <= most or 8 * block < most:
-        return block_sum(_corrections(family, natural, offset, non_zeros))
+        return block_sum(_corrections(family, natural, predictor, non_zeros))
     blocks = jax.tree.map(lambda x: x.reshape(-1, block, x.shape[1]), non_zeros)
     keep = jax.checkpoint_policies.save_only_these_names(SLOPES)
-    one = jax.checkpoint(lambda rows: block_sum(_corrections(family, natural, offset, rows)), policy=keep)
+    one = jax.checkpoint(lambda rows: block_sum(_corrections(family, natural, predictor, rows)), policy=keep)
     return jnp.sum(jax.lax.map(one, blocks))
 
 
@@ -148,13 +155,13 @@ def log_likelihood(family: ElementwisePmf, parameters: Parameters, data: CountDa
     if parameters.log_weights is not None:
         joint = by_component(family, parameters, data) + parameters.log_weights
         return data.scale * block_sum(data.cells.weight * jax.nn.logsumexp(joint, axis=1))
-    natural, offset = _of_one_component(parameters.natural), parameters.offset
+    natural, predictor = _of_one_component(parameters.natural), parameters.predictor
     flat, pairs = spread(natural), data.pairs
     genes = block_sum(pairs.n * family.gene_term(pairs.value, take_genes(flat, pairs.gene)))
-    terms = _cell_totals(family, natural, offset, data.cells)
+    terms = _cell_totals(family, natural, predictor, data.cells)
     if terms is None:
-        cells = jnp.sum(_sum_of_zeros(functools.partial(_zeros, family), natural, offset, data.cells))
-        cells = cells + _sum_of_corrections(family, flat, offset, _require(data.non_zeros))
+        cells = jnp.sum(_sum_of_zeros(functools.partial(_zeros, family), natural, predictor, data.cells))
+        cells = cells + _sum_of_corrections(family, flat, predictor, _require(data.non_zeros))
     else:
         cells = jnp.sum(data.cells.weight * terms)
     return genes + data.scale * cells
@@ -167,25 +174,61 @@ def _of_one_component(natural: Natural) -> Natural:
     return one if n_levels(natural, 1) > 1 else single_dataset(one)
 
 
-def _cell_totals(family: ElementwisePmf, natural: Natural, offset: Array, cells: Cells) -> Array | None:
+def _cell_totals(family: ElementwisePmf, natural: Natural, predictor: Predictor, cells: Cells) -> Array | None:
     """Cell terms of every cell where its total suffices for them, (cells,), else None."""
+    if not predictor.separable:
+        return None
+    offset = predictor.log_exposure
     if cells.dataset is None or all(value.ndim < 2 for value in natural.values()):
         return family.cell_totals(natural, offset, cells.totals)
     per_dataset = map_datasets(lambda one, _: family.cell_totals(one, offset, cells.totals), natural)
     return None if per_dataset is None else jnp.take_along_axis(per_dataset, cells.dataset[None], axis=0)[0]
 
 
-def _sum_of_zeros(term: Callable[[Natural, Array], Array], natural: Natural, offset: Array, cells: Cells) -> Array:
-    """Weighted sum of ``term(natural, offsets)`` over cells, or, with datasets, one sum for each, stacked."""
+_Term = Callable[[Natural, Array], Array]
+"""Something of a zero count at parameters and offsets (k, genes) or (k, 1): (k, genes) or, summed over them, (k,)."""
+
+
+def _sum_of_zeros(term: _Term, natural: Natural, predictor: Predictor, cells: Cells) -> Array:
+    """Weighted sum of a term over cells, or, with datasets and one offset per cell, one sum for each, stacked."""
+    if not predictor.separable:
+        return _sum_over_blocks(term, natural, predictor, cells)
+    offset = predictor.log_exposure
     if cells.dataset is None or all(value.ndim < 2 for value in natural.values()):
-        return sum_over_cells(functools.partial(term, natural), offset, cells.weight)
+        return sum_over_cells(lambda x: term(natural, x[:, None]), offset, cells.weight)
     dataset = cells.dataset
 
     def one(here: Natural, number: Array) -> Array:
         weight = jnp.where(dataset == number, cells.weight, 0.0)
-        return sum_over_cells(functools.partial(term, here), offset, weight)
+        return sum_over_cells(lambda x: term(here, x[:, None]), offset, weight)
 
     return map_datasets(one, natural)
+
+
+_BLOCK = 128
+"""Cells whose elements are made at a time, where every one has an offset of its own."""
+
+
+def _sum_over_blocks(term: _Term, natural: Natural, predictor: Predictor, cells: Cells) -> Array:
+    """Weighted sum of a term over cells, block by block; the gradient makes a block anew."""
+    n_cells = cells.weight.shape[0]
+    size = min(_BLOCK, n_cells)
+    index = jnp.arange(-(-n_cells // size) * size).reshape(-1, size)
+
+    def of_block(index: Array) -> Array:
+        index, weight = jnp.minimum(index, n_cells - 1), jnp.where(index < n_cells, 1.0, 0.0)
+        here = predictor.map_cells(lambda x: x[index]).dense()
+        values = term(_at_rows(natural, None if cells.dataset is None else cells.dataset[index]), here)
+        return jnp.tensordot(weight.astype(values.dtype) * cells.weight[index], values, axes=1)
+
+    return jnp.sum(jax.lax.map(jax.checkpoint(of_block), index), axis=0)
+
+
+def _at_rows(natural: Natural, dataset: Array | None) -> Natural:
+    """Parameters (datasets, genes) or (genes,) of some cells, (cells, genes)."""
+    if dataset is None:
+        return natural
+    return {n: v[dataset if v.shape[0] > 1 else dataset * 0] if v.ndim == 2 else v for n, v in natural.items()}
 
 
 def by_gene(
@@ -197,40 +240,41 @@ def by_gene(
     (cells, components), :math:`\sum_c \sum_k \gamma_{ck} \log P(u_{cg} \mid \theta_{kg})`.
     """
     if gamma is not None:
-        total = jnp.zeros(n_genes, parameters.offset.dtype)
+        total = jnp.zeros(n_genes, parameters.log_exposure.dtype)
         for k in range(gamma.shape[1]):
             weighted = data._replace(cells=data.cells._replace(weight=data.cells.weight * gamma[:, k]))
             total = total + by_gene(family, parameters.of_component(k), weighted, n_genes=n_genes)
         return total
-    natural, offset = _of_one_component(parameters.natural), parameters.offset
+    natural, predictor = _of_one_component(parameters.natural), parameters.predictor
     flat, non_zeros = spread(natural), _require(data.non_zeros)
-    zeros = _sum_of_zeros(functools.partial(_zeros_by_gene, family), natural, offset, data.cells)
-    n_columns = n_genes * (zeros.shape[0] if zeros.ndim == 2 else 1)
-    terms = _gene_terms(family, flat, data) + _corrections(family, flat, offset, non_zeros)
+    zeros = _sum_of_zeros(functools.partial(_zeros_by_gene, family), natural, predictor, data.cells)
+    n_datasets = max((value.shape[0] for value in natural.values() if value.ndim == 2), default=1)
+    terms = _gene_terms(family, flat, data) + _corrections(family, flat, predictor, non_zeros)
     weight = data.cells.weight.at[non_zeros.cell].get(mode="promise_in_bounds")
-    columns = _scatter(weight * terms, non_zeros.gene, n_columns)
+    columns = _scatter(weight * terms, non_zeros.gene, n_genes * n_datasets)
     if zeros.ndim == 2:
         return jnp.sum(columns.reshape(-1, n_genes) + zeros, axis=0)
-    return columns + jnp.broadcast_to(zeros, (n_genes,))
+    return jnp.sum(columns.reshape(-1, n_genes), axis=0) + jnp.broadcast_to(zeros, (n_genes,))
 
 
 def by_cell(family: ElementwisePmf, parameters: Parameters, data: CountData) -> Array:
     """Log-likelihood of every cell, (cells,), summed over genes and, in mixtures, over the components it may be of."""
     if parameters.log_weights is not None:
         return jax.nn.logsumexp(by_component(family, parameters, data) + parameters.log_weights, axis=1)
-    return _by_cell(family, _of_one_component(parameters.natural), parameters.offset, data)
+    return _by_cell(family, _of_one_component(parameters.natural), parameters.predictor, data)
 
 
-def _by_cell(family: ElementwisePmf, natural: Natural, offset: Array, data: CountData) -> Array:
+def _by_cell(family: ElementwisePmf, natural: Natural, predictor: Predictor, data: CountData) -> Array:
     """Log-likelihood of every cell in one component."""
     flat, non_zeros = spread(natural), _require(data.non_zeros)
-    terms, of_cell = _gene_terms(family, flat, data), _cell_totals(family, natural, offset, data.cells)
+    terms, of_cell = _gene_terms(family, flat, data), _cell_totals(family, natural, predictor, data.cells)
+    n_cells = data.cells.weight.shape[0]
     if of_cell is None:
-        terms = terms + _corrections(family, flat, offset, non_zeros)
-        of_cell = _zeros_by_cell(family, natural, offset, data.cells)
+        terms = terms + _corrections(family, flat, predictor, non_zeros)
+        of_cell = _zeros_by_cell(family, natural, predictor, data.cells)
     if non_zeros.cell.shape[1] == 1:
-        return of_cell + _scatter(terms, non_zeros.cell, offset.shape[0])
-    lanes = _scatter(terms, _lanes(non_zeros), offset.shape[0] * _LANES)
+        return of_cell + _scatter(terms, non_zeros.cell, n_cells)
+    lanes = _scatter(terms, _lanes(non_zeros), n_cells * _LANES)
     return of_cell + jnp.sum(lanes.reshape(-1, _LANES), axis=1)
 
 
@@ -244,14 +288,15 @@ def _gene_terms(family: ElementwisePmf, flat: Natural, data: CountData) -> Array
     return jnp.where(non_zeros.value > 0, terms, 0.0)
 
 
-def _zeros_by_cell(family: ElementwisePmf, natural: Natural, offset: Array, cells: Cells) -> Array:
+def _zeros_by_cell(family: ElementwisePmf, natural: Natural, predictor: Predictor, cells: Cells) -> Array:
     """``cell_term`` of zero counts summed over genes, (cells,)."""
 
     # the sum over cells is linear in their weights: its gradient holds every cell's term
     def weighted(weight: Array) -> Array:
-        return jnp.sum(_sum_of_zeros(functools.partial(_zeros, family), natural, offset, cells._replace(weight=weight)))
+        some = cells._replace(weight=weight)
+        return jnp.sum(_sum_of_zeros(functools.partial(_zeros, family), natural, predictor, some))
 
-    return jax.grad(weighted)(jnp.ones_like(offset))
+    return jax.grad(weighted)(jnp.ones_like(predictor.log_exposure))
 
 
 def by_component(family: ElementwisePmf, parameters: Parameters, data: CountData) -> Array:
@@ -260,7 +305,7 @@ def by_component(family: ElementwisePmf, parameters: Parameters, data: CountData
 
     def one(here: Natural) -> Array:
         at = here if n_levels(natural, 1) > 1 else single_dataset(here)
-        return _by_cell(family, at, parameters.offset, data)
+        return _by_cell(family, at, parameters.predictor, data)
 
     return map_components(one, natural).T
 

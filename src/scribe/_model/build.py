@@ -39,7 +39,7 @@ class CountMatrix(dist.Distribution):
     def __init__(self, likelihood: Likelihood, parameters: Parameters, data: CountData) -> None:
         self.likelihood, self.parameters, self.data = likelihood, parameters, data
         n_genes = max((v.shape[-1] for v in parameters.natural.values() if v.ndim), default=1)
-        super().__init__((), (parameters.offset.shape[0], n_genes), validate_args=False)
+        super().__init__((), (parameters.n_cells, n_genes), validate_args=False)
 
     def log_prob(self, value: Array) -> Array:
         """Log-likelihood, a scalar."""

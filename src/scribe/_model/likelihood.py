@@ -74,11 +74,11 @@ class Likelihood:
 
     def log_pmf(self, u: Array, parameters: Parameters) -> Array:
         """Log-probability of every count, (cells, genes)."""
-        return self.family.log_pmf(u, parameters.wide(), parameters.offset[:, None])
+        return self.family.log_pmf(u, parameters.wide(), parameters.predictor.dense())
 
     def moments(self, parameters: Parameters) -> Moments:
         """Mean and variance of every count, (cells, genes)."""
-        return self.family.moments(parameters.wide(), parameters.offset[:, None])
+        return self.family.moments(parameters.wide(), parameters.predictor.dense())
 
     def sample(self, key: Key, parameters: Parameters) -> Array:
         """One draw of every count, (cells, genes), of random components where those are not known."""
@@ -86,14 +86,13 @@ class Likelihood:
         if parameters.log_weights is not None and parameters.component is None:
             component = jax.random.categorical(key_component, parameters.log_weights)
             parameters = parameters._replace(component=component)
-        return self.family.sample(key_counts, parameters.wide(), parameters.offset[:, None])
+        return self.family.sample(key_counts, parameters.wide(), parameters.predictor.dense())
 
     def thinned(self, u: Array, parameters: Parameters) -> Thinned:
         """Posterior of the molecules before capture, of every count."""
-        return self.family.denoise(u, parameters.wide(), parameters.offset[:, None])
+        return self.family.denoise(u, parameters.wide(), parameters.predictor.dense())
 
     def curvature(self, u: Array, parameters: Parameters) -> Curvature:
         """Slope and curvature of the log-probability of every count in the log rate of its cell and gene."""
-        shape = jnp.broadcast_shapes(u.shape, (parameters.offset.shape[0], 1))
-        offset = jnp.broadcast_to(parameters.offset[:, None], shape)
+        offset = jnp.broadcast_to(parameters.predictor.dense(), u.shape)
         return Curvature(*self.family.slopes(u, parameters.wide(), offset))

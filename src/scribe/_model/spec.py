@@ -259,7 +259,9 @@ class ModelSpec:
         ``dataset`` (cells,) and ``logits`` (cells, components) are those of `scribe._counts.design.Design`.
         """
         log_weights = self.log_weights(values, dataset, logits, n_cells=n_cells)
-        return Parameters(self.natural(self.working(values)), self.offset(values, n_cells), dataset, log_weights)
+        working, log_capture = self.working(values), self.offset(values, n_cells)
+        predictor = self.family.predictor(working, log_capture)
+        return Parameters(self.natural(working), predictor, dataset, log_weights)
 
     def log_weights(
         self, values: Mapping[str, Array], dataset: Array | None, logits: Array | None, *, n_cells: int

@@ -97,7 +97,7 @@ def denoise_blocks(
     for first in range(0, counts.n_cells, size):
         cells = slice(first, min(first + size, counts.n_cells))
         here = operator.itemgetter((slice(None), cells))
-        u = jnp.asarray(counts.rows(cells), draws.offset.dtype)
+        u = jnp.asarray(counts.rows(cells), draws.log_exposure.dtype)
         own = noise.of_cells(cells)
         values: dict[str, Any] = {}
         sd: Any = None
@@ -115,7 +115,7 @@ def denoise_blocks(
 
 def with_responsibilities(posterior: Posterior, data: CountData, stacked: Parameters) -> Parameters:
     """Replace the prior weights of components by their posterior probabilities, draw by draw."""
-    gamma = [posterior.responsibilities(draw_of(stacked, i), data) for i in range(stacked.offset.shape[0])]
+    gamma = [posterior.responsibilities(draw_of(stacked, i), data) for i in range(stacked.log_exposure.shape[0])]
     return stacked._replace(log_weights=jnp.log(jnp.stack(gamma)))
 
 
@@ -128,7 +128,7 @@ def _decided(stacked: Parameters, noise: Noise) -> Parameters:
 
 
 def _thinned(family: Family, u: Array, parameters: Parameters, component: Array | None = None) -> Thinned:
-    return family.denoise(u, parameters.wide(component), parameters.offset[:, None])
+    return family.denoise(u, parameters.wide(component), parameters.predictor.dense())
 
 
 def draw_of(stacked: Parameters, number: int) -> Parameters:
@@ -193,7 +193,7 @@ def _moments(family: Family, u: Array, stacked: Parameters) -> tuple[Array, Arra
         difference, within = _moments_of_draw(family, u, parameters)
         return (mean + difference, square + jnp.square(difference), variance + within), None
 
-    n = stacked.offset.shape[0]
+    n = stacked.log_exposure.shape[0]
     zero = jnp.zeros_like(u)
     (total, square, within), _ = jax.lax.scan(accumulate, (zero, zero, zero), stacked, unroll=min(_UNROLL, n))
     mean = total / n

@@ -68,7 +68,7 @@ def _predict(
     first = np.cumsum(n_terms) - n_terms
     t = (np.arange(len(place)) - first[place]).astype(np.float32)
     mean, p_zero, below, at = np.zeros(u.shape), np.zeros(u.shape), np.zeros(len(cell)), np.zeros(len(cell))
-    n_draws, on_device = draws.offset.shape[0], jnp.asarray(u, draws.offset.dtype)
+    n_draws, on_device = draws.log_exposure.shape[0], jnp.asarray(u, draws.log_exposure.dtype)
     pmf = functools.partial(_pmf, family, gain=jnp.asarray(gain, on_device.dtype))
     for parameters, weight in (c for i in range(n_draws) for c in _components(draw_of(draws, i))):
         share = weight / n_draws
@@ -99,7 +99,7 @@ def _components(parameters: Parameters) -> Iterator[tuple[Parameters, AnyArray]]
 @functools.partial(jax.jit, static_argnums=0)
 def _mean_and_zero(family: Family, u: Array, parameters: Parameters, gain: Array) -> tuple[Array, Array]:
     """Mean of the counts held out, and the probability that there are none."""
-    natural, x = parameters.wide(), parameters.offset[:, None]
+    natural, x = parameters.wide(), parameters.predictor.dense()
     zero = jnp.zeros((1, 1), u.dtype)
     mean = family.mean_further(u, natural, x, x + gain)
     return mean, jnp.exp(family.log_further(zero, u, natural, x, x + gain))

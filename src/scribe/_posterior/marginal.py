@@ -155,8 +155,8 @@ def log_likelihood_of_cells(
 
     def at(values: Mapping[str, Array]) -> _Setting:
         here = values if like is None else {**values, site: values[site][like]}
-        offset = posterior.parameters(values).offset
-        return _Setting(part.parameters(here), _Population.of(offset, others=like is None))
+        log_exposure = posterior.parameters(values).log_exposure
+        return _Setting(part.parameters(here), _Population.of(log_exposure, others=like is None))
 
     centre = posterior.centre()
     setting = at(centre)
@@ -208,7 +208,7 @@ def _over_components(
         def density(z: Array) -> Array:
             x, slope = jax.jvp(functools.partial(_log_capture, spec), (z,), (jnp.ones_like(z),))
             law = setting.population.log_prob(x) + jnp.log(jnp.maximum(jnp.abs(slope), jnp.finfo(x.dtype).tiny))
-            return by_cell(family, here._replace(offset=jnp.maximum(x, lowest)), of_data) + rest + law
+            return by_cell(family, here.at_exposure(jnp.maximum(x, lowest)), of_data) + rest + law
 
         return of_one(density, number)
 

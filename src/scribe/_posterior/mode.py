@@ -46,7 +46,7 @@ def most_probable_counts(family: Family, u: Array, parameters: Parameters) -> Fl
 @functools.partial(jax.jit, static_argnums=0)
 def _highest(family: Family, u: Array, parameters: Parameters) -> Highest:
     naturals = [one.wide() for one in _by_component(parameters)]
-    parts = _parts(family, u, naturals, parameters.offset[:, None], _log_weights(parameters))
+    parts = _parts(family, u, naturals, parameters.predictor.dense(), _log_weights(parameters))
     return Highest(*(jnp.broadcast_to(x, u.shape) for x in highest_peak(parts, axes=(0,))))
 
 
@@ -68,12 +68,12 @@ def _by_component(parameters: Parameters) -> list[Parameters]:
     """The parameters with all cells in one component, for every component that they may be of."""
     if parameters.n_components == 1:
         return [parameters]
-    n_cells = parameters.offset.shape[0]
+    n_cells = parameters.n_cells
     return [parameters._replace(component=jnp.full(n_cells, k)) for k in range(parameters.n_components)]
 
 
 def _log_weights(parameters: Parameters) -> Array:
     """Logarithms of the probabilities of the components that a cell may be of, (components, cells, 1)."""
     if parameters.n_components == 1 or parameters.log_weights is None:
-        return jnp.zeros((1, parameters.offset.shape[0], 1), parameters.offset.dtype)
+        return jnp.zeros((1, parameters.n_cells, 1), parameters.log_exposure.dtype)
     return parameters.log_weights.T[..., None]

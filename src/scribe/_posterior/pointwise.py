@@ -116,8 +116,8 @@ def by_element(posterior: Posterior, counts: Counts, draws: Iterable[Parameters]
     entries, family, n_draws = _entries(counts), posterior.spec.family, 0
     state: tuple[_Running, _Running] | None = None
     for drawn in draws:
-        shift = jnp.mean(drawn.offset - centre.offset)
-        here = drawn._replace(offset=centre.offset + shift, component=jnp.asarray(component))
+        shift = jnp.mean(drawn.log_exposure - centre.log_exposure)
+        here = drawn.at_exposure(centre.log_exposure + shift)._replace(component=jnp.asarray(component))
         if state is None:
             first, second = jax.eval_shape(functools.partial(_values, family), here, entries)
             state = _Running.start(first), _Running.start(second)
@@ -127,10 +127,10 @@ def by_element(posterior: Posterior, counts: Counts, draws: Iterable[Parameters]
         msg = "There are no draws to follow: n_samples must be at least 1."
         raise ValueError(msg)
     of_entries, of_nodes = (x.waic(n_draws) for x in state)
-    to_coefs = jnp.asarray(to_coefficients(n_nodes(centre.offset.dtype)), centre.offset.dtype)[None, None]
-    levels = np.asarray(centre.offset), None if centre.dataset is None else np.asarray(centre.dataset), component
+    to_coefs = jnp.asarray(to_coefficients(n_nodes(centre.log_exposure.dtype)), centre.log_exposure.dtype)[None, None]
+    levels = np.asarray(centre.log_exposure), None if centre.dataset is None else np.asarray(centre.dataset), component
     elpd, penalty = (np.asarray(x).ravel()[: counts.nnz] for x in of_entries)
-    interval = Interval.around(centre.offset)
+    interval = Interval.around(centre.log_exposure)
     zero_elpd, zero_penalty = (Zeros(matmul(to_coefs, x), interval) for x in of_nodes)
     return ByElement((elpd, penalty), (zero_elpd, zero_penalty), levels)
 
@@ -148,7 +148,7 @@ def _entries(counts: Counts) -> _Entries:
 
 def _values(family: Family, parameters: Parameters, entries: _Entries) -> tuple[Array, Array]:
     """Log-probability of every non-zero, and of zeros at the nodes, (components, datasets, nodes, genes)."""
-    nothing = jnp.zeros_like(parameters.offset, jnp.int32)
+    nothing = jnp.zeros_like(parameters.log_exposure, jnp.int32)
     component = nothing if parameters.component is None else parameters.component
     dataset = nothing if parameters.dataset is None else parameters.dataset
 
@@ -161,9 +161,9 @@ def _values(family: Family, parameters: Parameters, entries: _Entries) -> tuple[
                 natural[name] = value[tuple(jnp.minimum(x, n - 1) for x, n in zip(codes, value.shape, strict=True))]
             else:
                 natural[name] = value[piece.gene] if value.ndim else value
-        return family.log_pmf(piece.value, natural, parameters.offset[piece.cell])
+        return family.log_pmf(piece.value, natural, parameters.predictor.at(piece.cell, piece.gene))
 
-    silent = zeros(family, parameters.natural, parameters.offset)
+    silent = zeros(family, parameters.natural, parameters.log_exposure)
     polynomials = silent.interval.polynomials(silent.interval.nodes())
     return jax.lax.map(of_piece, entries), matmul(polynomials.T[None, None], silent.coefficients)
 

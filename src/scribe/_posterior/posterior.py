@@ -189,7 +189,7 @@ class Posterior:
         Of some genes only, it is that known from all.
         """
         if self.design.responsibilities is not None:
-            return jnp.asarray(self.design.responsibilities, parameters.offset.dtype)
+            return jnp.asarray(self.design.responsibilities, parameters.log_exposure.dtype)
         return self.spec.likelihood.responsibilities(parameters, data)
 
     def readable(self, values: Mapping[str, Array]) -> dict[str, Array]:

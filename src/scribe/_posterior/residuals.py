@@ -81,7 +81,7 @@ def residual_blocks(posterior: Posterior, counts: Counts, key: Key, *, n_samples
     check_draws(n_samples)
     draws, key_ranks = _stacked(posterior, counts, key, n_samples), stream(key, "ranks")
     (n_cells, n_genes), family = counts.shape, posterior.spec.family
-    interval = Interval.around(draws.offset)
+    interval = Interval.around(draws.log_exposure)
     nodes = interval.nodes(nodes_needed(float(interval.half), distance=np.pi / 2, error=EDGE))
     tiles = _tiles(draws, n_cells)
     polynomials = _cached(lambda i: _polynomials(draws, tiles[i].cells, interval, nodes), of=len(tiles))
@@ -160,7 +160,7 @@ def _polynomials(draws: Parameters, cells: IntArray, interval: Interval, nodes: 
     """Polynomials of the offsets of some cells, (draws x components x nodes, cells), by the weights of both."""
 
     def of_draw(parameters: Parameters) -> Array:
-        values = interval.polynomials(parameters.offset[cells], nodes.shape[0])
+        values = interval.polynomials(parameters.log_exposure[cells], nodes.shape[0])
         weights = parameters.log_weights
         return values[None] if weights is None else jnp.exp(weights[cells].T)[:, None] * values[None]
 
@@ -196,7 +196,8 @@ def by_size(u: FloatArray) -> Iterator[tuple[IntArray, int]]:
 @functools.partial(jax.jit, static_argnums=0)
 def _non_zeros(family: Family, draws: Parameters, cell: Array, gene: Array, u: Array) -> Array:
     def of_draw(parameters: Parameters) -> Array:
-        x, dataset = parameters.offset[cell], None if parameters.dataset is None else parameters.dataset[cell]
+        x = parameters.predictor.at(cell, gene)
+        dataset = None if parameters.dataset is None else parameters.dataset[cell]
 
         def of_component(natural: Natural) -> Array:
             here = {name: jnp.broadcast_to(v, u.shape) for name, v in at_elements(natural, dataset, gene).items()}
@@ -227,4 +228,4 @@ def _average(function: Callable[[Parameters], Array], draws: Parameters) -> Arra
         return total + function(parameters), None
 
     total: Array = jax.lax.scan(add, jnp.zeros(start.shape, start.dtype), draws)[0]
-    return total / draws.offset.shape[0]
+    return total / draws.log_exposure.shape[0]

@@ -345,4 +345,4 @@ def require_results(found: object, *, verb: str) -> None:
 def _before_capture(parameters: Parameters) -> Parameters:
     """Parameters of the molecules before capture, none of them silenced."""
     natural = {n: jnp.full_like(v, -jnp.inf) if n == "gate_logit" else v for n, v in parameters.natural.items()}
-    return parameters._replace(natural=natural, offset=jnp.zeros_like(parameters.offset))
+    return parameters._replace(natural=natural).at_exposure(jnp.zeros_like(parameters.log_exposure))

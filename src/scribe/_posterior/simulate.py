@@ -80,7 +80,7 @@ def simulate_blocks(
 
     Cells and genes are told apart by their places, or by ``ids`` as those of `Posterior.ids`.
     """
-    n_cells = parameters.offset.shape[0]
+    n_cells = parameters.n_cells
     places = {axis: np.arange(n, dtype=np.uint32) for axis, n in (("cell", n_cells), ("gene", n_genes))}
     noise = Noise(key, **(places if ids is None else ids))
     # so few cells that a dense block stays small
@@ -151,15 +151,15 @@ def elements(
     parameters: Parameters, *, n_genes: int
 ) -> Callable[[IntArray, IntArray], tuple[dict[str, FloatArray], FloatArray]]:
     """Return what gives natural parameters and offsets of elements, by cell and gene number, on the host."""
-    offset = np.asarray(parameters.offset)
+    predictor = jax.tree.map(np.asarray, parameters.predictor)
     shape = (n_levels(parameters.natural, 0), n_levels(parameters.natural, 1), n_genes)
     natural = {name: np.broadcast_to(np.asarray(value), shape) for name, value in parameters.natural.items()}
     by_cell = (parameters.component, parameters.dataset)
-    levels = [_codes(n, codes, len(offset)) for n, codes in zip(shape[:2], by_cell, strict=True)]
+    levels = [_codes(n, codes, parameters.n_cells) for n, codes in zip(shape[:2], by_cell, strict=True)]
 
     def at(cell: IntArray, gene: IntArray) -> tuple[dict[str, FloatArray], FloatArray]:
         place = (*(codes[cell] for codes in levels), gene)
-        return {name: value[place] for name, value in natural.items()}, offset[cell]
+        return {name: value[place] for name, value in natural.items()}, predictor.at(cell, gene)
 
     return at
 
@@ -172,7 +172,7 @@ def _codes(n: int, codes: Array | None, n_cells: int) -> IntArray:
 @functools.partial(jax.jit, static_argnums=0)
 def _positive(family: Family, parameters: Parameters, noise: Noise) -> tuple[Array, Array, Array]:
     """A uniform per element, its probability of zero, and whether its mean is large."""
-    wide, x = parameters.wide(), parameters.offset[:, None]
+    wide, x = parameters.wide(), parameters.predictor.dense()
     p_zero = jnp.exp(family.cell_term(jnp.zeros((1, 1), x.dtype), wide, x))
     uniforms = noise.uniforms(x.dtype)
     is_large = jnp.broadcast_to(family.moments(wide, x).mean > LARGE_MEAN, uniforms.shape)

@@ -111,8 +111,8 @@ def _model(posterior: Posterior, counts: Counts) -> _Model:
     mine = dataset == np.arange(shape[1])[:, None] if shape[1] > 1 else np.ones((1, counts.n_cells), bool)
     share = np.broadcast_to(gamma.T[:, None] * mine, (shape[0], shape[1], counts.n_cells))
     own = tuple(name for name in natural if "gene" in axes[name])
-    dtype = parameters.offset.dtype
-    cells = parameters.offset, jnp.asarray(dataset if shape[1] > 1 else dataset * 0), jnp.asarray(share, dtype)
+    dtype = parameters.log_exposure.dtype
+    cells = parameters.log_exposure, jnp.asarray(dataset if shape[1] > 1 else dataset * 0), jnp.asarray(share, dtype)
     return _Model(posterior.spec.family, natural, own, *cells)
 
 

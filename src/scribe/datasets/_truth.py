@@ -12,6 +12,7 @@ import numpy as np
 
 from scribe import coordinates as coordinate_systems
 from scribe._counts.parameters import Parameters
+from scribe._counts.predictors import Scalar
 from scribe._model.checks import nearest
 from scribe._model.names import DESCRIPTIVE, site_of
 from scribe._model.spec import CAPTURE_SITES, ModelSpec, Site
@@ -57,7 +58,7 @@ def true_parameters(
     if spec.anchor is not None and not {"mu", "r"} & (set(given) | set(drawn)):
         natural = _scaled(natural, spec.anchor.log_m0)
     natural = _replaced(natural, given, spec, n_genes)
-    return Parameters(natural, _offset(spec, key, n_cells, given=given, drawn=drawn))
+    return Parameters(natural, Scalar(_offset(spec, key, n_cells, given=given, drawn=drawn)))
 
 
 def _stream(key: Key, name: str) -> Key:

@@ -11,6 +11,7 @@ from scipy import sparse
 
 from scribe import families
 from scribe._counts.parameters import Parameters
+from scribe._counts.predictors import Scalar
 from scribe._model.checks import require_whole
 from scribe._model.keywords import verb
 from scribe._posterior.simulate import compressed_rows, simulate_blocks
@@ -101,7 +102,7 @@ def conditions(
     natural = {"log_mean": jnp.asarray(log_mean[None], jnp.float32)}
     natural["log_odds"] = jnp.asarray((log_size - log_mean)[None], jnp.float32)
     offset = jnp.asarray(np.minimum(np.log(_CAPTURE) + depth, -0.05), jnp.float32)
-    parameters = Parameters(natural, offset, jnp.asarray(leaf, jnp.int32))
+    parameters = Parameters(natural, Scalar(offset), jnp.asarray(leaf, jnp.int32))
     blocks = simulate_blocks(families.nb, parameters, jax.random.key(seed), n_genes=n_genes)
     indptr, genes, values = compressed_rows(blocks, len(leaf))
     obs = pd.DataFrame(

@@ -129,5 +129,5 @@ def _write_truth(adata: AnnData, spec: ModelSpec, truth: Parameters, *, seed: in
     scalars = {name: float(value) for name, value in readable.items() if not value.ndim}
     adata.varm["truth"] = pd.DataFrame(per_gene, index=adata.var_names)
     if spec.family.captured:
-        adata.obs["truth_capture"] = np.exp(np.asarray(truth.offset))
+        adata.obs["truth_capture"] = np.exp(np.asarray(truth.log_exposure))
     adata.uns["truth"] = {"scalars": scalars, "spec": spec.to_json(), "seed": seed}

@@ -73,7 +73,7 @@ def _likelihood(problem: Problem, params: Params, key: Key) -> list[_Place]:
         for name, x in parameters.natural.items()
         if x.ndim
     ]
-    places.append(_Place("capture", "cell", _bad(parameters.offset), counts.n_cells))
+    places.append(_Place("capture", "cell", _bad(parameters.log_exposure), counts.n_cells))
     if "component" in problem.spec.levels:
         by_cell = jnp.sum(likelihood.by_component(parameters, data), axis=1)
     else:

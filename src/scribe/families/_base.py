@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.special import xlog1py
 
+from scribe._counts.predictors import Predictor, Scalar
 from scribe._dist.cumulative import sum_of_pmf
 from scribe._dist.special import log_binomial
 from scribe._types import Array, Key, Natural
@@ -127,6 +128,15 @@ class Family(ABC):
     def params(self) -> tuple[Param, ...]:
         """Parameters the family adds to those of the coordinates."""
         return ()
+
+    @property
+    def field(self) -> tuple[Param, ...]:
+        """Parameters that enter through what a cell adds to the log rate of every gene, not as natural ones."""
+        return ()
+
+    def predictor(self, working: Mapping[str, Array], log_exposure: Array) -> Predictor:
+        """What cells add to log rates, from the sampled parameters on the working scale and log captures (cells,)."""
+        return Scalar(log_exposure)
 
     @property
     def captured(self) -> bool:
@@ -278,6 +288,15 @@ class Modifier(Family):
     def params(self) -> tuple[Param, ...]:
         """Those of the base, and what is added."""
         return (*self.base.params, *self.adds)
+
+    @property
+    def field(self) -> tuple[Param, ...]:
+        """That of the base."""
+        return self.base.field
+
+    def predictor(self, working: Mapping[str, Array], log_exposure: Array) -> Predictor:
+        """That of the base."""
+        return self.base.predictor(working, log_exposure)
 
     @property
     def captured(self) -> bool:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple, Protocol, Self
 
+import jax.numpy as jnp
+
+from scribe._counts.interpolation import matmul
 from scribe._types import Array, IntArray
 
-__all__ = ["Predictor", "Scalar"]
+__all__ = ["LowRank", "Predictor", "Scalar"]
 
 
 class Predictor(Protocol):
@@ -65,3 +68,36 @@ class Scalar(NamedTuple):
     def take_genes(self, index: IntArray) -> Self:
         """The same: genes are all alike."""
         return self
+
+
+class LowRank(NamedTuple):
+    r"""A factor model of log rates: :math:`x_{cg} = \log\nu_c + \sum_k s_{ck} w_{gk}`.
+
+    ``scores`` are (cells, factors), ``loadings`` (genes, factors).
+    """
+
+    log_exposure: Array
+    scores: Array
+    loadings: Array
+
+    @property
+    def separable(self) -> bool:
+        """Never."""
+        return False
+
+    def dense(self) -> Array:
+        """Of every cell and gene, (cells, genes)."""
+        return self.log_exposure[..., None] + matmul(self.scores, jnp.swapaxes(self.loadings, -1, -2))
+
+    def at(self, cell: Array | IntArray, gene: Array | IntArray) -> Array:
+        """Of single elements, without the matrix."""
+        loadings = self.loadings[gene % self.loadings.shape[-2]]
+        return self.log_exposure[cell] + (self.scores[cell] * loadings).sum(-1)
+
+    def map_cells(self, function: Callable[[Array], Array]) -> Self:
+        """Apply a function to log captures and scores."""
+        return self._replace(log_exposure=function(self.log_exposure), scores=function(self.scores))
+
+    def take_genes(self, index: IntArray) -> Self:
+        """The loadings of some genes."""
+        return self._replace(loadings=self.loadings[..., index, :])

@@ -187,7 +187,7 @@ def test_counts_are_simulated_when_not_observed(name: str) -> None:
     matrix: CountMatrix = trace["counts"]["fn"]
     assert matrix.event_shape == (N_CELLS, N_GENES)
     wide = {n: v if v.ndim == 0 else v[None] for n, v in matrix.parameters.natural.items()}
-    offset = matrix.parameters.predictor.dense()
+    offset = matrix.parameters.log_exposure[:, None]
     mean, variance = (np.broadcast_to(m, matrix.event_shape) for m in case.spec.family.moments(wide, offset))
     error = np.sqrt(variance / 2000)
     assert np.max(np.abs(draws.mean(axis=0) - mean) / error) < 5

@@ -12,7 +12,7 @@ import pandas as pd
 
 from scribe._counts.container import Counts
 from scribe._model.checks import nearest, require_known
-from scribe._posterior.pointwise import ByElement, by_element
+from scribe._posterior.pointwise import Elements, by_element
 from scribe._posterior.results import Results
 from scribe._progress import progress
 from scribe._stats.information import GOOD, K_HAT, Pointwise, differences, pseudo_bma, stacking, told_apart
@@ -232,7 +232,7 @@ class ModelComparison:
                     tables[name] = self._gene_table((number, other), first, self._elements(other, bar.update))
         return tables
 
-    def _gene_table(self, numbers: tuple[int, int], first: ByElement, second: ByElement) -> pd.DataFrame:
+    def _gene_table(self, numbers: tuple[int, int], first: Elements, second: Elements) -> pd.DataFrame:
         sums, n_cells = _sum_over_cells(first, second, self.counts), self.counts.n_cells
         difference = sums["elpd_A"] - sums["elpd_B"]
         variance = np.maximum(sums.pop("square") / n_cells - np.square(difference / n_cells), 0.0)
@@ -244,7 +244,7 @@ class ModelComparison:
         order = ["gene", "elpd_A", "elpd_B", "elpd_diff", "elpd_diff_se", "z_score", "p_waic_A", "p_waic_B", "favors"]
         return pd.DataFrame({"gene": self.gene_names, **sums, **table})[order]
 
-    def _elements(self, number: int, tick: Callable[[], None]) -> ByElement:
+    def _elements(self, number: int, tick: Callable[[], None]) -> Elements:
         posterior = self.results[number].posterior
         draws = posterior.parameter_draws(jax.random.key(self.seed), self.n_samples)
         return by_element(posterior, self.counts, ticking(draws, tick))
@@ -257,7 +257,7 @@ def ticking(draws: Iterator[Any], tick: Callable[[], None]) -> Iterator[Any]:
         tick()
 
 
-def _sum_over_cells(first: ByElement, second: ByElement, counts: Counts) -> dict[str, FloatArray]:
+def _sum_over_cells(first: Elements, second: Elements, counts: Counts) -> dict[str, FloatArray]:
     """Sums over cells of elpd and penalty of both models, and of squared differences, (genes,) each."""
     names = ("elpd_A", "elpd_B", "p_waic_A", "p_waic_B", "square")
     total: dict[str, FloatArray] = {name: np.zeros(counts.n_genes) for name in names}

@@ -16,7 +16,16 @@ from scribe._types import Array, Natural
 
 Result = TypeVar("Result")
 
-__all__ = ["at_cells", "at_elements", "map_components", "map_datasets", "n_levels", "single_dataset", "spread"]
+__all__ = [
+    "at_cells",
+    "at_elements",
+    "at_rows",
+    "map_components",
+    "map_datasets",
+    "n_levels",
+    "single_dataset",
+    "spread",
+]
 
 
 def n_levels(natural: Natural, axis: int) -> int:
@@ -83,6 +92,13 @@ def at_cells(natural: Natural, component: Array | None, dataset: Array | None) -
         return value[k, d]
 
     return {name: pick(value) for name, value in natural.items()}
+
+
+def at_rows(natural: Natural, dataset: Array | None) -> Natural:
+    """Parameters (datasets, genes) or (genes,) in some cells, (cells, genes), (1, genes) and scalars."""
+    if dataset is None:
+        return {name: value[0] if value.ndim == 2 else value for name, value in natural.items()}
+    return {n: v[dataset if v.shape[0] > 1 else dataset * 0] if v.ndim == 2 else v for n, v in natural.items()}
 
 
 def at_elements(natural: Natural, dataset: Array | None, gene: Array) -> dict[str, Array]:

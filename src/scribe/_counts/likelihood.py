@@ -27,9 +27,9 @@ import jax.numpy as jnp
 
 from scribe._counts.data import Cells, CountData, NonZeros
 from scribe._counts.interpolation import sum_over_cells
-from scribe._counts.levels import map_components, map_datasets, n_levels, single_dataset, spread
+from scribe._counts.levels import at_rows, map_components, map_datasets, n_levels, single_dataset, spread
 from scribe._counts.parameters import Parameters
-from scribe._counts.predictors import Predictor
+from scribe._counts.predictors import Predictor, offsets, offsets_at
 from scribe._types import SLOPES, Array, Natural
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "by_gene",
     "expand",
     "log_likelihood",
+    "sum_of_offsets",
     "take_genes",
 ]
 
@@ -106,7 +107,7 @@ def _lanes(non_zeros: NonZeros) -> Array:
 def _offset_of_entries(predictor: Predictor, non_zeros: NonZeros) -> Array:
     """Offset of every entry; the gradient is summed in lanes where rows hold many cells."""
     if not predictor.separable:
-        return predictor.at(non_zeros.cell, non_zeros.gene)
+        return offsets_at(predictor, non_zeros.cell, non_zeros.gene)
     offset = predictor.log_exposure
     if non_zeros.cell.shape[1] == 1:
         return offset.at[non_zeros.cell].get(mode="promise_in_bounds")
@@ -193,14 +194,13 @@ def _sum_of_zeros(term: _Term, natural: Natural, predictor: Predictor, cells: Ce
     """Weighted sum of a term over cells, or, with datasets and one offset per cell, one sum for each, stacked."""
     if not predictor.separable:
         return _sum_over_blocks(term, natural, predictor, cells)
-    offset = predictor.log_exposure
     if cells.dataset is None or all(value.ndim < 2 for value in natural.values()):
-        return sum_over_cells(lambda x: term(natural, x[:, None]), offset, cells.weight)
+        return sum_of_offsets(functools.partial(term, natural), predictor, cells.weight)
     dataset = cells.dataset
 
     def one(here: Natural, number: Array) -> Array:
         weight = jnp.where(dataset == number, cells.weight, 0.0)
-        return sum_over_cells(lambda x: term(here, x[:, None]), offset, weight)
+        return sum_of_offsets(functools.partial(term, here), predictor, weight)
 
     return map_datasets(one, natural)
 
@@ -210,25 +210,33 @@ _BLOCK = 128
 
 
 def _sum_over_blocks(term: _Term, natural: Natural, predictor: Predictor, cells: Cells) -> Array:
-    """Weighted sum of a term over cells, block by block; the gradient makes a block anew."""
-    n_cells = cells.weight.shape[0]
+    """Weighted sum of a term over cells that have an offset for every gene."""
+
+    def of_block(x: Array, index: Array) -> Array:
+        return term(at_rows(natural, None if cells.dataset is None else cells.dataset[index]), x)
+
+    return _over_blocks(of_block, predictor, cells.weight)
+
+
+def sum_of_offsets(function: Callable[[Array], Array], predictor: Predictor, weight: Array) -> Array:
+    """``sum_c n_c f(x_c)`` of a smooth function of offsets, (k, genes) or (k, 1) -> (k, ...)."""
+    if predictor.separable:
+        return sum_over_cells(lambda x: function(x[:, None]), predictor.log_exposure, weight)
+    return _over_blocks(lambda x, _: function(x), predictor, weight)
+
+
+def _over_blocks(function: Callable[[Array, Array], Array], predictor: Predictor, weight: Array) -> Array:
+    """Weighted sum of a function of offsets and numbers of cells, block by block; the gradient makes a block anew."""
+    n_cells = weight.shape[0]
     size = min(_BLOCK, n_cells)
     index = jnp.arange(-(-n_cells // size) * size).reshape(-1, size)
 
     def of_block(index: Array) -> Array:
-        index, weight = jnp.minimum(index, n_cells - 1), jnp.where(index < n_cells, 1.0, 0.0)
-        here = predictor.map_cells(lambda x: x[index]).dense()
-        values = term(_at_rows(natural, None if cells.dataset is None else cells.dataset[index]), here)
-        return jnp.tensordot(weight.astype(values.dtype) * cells.weight[index], values, axes=1)
+        here, there = jnp.minimum(index, n_cells - 1), jnp.where(index < n_cells, 1.0, 0.0)
+        values = function(offsets(predictor.map_cells(lambda x: x[here])), here)
+        return jnp.tensordot(there.astype(values.dtype) * weight[here], values, axes=1)
 
     return jnp.sum(jax.lax.map(jax.checkpoint(of_block), index), axis=0)
-
-
-def _at_rows(natural: Natural, dataset: Array | None) -> Natural:
-    """Parameters (datasets, genes) or (genes,) of some cells, (cells, genes)."""
-    if dataset is None:
-        return natural
-    return {n: v[dataset if v.shape[0] > 1 else dataset * 0] if v.ndim == 2 else v for n, v in natural.items()}
 
 
 def by_gene(

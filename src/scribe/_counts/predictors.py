@@ -5,23 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple, Protocol, Self
 
+import jax
 import jax.numpy as jnp
 
 from scribe._counts.interpolation import matmul
-from scribe._types import Array, IntArray
+from scribe._types import Array, IntArray, Key
 
-__all__ = ["LowRank", "Predictor", "Scalar"]
+__all__ = ["LowRank", "Predictor", "Scalar", "offsets", "offsets_at"]
 
 
 class Predictor(Protocol):
     """Log rates of cells and genes less what is the genes' own: a named tuple of arrays.
 
-    ``log_exposure`` (cells,) is the log capture of cells. Arrays may be stacked over draws along the first axis.
+    They are the sum of ``log_exposure`` (cells,), the log capture of cells, and a *field*, what cells add to the
+    expression of every gene. Arrays may be stacked over draws along the first axis.
     """
-
-    @property
-    def separable(self) -> bool:
-        """Whether a cell adds the same to all genes, so that sums over cells are functions of one number."""
 
     @property
     def log_exposure(self) -> Array:
@@ -30,17 +28,39 @@ class Predictor(Protocol):
     def _replace(self, *, log_exposure: Array) -> Self:
         """The same at other captures."""
 
-    def dense(self) -> Array:
-        """What every cell adds, (cells, genes), or (cells, 1) where that is the same for all genes."""
+    @property
+    def separable(self) -> bool:
+        """Whether there is no field, so that sums over cells are functions of one number."""
 
-    def at(self, cell: Array | IntArray, gene: Array | IntArray) -> Array:
-        """What cells add to single genes, by their numbers; genes of further datasets follow those of the first."""
+    def field(self) -> Array | None:
+        """The field of every cell and gene, (cells, genes)."""
+
+    def field_at(self, cell: Array | IntArray, gene: Array | IntArray) -> Array | None:
+        """The field of single elements, by their numbers; genes of further datasets follow those of the first."""
+
+    def field_sd(self) -> Array | None:
+        """Standard deviation of the field in the population of cells, where it is normal about zero, (genes,)."""
+
+    def sample_field(self, key: Key, n_cells: int) -> Array | None:
+        """The field of cells drawn from the population, (cells, genes)."""
 
     def map_cells(self, function: Callable[[Array], Array]) -> Self:
         """Apply a function to everything that runs over cells."""
 
     def take_genes(self, index: IntArray) -> Self:
         """The same of some genes."""
+
+
+def offsets(predictor: Predictor) -> Array:
+    """What cells add to log rates, (cells, genes), or (cells, 1) where that is the same for all genes."""
+    exposure, field = predictor.log_exposure[..., None], predictor.field()
+    return exposure if field is None else exposure + field
+
+
+def offsets_at(predictor: Predictor, cell: Array | IntArray, gene: Array | IntArray) -> Array:
+    """What cells add to the log rates of single elements."""
+    exposure, field = predictor.log_exposure[cell], predictor.field_at(cell, gene)
+    return exposure if field is None else exposure + field
 
 
 class Scalar(NamedTuple):
@@ -53,13 +73,17 @@ class Scalar(NamedTuple):
         """Always."""
         return True
 
-    def dense(self) -> Array:
-        """The log captures, (cells, 1)."""
-        return self.log_exposure[..., None]
+    def field(self) -> None:
+        """None."""
 
-    def at(self, cell: Array | IntArray, gene: Array | IntArray) -> Array:
-        """The log captures of cells."""
-        return self.log_exposure[cell]
+    def field_at(self, cell: Array | IntArray, gene: Array | IntArray) -> None:
+        """None."""
+
+    def field_sd(self) -> None:
+        """None."""
+
+    def sample_field(self, key: Key, n_cells: int) -> None:
+        """None."""
 
     def map_cells(self, function: Callable[[Array], Array]) -> Self:
         """Apply a function to the log captures."""
@@ -73,7 +97,7 @@ class Scalar(NamedTuple):
 class LowRank(NamedTuple):
     r"""A factor model of log rates: :math:`x_{cg} = \log\nu_c + \sum_k s_{ck} w_{gk}`.
 
-    ``scores`` are (cells, factors), ``loadings`` (genes, factors).
+    ``scores`` are (cells, factors), standard normal in the population of cells, ``loadings`` (genes, factors).
     """
 
     log_exposure: Array
@@ -85,14 +109,22 @@ class LowRank(NamedTuple):
         """Never."""
         return False
 
-    def dense(self) -> Array:
-        """Of every cell and gene, (cells, genes)."""
-        return self.log_exposure[..., None] + matmul(self.scores, jnp.swapaxes(self.loadings, -1, -2))
+    def field(self) -> Array:
+        """The product of scores and loadings."""
+        return matmul(self.scores, jnp.swapaxes(self.loadings, -1, -2))
 
-    def at(self, cell: Array | IntArray, gene: Array | IntArray) -> Array:
-        """Of single elements, without the matrix."""
-        loadings = self.loadings[gene % self.loadings.shape[-2]]
-        return self.log_exposure[cell] + (self.scores[cell] * loadings).sum(-1)
+    def field_at(self, cell: Array | IntArray, gene: Array | IntArray) -> Array:
+        """Single elements, without the matrix."""
+        return (self.scores[cell] * self.loadings[gene % self.loadings.shape[-2]]).sum(-1)
+
+    def field_sd(self) -> Array:
+        """Norms of the loadings."""
+        return jnp.sqrt(jnp.sum(jnp.square(self.loadings), axis=-1))
+
+    def sample_field(self, key: Key, n_cells: int) -> Array:
+        """Of standard normal scores."""
+        scores = jax.random.normal(key, (n_cells, self.loadings.shape[-1]), self.loadings.dtype)
+        return matmul(scores, self.loadings.T)
 
     def map_cells(self, function: Callable[[Array], Array]) -> Self:
         """Apply a function to log captures and scores."""

@@ -92,7 +92,8 @@ def plates(axes: tuple[str, ...], shape: tuple[int, ...], data: CountData) -> It
         for dim, (axis, length) in enumerate(zip(axes, shape, strict=True), -len(axes)):
             stack.enter_context(numpyro.plate(f"{axis}s", length, dim=dim))
             if axis == "cell":
-                stack.enter_context(handlers.scale(scale=data.scale * data.cells.weight))
+                weight = data.cells.weight.reshape(-1, *(1,) * (-1 - dim))
+                stack.enter_context(handlers.scale(scale=data.scale * weight))
         yield
 
 

@@ -75,9 +75,16 @@ def start(
     component = _components(spec, counts, known, seed=seed, restart=restart)
     natural = _natural(spec, counts, capture, component=component, dataset=dataset)
     natural["log_mixing"] = _log_mixing(spec, component, dataset)
-    moments = {name: on_device(value) for name, value in natural.items()}
-    values, moves = jax.device_get(_values_and_moves(spec, moments, on_device(np.log(capture))))
+    moments, fields = ({n: on_device(x) for n, x in of.items()} for of in (natural, _fields(spec, counts, seed=seed)))
+    values, moves = jax.device_get(_values_and_moves(spec, moments, on_device(np.log(capture)), fields))
     return Start(values, {name: move for name, move in moves.items() if np.any(np.abs(move) > _ROUNDING)})
+
+
+def _fields(spec: ModelSpec, counts: Counts, *, seed: int) -> dict[str, FloatArray]:
+    """Values on the real line of parameters that no moment says anything of."""
+    rng, lengths = np.random.default_rng(seed), {**spec.lengths, "gene": counts.n_genes, "cell": counts.n_cells}
+    shapes = {p: tuple(lengths[axis] for axis in spec.site(p.name).axes) for p in spec.family.field}
+    return {p.name: p.start + p.spread * rng.standard_normal(shape) for p, shape in shapes.items()}
 
 
 def _components(spec: ModelSpec, counts: Counts, design: Design, *, seed: int, restart: bool) -> IntArray:
@@ -97,7 +104,7 @@ def _log_mixing(spec: ModelSpec, component: IntArray, dataset: IntArray) -> Floa
 
 @functools.partial(jax.jit, static_argnums=0)
 def _values_and_moves(
-    spec: ModelSpec, natural: dict[str, Array], log_capture: Array
+    spec: ModelSpec, natural: dict[str, Array], log_capture: Array, fields: dict[str, Array]
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     def at(shift: Array) -> dict[str, Array]:
         odds, scale = shift if spec.family.captured else (shift[0], 0.0)
@@ -108,7 +115,7 @@ def _values_and_moves(
             site.name: site.link.from_working(mean_over_others(working[site.name], site.axes))
             for site in spec.sites
             if site.name in working
-        }
+        } | fields
         if SCALING.name in spec.priors:
             shape = tuple(spec.lengths[axis] for axis in spec.site(SCALING.name).axes)
             log_m0 = 0.0 if spec.anchor is None else spec.anchor.log_m0
@@ -141,7 +148,7 @@ def _natural(
     spec: ModelSpec, counts: Counts, capture: FloatArray, *, component: IntArray, dataset: IntArray
 ) -> dict[str, FloatArray]:
     """Log mean and log odds by moments: (genes,) and scalars, or (components, datasets, genes or 1) with levels."""
-    if not spec.levels:
+    if not spec.level_axes:
         return _moments(spec, counts, capture, prior_mean=1.0, prior_exposure=0.5)
     exposure = float(capture.mean())
     overall = (counts.gene_totals + 0.5) / (capture.sum() + 0.5)

@@ -13,7 +13,7 @@ from scribe._model.names import site_of
 from scribe._model.spec import MIXING, Levels
 from scribe.families import Param
 
-__all__ = ["REGIME", "named_params", "resolve_levels", "without_datasets"]
+__all__ = ["REGIME", "named_params", "numbered", "resolve_levels", "without_datasets"]
 
 REGIME = "regime"
 """Name of the third parameter of a promoter, beside those of mean and bursts, in whichever coordinates."""
@@ -94,6 +94,11 @@ def resolve_levels(
         msg = f"{keyword}={said[keyword]!r} needs dataset_key, the column of adata.obs that tells datasets apart."
         raise ValueError(msg)
     return levels
+
+
+def numbered(axes: Mapping[str, int]) -> dict[str, Levels]:
+    """Levels of axes that have nothing but numbers, from 1 on."""
+    return {axis: Levels(tuple(str(i + 1) for i in range(n)), ()) for axis, n in axes.items()}
 
 
 def _of_datasets(

@@ -72,13 +72,19 @@ class Likelihood:
         """
         return jax.nn.softmax(self.joint(parameters, data), axis=1)
 
+    def elementwise(self, parameters: Parameters) -> tuple[dict[str, Array], Array]:
+        """Natural parameters of every cell and gene with its field, (cells or 1, genes or 1), and log captures."""
+        natural, field = parameters.wide(), parameters.predictor.field()
+        natural = natural if field is None else self.family.shifted(natural, field)
+        return natural, parameters.log_exposure[:, None]
+
     def log_pmf(self, u: Array, parameters: Parameters) -> Array:
         """Log-probability of every count, (cells, genes)."""
-        return self.family.log_pmf(u, parameters.wide(), parameters.predictor.dense())
+        return self.family.log_pmf(u, *self.elementwise(parameters))
 
     def moments(self, parameters: Parameters) -> Moments:
         """Mean and variance of every count, (cells, genes)."""
-        return self.family.moments(parameters.wide(), parameters.predictor.dense())
+        return self.family.moments(*self.elementwise(parameters))
 
     def sample(self, key: Key, parameters: Parameters) -> Array:
         """One draw of every count, (cells, genes), of random components where those are not known."""
@@ -86,13 +92,13 @@ class Likelihood:
         if parameters.log_weights is not None and parameters.component is None:
             component = jax.random.categorical(key_component, parameters.log_weights)
             parameters = parameters._replace(component=component)
-        return self.family.sample(key_counts, parameters.wide(), parameters.predictor.dense())
+        return self.family.sample(key_counts, *self.elementwise(parameters))
 
     def thinned(self, u: Array, parameters: Parameters) -> Thinned:
         """Posterior of the molecules before capture, of every count."""
-        return self.family.denoise(u, parameters.wide(), parameters.predictor.dense())
+        return self.family.denoise(u, *self.elementwise(parameters))
 
     def curvature(self, u: Array, parameters: Parameters) -> Curvature:
         """Slope and curvature of the log-probability of every count in the log rate of its cell and gene."""
-        offset = jnp.broadcast_to(parameters.predictor.dense(), u.shape)
-        return Curvature(*self.family.slopes(u, parameters.wide(), offset))
+        natural, offset = self.elementwise(parameters)
+        return Curvature(*self.family.slopes(u, natural, jnp.broadcast_to(offset, u.shape)))

@@ -99,16 +99,17 @@ def resolve_family(
         msg = f"overdispersion='bnb' needs a negative binomial model, e.g. model='nbvcp'; this one is {family.name}."
         raise ValueError(msg)
     first = next((i for i, layer in enumerate(layers) if layer == "zero_inflated"), len(layers))
-    return from_layers((*layers[:first], "beta_mixed", *layers[first:]))
+    return from_layers((*layers[:first], "beta_mixed", *layers[first:]), family.settings)
 
 
 def _resolve_flags(model: str | Family | None, *, variable_capture: bool | None, zero_inflation: bool | None) -> Family:
     if isinstance(model, Family):
-        layers, called = model.layers, model.name
+        family, called = model, model.name
     else:
         known = DEFAULT_MODEL if model is None else model
         require_known("model", known, MODELS)
-        layers, called = MODELS[known], repr(model)
+        family, called = from_layers(MODELS[known]), repr(model)
+    layers = family.layers
     if model is None or model in FAMILY_NAMES:
         captured = model is None if variable_capture is None else variable_capture
         added = {"with_capture": captured, "zero_inflated": zero_inflation}
@@ -122,4 +123,4 @@ def _resolve_flags(model: str | Family | None, *, variable_capture: bool | None,
                 f"`model` to compose the model from the flags, or leave out `{flag}`."
             )
             raise ValueError(msg)
-    return from_layers(layers)
+    return family

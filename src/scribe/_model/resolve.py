@@ -26,7 +26,7 @@ from scribe._model.hierarchies import (
     pair,
     refuse_population,
 )
-from scribe._model.levels import REGIME, resolve_levels, without_datasets
+from scribe._model.levels import REGIME, numbered, resolve_levels, without_datasets
 from scribe._model.names import DESCRIPTIVE, resolve_family, site_of
 from scribe._model.options import ModelOptions, complete, options_table
 from scribe._model.spec import CAPTURE_SITES, MIXING, SCALING, ModelSpec
@@ -67,7 +67,7 @@ def resolve_spec(
         said, datasets = without_datasets(said, datasets[0]), ()
     anchor = _anchor(given, family)
     capture = "eta_capture" if anchor is not None else coordinates.capture
-    params = [*coordinates.sampled, *family.params]
+    params = [*coordinates.sampled, *family.params, *family.field]
     if family.captured:
         params.append(CAPTURE_SITES[capture])
     if components:
@@ -104,12 +104,14 @@ def resolve_spec(
         elif param.name == "mu" and mean_anchor is not None:
             prior = replace(mean_anchor, transform=transforms["mu"])
         else:
-            link = None if not said["unconstrained"] else transforms.get(param.name, "sigmoid")
+            real_line = "identity" if param.support == "real" else transforms.get(param.name, "sigmoid")
+            link = real_line if said["unconstrained"] or param.support == "real" else None
             prior = _prior(param, given.get(param.name), link, options=said)
         populations = {axis: named[param.name] for axis, named in asked.items() if param.name in named}
         chosen[param.name] = over_levels(param, prior, populations, options=said)
     _refuse_idle(said, [*given.values(), *(value for named in asked.values() for value in named.values())])
-    return ModelSpec(family, coordinates, chosen, levels | factor_levels(asked["dataset"].values()))
+    levels |= factor_levels(asked["dataset"].values()) | numbered(family.axes)
+    return ModelSpec(family, coordinates, chosen, levels)
 
 
 def _coordinates(said: Mapping[str, Any], family: Family) -> Coordinates:
@@ -365,7 +367,7 @@ def _prior(param: Param, value: Any, link: str | None, *, options: Mapping[str, 
             return population
         value = None
     if isinstance(value, Prior):
-        support = "unit" if value.link == "sigmoid" else "positive"
+        support = {"sigmoid": "unit", "identity": "real"}.get(value.link, "positive")
         if support != param.support:
             msg = f"priors[{param.name!r}] has {value!r}, whose support does not fit a {param.support} parameter."
             raise ValueError(msg)

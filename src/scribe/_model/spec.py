@@ -82,7 +82,7 @@ class Levels:
     factors: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     def __post_init__(self) -> None:
-        if len(self.labels) < 2 or len(set(self.labels)) < len(self.labels):
+        if (len(self.labels) < 2 and self.params) or len(set(self.labels)) < len(self.labels):
             msg = f"An axis needs two different levels or more, got {list(self.labels)}."
             raise ValueError(msg)
 
@@ -146,7 +146,7 @@ class ModelSpec:
         capture = (CAPTURE_SITES[self.capture_site],) if self.capture_site else ()
         scaling = (SCALING,) if SCALING.name in self.priors else ()
         mixing = (MIXING,) if "component" in self.levels else ()
-        return (*self.coordinates.sampled, *self.family.params, *scaling, *capture, *mixing)
+        return (*self.coordinates.sampled, *self.family.params, *scaling, *self.family.field, *capture, *mixing)
 
     @functools.cached_property
     def sites(self) -> tuple[Site, ...]:
@@ -239,7 +239,8 @@ class ModelSpec:
     @property
     def totals_suffice(self) -> bool:
         """Whether the likelihood needs of every cell no more than its total."""
-        return "component" not in self.levels and self.family.summarises(self.natural_axes)
+        separable = not self.family.field
+        return separable and "component" not in self.levels and self.family.summarises(self.natural_axes)
 
     @property
     def n_datasets(self) -> int:
@@ -315,7 +316,8 @@ class ModelSpec:
         `scribe._counts.levels`. Numbers without any axis stay scalars. ``log_fold``, of that shape or (genes,), changes
         the mean of genes and keeps all other sampled parameters.
         """
-        aligned = {site.name: self._aligned(site, working[site.name]) for site in self.sites if site.name in working}
+        natural = {param.name for param in (*self.coordinates.sampled, *self.family.params)} & set(working)
+        aligned = {site.name: self._aligned(site, working[site.name]) for site in self.sites if site.name in natural}
         if log_fold is not None:
             mean = "mu" if "mu" in self.coordinates.names else "r"
             aligned[mean] = aligned[mean] + log_fold
@@ -323,7 +325,7 @@ class ModelSpec:
         return {**self.coordinates.to_natural(aligned), **added}
 
     def _aligned(self, site: Site, value: Array) -> Array:
-        if not self.levels or not site.axes or "cell" in site.axes:
+        if not self.level_axes or not site.axes:
             return value
         lengths = dict(zip(site.axes, value.shape, strict=True))
         return value.reshape([lengths.get(axis, 1) for axis in LEVELS_AND_GENES])
@@ -368,7 +370,7 @@ class ModelSpec:
 
     def _squeezed(self, name: str, value: Array) -> Array:
         """Without the axes of length 1 along which a quantity does not vary."""
-        if not self.levels or value.ndim == 0:
+        if not self.level_axes or value.ndim == 0:
             return value
         mine = self.readable_axes[name]
         return value.reshape([n for axis, n in zip(LEVELS_AND_GENES, value.shape, strict=True) if axis in mine])
@@ -377,6 +379,7 @@ class ModelSpec:
         """One JSON string from which `from_json` rebuilds the specification."""
         record = {
             "layers": list(self.family.layers),
+            "settings": self.family.settings,
             "coordinates": self.coordinates.name,
             "priors": {name: prior.to_json() for name, prior in self.priors.items()},
             "levels": {axis: asdict(levels) for axis, levels in self.levels.items()},
@@ -387,7 +390,7 @@ class ModelSpec:
     def from_json(cls, text: str) -> ModelSpec:
         """Rebuild a specification from its JSON string."""
         record: dict[str, Any] = json.loads(text)
-        family = from_layers(record["layers"])
+        family = from_layers(record["layers"], record.get("settings"))
         return cls(
             family,
             coordinate_systems.find(record["coordinates"], family=family.layers[0]),

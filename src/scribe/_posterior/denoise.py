@@ -20,13 +20,14 @@ import numpy as np
 from scribe._counts.container import Counts
 from scribe._counts.data import CountData
 from scribe._counts.parameters import Parameters
+from scribe._model.likelihood import Likelihood
 from scribe._posterior.indexing import check_draws
 from scribe._posterior.mode import most_probable_counts
 from scribe._posterior.posterior import Posterior
-from scribe._posterior.simulate import LARGE_MEAN, Noise, draw_elements
+from scribe._posterior.simulate import LARGE_MEAN, Noise, draw_elements, elements
 from scribe._rng import categorical, keys_of_elements, stream
 from scribe._types import AnyArray, Array, FloatArray, Key, Natural
-from scribe.families import Family, Thinned
+from scribe.families import Family
 
 __all__ = ["METHODS", "DenoisedBlock", "Method", "by_count", "denoise_blocks", "draw_of", "with_responsibilities"]
 
@@ -127,10 +128,6 @@ def _decided(stacked: Parameters, noise: Noise) -> Parameters:
     return first._replace(component=categorical(stream(noise.key, "components"), noise.cell, first.log_weights))
 
 
-def _thinned(family: Family, u: Array, parameters: Parameters, component: Array | None = None) -> Thinned:
-    return family.denoise(u, parameters.wide(component), parameters.predictor.dense())
-
-
 def draw_of(stacked: Parameters, number: int) -> Parameters:
     """One of the draws stacked along the first axis."""
     return jax.tree.map(lambda x: x[number], stacked)
@@ -140,7 +137,8 @@ def _sample(family: Family, u: Array, parameters: Parameters, noise: Noise) -> F
     """One draw of every count before capture, as in `scribe._posterior.simulate`: most have nothing to invert."""
     screened, out = _unseen(family, u, parameters, noise), np.array(u)
     pmf, draw = functools.partial(_pmf_at, family), functools.partial(_draw_at, family)
-    few, unseen, many, drawn = draw_elements(pmf, draw, parameters, screened, out, noise=noise)
+    of = elements(family, parameters, n_genes=u.shape[1])
+    few, unseen, many, drawn = draw_elements(pmf, draw, of, screened, out, noise=noise)
     out[few] += unseen
     out[many] = drawn
     return out
@@ -149,7 +147,7 @@ def _sample(family: Family, u: Array, parameters: Parameters, noise: Noise) -> F
 @functools.partial(jax.jit, static_argnums=0)
 def _unseen(family: Family, u: Array, parameters: Parameters, noise: Noise) -> tuple[Array, Array, Array]:
     """A uniform per element, the probability that nothing went unseen, and whether much is expected to."""
-    thinned = _thinned(family, u, parameters)
+    thinned = Likelihood(family).thinned(u, parameters)
     is_large = thinned.moments().mean - u > LARGE_MEAN
     return noise.uniforms(u.dtype), jnp.exp(thinned.log_prob(u)), is_large
 
@@ -170,12 +168,12 @@ def _draw_at(family: Family, key: Key, ids: tuple[Array, Array], *at: Any) -> Ar
 def _moments_of_draw(family: Family, u: Array, parameters: Parameters) -> tuple[Array, Array]:
     """Mean less the observed count, so that squares do not cancel, and variance, over the components of a cell."""
     if parameters.n_components == 1:
-        moments = _thinned(family, u, parameters).moments()
+        moments = Likelihood(family).thinned(u, parameters).moments()
         return moments.mean - u, moments.variance
     mean, square, within = jnp.zeros_like(u), jnp.zeros_like(u), jnp.zeros_like(u)
     weights = jnp.exp(jnp.zeros(()) if parameters.log_weights is None else parameters.log_weights)
     for k in range(parameters.n_components):
-        moments = _thinned(family, u, parameters, jnp.full(u.shape[0], k)).moments()
+        moments = Likelihood(family).thinned(u, parameters._replace(component=jnp.full(u.shape[0], k))).moments()
         difference, share = moments.mean - u, weights[:, k, None]
         mean, square = mean + share * difference, square + share * jnp.square(difference)
         within = within + share * moments.variance

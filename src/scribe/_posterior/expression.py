@@ -18,11 +18,12 @@ import numpy as np
 from scipy.special import log_softmax, logsumexp, softmax
 
 from scribe._counts.levels import at_cells
+from scribe._counts.predictors import Predictor
 from scribe._model.spec import LEVEL_AXES, MIXING, ModelSpec
 from scribe._posterior.posterior import Posterior
 from scribe._rng import stream
 from scribe._types import AnyArray, Array, FloatArray, Key
-from scribe.families.zero_inflated import GATE
+from scribe.families import GATE, Family
 
 __all__ = ["ESTIMANDS", "Estimand", "Level", "Population", "Quantity", "draws_at_levels"]
 
@@ -95,16 +96,49 @@ def _at_levels(
         wide = at_cells(spec.natural(spec.working(one)), component, dataset)
         wide = {name: jnp.broadcast_to(value, shape) if value.ndim else value for name, value in wide.items()}
         wide |= {GATE.natural: jnp.full(shape, -jnp.inf)} if GATE.natural in wide else {}
-        make = {
-            "mean": lambda: wide["log_mean"],
-            "cell": lambda: spec.family.sample_log_rate(key, wide),
-            "variance": lambda: jnp.log(spec.family.moments(wide, jnp.zeros(shape, wide["log_mean"].dtype)).variance),
-        }
+        law = _Cells(spec.family, spec.family.predictor(spec.working(one), jnp.zeros(1)), wide)
+        make = {"mean": law.log_mean, "cell": lambda: law.sample_log_rate(key), "variance": law.log_variance}
         return {name: make[name]() for name in quantities}, _log_shares(one, component, dataset)
 
     first = spec.sites[0]
     numbers = number + jnp.arange(values[first.name].shape[0], dtype=jnp.uint32)
     return jax.vmap(of_draw)(values, jax.vmap(jax.random.fold_in, (None, 0))(key, numbers))
+
+
+class _Cells(NamedTuple):
+    """Cells at some levels, drawn from the population: ``natural`` are (levels, genes) and scalars."""
+
+    family: Family
+    predictor: Predictor
+    natural: dict[str, Array]
+
+    def log_mean(self) -> Array:
+        """Log of the mean molecules of a cell: a log-normal field of variance v adds v / 2."""
+        sd = self.predictor.field_sd()
+        return self.natural["log_mean"] if sd is None else self.natural["log_mean"] + jnp.square(sd)[None] / 2
+
+    def log_variance(self) -> Array:
+        """Log of the variance of the molecules, within cells of one field and between fields."""
+        zero, sd = jnp.zeros_like(self.natural["log_mean"]), self.predictor.field_sd()
+        if sd is None:
+            return jnp.log(self.family.moments(self.natural, zero).variance)
+        nodes, weights = (jnp.asarray(x, zero.dtype) for x in _FIELD)
+        at = [self.family.moments(self.family.shifted(self.natural, node * sd[None]), zero) for node in nodes]
+        mean = sum(weight * m.mean for weight, m in zip(weights, at, strict=True))
+        within = sum(weight * m.variance for weight, m in zip(weights, at, strict=True))
+        between = sum(weight * jnp.square(m.mean - mean) for weight, m in zip(weights, at, strict=True))
+        return jnp.log(within + between)
+
+    def sample_log_rate(self, key: Key) -> Array:
+        """Log rate of one cell at every level."""
+        rate = self.family.sample_log_rate(key, self.natural)
+        field = self.predictor.sample_field(stream(key, "field"), rate.shape[0])
+        return rate if field is None else rate + field
+
+
+_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(21)
+_FIELD = _NODES, _WEIGHTS / _WEIGHTS.sum()
+"""Rule for means over the field of cells."""
 
 
 def _log_shares(values: dict[str, Array], component: Array, dataset: Array) -> Array:

@@ -19,6 +19,7 @@ import numpy as np
 
 from scribe._counts.container import Counts
 from scribe._counts.parameters import Parameters
+from scribe._model.likelihood import Likelihood
 from scribe._posterior.denoise import draw_of, with_responsibilities
 from scribe._posterior.posterior import Posterior
 from scribe._posterior.simulate import elements, in_pieces
@@ -74,7 +75,7 @@ def _predict(
         share = weight / n_draws
         expected, nothing = _mean_and_zero(family, on_device, parameters, gain)
         mean, p_zero = mean + share * np.asarray(expected), p_zero + share * np.asarray(nothing)
-        natural, x = elements(parameters, n_genes=u.shape[1])(cell, gene)
+        natural, x = elements(family, parameters, n_genes=u.shape[1])(cell, gene)
         given = jax.tree.map(lambda value: value[place], (natural, x, u[cell, gene]))
         terms = in_pieces(pmf, (t, *given)).astype(np.float64)
         last = terms[first + n_terms - 1]
@@ -99,7 +100,7 @@ def _components(parameters: Parameters) -> Iterator[tuple[Parameters, AnyArray]]
 @functools.partial(jax.jit, static_argnums=0)
 def _mean_and_zero(family: Family, u: Array, parameters: Parameters, gain: Array) -> tuple[Array, Array]:
     """Mean of the counts held out, and the probability that there are none."""
-    natural, x = parameters.wide(), parameters.predictor.dense()
+    natural, x = Likelihood(family).elementwise(parameters)
     zero = jnp.zeros((1, 1), u.dtype)
     mean = family.mean_further(u, natural, x, x + gain)
     return mean, jnp.exp(family.log_further(zero, u, natural, x, x + gain))

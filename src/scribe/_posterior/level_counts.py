@@ -136,7 +136,7 @@ def count_levels(posterior: Posterior, counts: Counts, levels: Sequence[Level]) 
 
     def slope(fold: FloatArray) -> FloatArray:
         """Derivative of the log-likelihood in the log mean of every gene and level, at a log fold change of it."""
-        at = on_device(fold if spec.levels else fold[0, 0])
+        at = on_device(fold if spec.level_axes else fold[0, 0])
         found = _slopes(spec, working, at, (parameters, data), gamma)
         return np.asarray(found, np.float64).reshape(*shape, n_genes)
 

@@ -146,6 +146,12 @@ def log_likelihood_of_cells(
         for values in draws:
             yield np.asarray(spec.likelihood.by_cell(part.parameters(values), data))
         return
+    if spec.family.field:
+        msg = (
+            f"A cell of {spec.family.name} that is left out has latents of its own, which this criterion cannot "
+            'integrate over: use criterion="thinned".'
+        )
+        raise ValueError(msg)
     if posterior.n_cells < _FEWEST:
         msg = (
             f"The capture of a cell that is left out is one of a population, and {posterior.n_cells} cells make none: "

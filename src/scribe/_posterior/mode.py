@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from scribe._counts.parameters import Parameters
+from scribe._model.likelihood import Likelihood
 from scribe._posterior.simulate import elements, in_pieces
 from scribe._types import Array, FloatArray, Natural
 from scribe.families import Family, Highest, Part, highest_peak, most_probable
@@ -30,7 +31,7 @@ def most_probable_counts(family: Family, u: Array, parameters: Parameters) -> Fl
     cell, gene = np.nonzero(low < high)
     if not cell.size:
         return mode
-    of = [elements(one, n_genes=u.shape[1]) for one in _by_component(parameters)]
+    of = [elements(family, one, n_genes=u.shape[1]) for one in _by_component(parameters)]
     log_weights = np.asarray(_log_weights(parameters))[..., 0]
     search = functools.partial(_search, family)
     # all that are searched at once wait for the longest
@@ -45,8 +46,8 @@ def most_probable_counts(family: Family, u: Array, parameters: Parameters) -> Fl
 
 @functools.partial(jax.jit, static_argnums=0)
 def _highest(family: Family, u: Array, parameters: Parameters) -> Highest:
-    naturals = [one.wide() for one in _by_component(parameters)]
-    parts = _parts(family, u, naturals, parameters.predictor.dense(), _log_weights(parameters))
+    naturals, offsets = zip(*(Likelihood(family).elementwise(one) for one in _by_component(parameters)), strict=True)
+    parts = _parts(family, u, naturals, offsets[0], _log_weights(parameters))
     return Highest(*(jnp.broadcast_to(x, u.shape) for x in highest_peak(parts, axes=(0,))))
 
 

@@ -13,6 +13,7 @@ draws for all cells together, as expression may be traded for it; cells are of t
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -25,12 +26,13 @@ from scribe._counts.interpolation import Interval, matmul, n_nodes, to_coefficie
 from scribe._counts.parameters import Parameters
 from scribe._counts.zeros import Zeros, zeros
 from scribe._device import on_device
+from scribe._model.likelihood import Likelihood
 from scribe._posterior.assign import assign
 from scribe._posterior.posterior import Posterior
 from scribe._types import AnyArray, Array, FloatArray, IntArray
 from scribe.families import Family
 
-__all__ = ["ByElement", "by_element"]
+__all__ = ["Elements", "by_element"]
 
 _PIECE = 2**17
 """Non-zeros worked on at a time."""
@@ -107,12 +109,44 @@ def _at(zero: Zeros, offset: Array, dataset: Array | None, component: Array) -> 
     return out
 
 
-def by_element(posterior: Posterior, counts: Counts, draws: Iterable[Parameters]) -> ByElement:
+class EveryElement(NamedTuple):
+    """Elpd and penalty of every count where a cell adds to every gene a number of its own: nothing is interpolated."""
+
+    family: Family
+    draws: list[Parameters]
+
+    def blocks(self, counts: Counts) -> Iterator[tuple[slice, FloatArray, FloatArray]]:
+        """Elpd and penalty, (cells, genes) each, of one block of cells after the other."""
+        size = max(_BLOCK_ELEMENTS // max(counts.n_genes, 1), 1)
+        for first in range(0, counts.n_cells, size):
+            cells = slice(first, min(first + size, counts.n_cells))
+            u = on_device(counts.rows(cells))
+            state = _Running.start(jax.ShapeDtypeStruct(u.shape, u.dtype))
+            for number, drawn in enumerate(self.draws):
+                state = _follow(self.family, state, u, drawn.map_cells(operator.itemgetter(cells)), number)
+            elpd, penalty = (np.asarray(x, np.float64) for x in state.waic(len(self.draws)))
+            yield cells, elpd, penalty
+
+
+Elements = ByElement | EveryElement
+"""Elpd and penalty of every count of a data set, by blocks of cells."""
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _follow(family: Family, state: _Running, u: Array, parameters: Parameters, number: Array) -> _Running:
+    return state.add(Likelihood(family).log_pmf(u, parameters), jnp.asarray(number))
+
+
+def by_element(posterior: Posterior, counts: Counts, draws: Iterable[Parameters]) -> Elements:
     """Follow all counts over draws from the posterior, those of `Posterior.parameter_draws`."""
     centre = posterior.parameters(posterior.centre())
     component = np.zeros(counts.n_cells, np.int32)
     if posterior.mixed:
         component = assign(posterior, counts).component.astype(np.int32)
+    if not centre.predictor.separable:
+        return EveryElement(
+            posterior.spec.family, [drawn._replace(component=jnp.asarray(component)) for drawn in draws]
+        )
     entries, family, n_draws = _entries(counts), posterior.spec.family, 0
     state: tuple[_Running, _Running] | None = None
     for drawn in draws:
@@ -161,7 +195,7 @@ def _values(family: Family, parameters: Parameters, entries: _Entries) -> tuple[
                 natural[name] = value[tuple(jnp.minimum(x, n - 1) for x, n in zip(codes, value.shape, strict=True))]
             else:
                 natural[name] = value[piece.gene] if value.ndim else value
-        return family.log_pmf(piece.value, natural, parameters.predictor.at(piece.cell, piece.gene))
+        return family.log_pmf(piece.value, natural, parameters.log_exposure[piece.cell])
 
     silent = zeros(family, parameters.natural, parameters.log_exposure)
     polynomials = silent.interval.polynomials(silent.interval.nodes())

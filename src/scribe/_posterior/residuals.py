@@ -27,8 +27,10 @@ import numpy as np
 
 from scribe._counts.container import Counts
 from scribe._counts.interpolation import Interval, matmul, nodes_needed, to_coefficients
-from scribe._counts.levels import at_elements, map_components
+from scribe._counts.levels import at_elements, at_rows, map_components
+from scribe._counts.likelihood import expand
 from scribe._counts.parameters import Parameters
+from scribe._counts.predictors import offsets, offsets_at
 from scribe._counts.zeros import log_zeros
 from scribe._posterior.denoise import with_responsibilities
 from scribe._posterior.indexing import check_draws
@@ -81,19 +83,15 @@ def residual_blocks(posterior: Posterior, counts: Counts, key: Key, *, n_samples
     check_draws(n_samples)
     draws, key_ranks = _stacked(posterior, counts, key, n_samples), stream(key, "ranks")
     (n_cells, n_genes), family = counts.shape, posterior.spec.family
-    interval = Interval.around(draws.log_exposure)
-    nodes = interval.nodes(nodes_needed(float(interval.half), distance=np.pi / 2, error=EDGE))
-    tiles = _tiles(draws, n_cells)
-    polynomials = _cached(lambda i: _polynomials(draws, tiles[i].cells, interval, nodes), of=len(tiles))
-    size = min(max(_BLOCK_ELEMENTS // n_cells, 1), n_genes)
+    tiles, size = _tiles(draws, n_cells), min(max(_BLOCK_ELEMENTS // n_cells, 1), n_genes)
+    of_zeros = (_interpolated if draws.predictor.separable else _one_by_one)(family, draws, tiles, size)
     for genes, columns in _columns(counts, size):
         # the last block is as wide as all others, so that nothing is compiled anew
         filled, width = np.minimum(np.arange(size) + genes.start, genes.stop - 1), columns.shape[1]
-        here = draws._replace(natural=_take(draws.natural, -1, filled))
-        value = np.empty((width, n_cells), np.float32)
-        chances = _coefficients(family, here.natural, nodes, n_genes=size)
+        here = draws._replace(natural=_take(draws.natural, -1, filled), predictor=draws.predictor.take_genes(filled))
+        value, of_tile = np.empty((width, n_cells), np.float32), of_zeros(here)
         for i, tile in enumerate(tiles):
-            value[:, tile.cells] = np.asarray(_product(chances[tile.dataset % len(chances)], polynomials(i)))[:width]
+            value[:, tile.cells] = np.asarray(of_tile(i))[:width]
         rank = np.asarray(_ranks(key_ranks, posterior.ids["cell"], posterior.ids["gene"][filled]))
         value *= rank[:width]
         cell, gene, u = columns.indices, np.repeat(np.arange(width), np.diff(columns.indptr)), columns.data
@@ -155,6 +153,43 @@ def _cached(function: Callable[[int], Array], *, of: int) -> Callable[[int], Arr
     return functools.cache(function) if of * function(0).nbytes <= _KEPT else function
 
 
+_OfTile = Callable[[Parameters], Callable[[int], Array]]
+"""From parameters of a block of genes to their probabilities of a zero in the cells of a tile, (genes, cells)."""
+
+
+def _interpolated(family: Family, draws: Parameters, tiles: list[_Tile], size: int) -> _OfTile:
+    """By products of matrices, where cells differ by one number."""
+    interval = Interval.around(draws.log_exposure)
+    nodes = interval.nodes(nodes_needed(float(interval.half), distance=np.pi / 2, error=EDGE))
+    polynomials = _cached(lambda i: _polynomials(draws, tiles[i].cells, interval, nodes), of=len(tiles))
+
+    def of_block(here: Parameters) -> Callable[[int], Array]:
+        chances = _coefficients(family, here.natural, nodes, n_genes=size)
+        return lambda i: _product(chances[tiles[i].dataset % len(chances)], polynomials(i))
+
+    return of_block
+
+
+def _one_by_one(family: Family, draws: Parameters, tiles: list[_Tile], size: int) -> _OfTile:
+    """Element by element."""
+    return lambda here: lambda i: _chances(family, here, tiles[i].cells)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _chances(family: Family, draws: Parameters, cells: Array) -> Array:
+    def of_draw(every: Parameters) -> Array:
+        parameters = every.map_cells(lambda x: x[cells])
+        x = offsets(parameters.predictor)
+
+        def of_component(natural: Natural) -> Array:
+            rows = expand(at_rows(natural, parameters.dataset), 2)
+            return jnp.exp(family.cell_term(jnp.zeros((1, 1), x.dtype), rows, x)).T
+
+        return _over_components(of_component, parameters, lambda weights: weights.T[:, None])
+
+    return _average(of_draw, draws)
+
+
 @jax.jit
 def _polynomials(draws: Parameters, cells: IntArray, interval: Interval, nodes: Array) -> Array:
     """Polynomials of the offsets of some cells, (draws x components x nodes, cells), by the weights of both."""
@@ -196,7 +231,7 @@ def by_size(u: FloatArray) -> Iterator[tuple[IntArray, int]]:
 @functools.partial(jax.jit, static_argnums=0)
 def _non_zeros(family: Family, draws: Parameters, cell: Array, gene: Array, u: Array) -> Array:
     def of_draw(parameters: Parameters) -> Array:
-        x = parameters.predictor.at(cell, gene)
+        x = offsets_at(parameters.predictor, cell, gene)
         dataset = None if parameters.dataset is None else parameters.dataset[cell]
 
         def of_component(natural: Natural) -> Array:

@@ -22,6 +22,7 @@ import numpy as np
 
 from scribe._counts.levels import n_levels
 from scribe._counts.parameters import Parameters
+from scribe._model.likelihood import Likelihood
 from scribe._rng import keys_of_elements, uniform
 from scribe._types import AnyArray, Array, FloatArray, IntArray, Key, Natural
 from scribe.families import Family
@@ -105,7 +106,8 @@ def simulate(family: Family, parameters: Parameters, noise: Noise) -> Sparse:
     """Draw one block of cells."""
     screened = _positive(family, parameters, noise)
     pmf, draw = functools.partial(_pmf_at, family), functools.partial(_draw_at, family)
-    (cell, gene), value, many, drawn = draw_elements(pmf, draw, parameters, screened, noise=noise)
+    of = elements(family, parameters, n_genes=len(noise.gene))
+    (cell, gene), value, many, drawn = draw_elements(pmf, draw, of, screened, noise=noise)
     if drawn.size:
         keep = drawn > 0
         cell, gene = np.concatenate([cell, many[0][keep]]), np.concatenate([gene, many[1][keep]])
@@ -118,7 +120,7 @@ def simulate(family: Family, parameters: Parameters, noise: Noise) -> Sparse:
 def draw_elements(
     pmf: Callable[..., Array],
     draw: Callable[..., Array],
-    parameters: Parameters,
+    of: Elements,
     screened: Iterable[Array],
     *given: AnyArray,
     noise: Noise,
@@ -126,11 +128,11 @@ def draw_elements(
     """Places and values of counts above zero, of those of small mean and, zero or not, of those of large mean.
 
     ``screened`` are a uniform per element, its probability of zero, and whether its mean is large. ``pmf`` takes
-    counts, ``draw`` a key and what tells cells and genes apart; then both take natural parameters, offsets and what is
-    ``given`` of the elements. These are taken on the host: compiled code knows neither axis of the matrix.
+    counts, ``draw`` a key and what tells cells and genes apart; then both take natural parameters and offsets, made by
+    `elements`, and what is ``given`` of the elements. These are taken on the host: compiled code knows neither axis of
+    the matrix.
     """
     uniforms, p_zero, is_large = map(np.asarray, screened)
-    of = elements(parameters, n_genes=uniforms.shape[1])
 
     def at(cell: IntArray, gene: IntArray) -> tuple[Any, ...]:
         return *of(cell, gene), *(x[cell, gene] for x in given)
@@ -147,9 +149,11 @@ def draw_elements(
     return small, value, large, drawn
 
 
-def elements(
-    parameters: Parameters, *, n_genes: int
-) -> Callable[[IntArray, IntArray], tuple[dict[str, FloatArray], FloatArray]]:
+Elements = Callable[[IntArray, IntArray], tuple[Natural, FloatArray]]
+"""Natural parameters and offsets of elements, by their cell and gene numbers."""
+
+
+def elements(family: Family, parameters: Parameters, *, n_genes: int) -> Elements:
     """Return what gives natural parameters and offsets of elements, by cell and gene number, on the host."""
     predictor = jax.tree.map(np.asarray, parameters.predictor)
     shape = (n_levels(parameters.natural, 0), n_levels(parameters.natural, 1), n_genes)
@@ -157,9 +161,10 @@ def elements(
     by_cell = (parameters.component, parameters.dataset)
     levels = [_codes(n, codes, parameters.n_cells) for n, codes in zip(shape[:2], by_cell, strict=True)]
 
-    def at(cell: IntArray, gene: IntArray) -> tuple[dict[str, FloatArray], FloatArray]:
+    def at(cell: IntArray, gene: IntArray) -> tuple[Natural, FloatArray]:
         place = (*(codes[cell] for codes in levels), gene)
-        return {name: value[place] for name, value in natural.items()}, predictor.at(cell, gene)
+        here, field = {name: value[place] for name, value in natural.items()}, predictor.field_at(cell, gene)
+        return here if field is None else family.shifted(here, field), predictor.log_exposure[cell]
 
     return at
 
@@ -172,7 +177,7 @@ def _codes(n: int, codes: Array | None, n_cells: int) -> IntArray:
 @functools.partial(jax.jit, static_argnums=0)
 def _positive(family: Family, parameters: Parameters, noise: Noise) -> tuple[Array, Array, Array]:
     """A uniform per element, its probability of zero, and whether its mean is large."""
-    wide, x = parameters.wide(), parameters.predictor.dense()
+    wide, x = Likelihood(family).elementwise(parameters)
     p_zero = jnp.exp(family.cell_term(jnp.zeros((1, 1), x.dtype), wide, x))
     uniforms = noise.uniforms(x.dtype)
     is_large = jnp.broadcast_to(family.moments(wide, x).mean > LARGE_MEAN, uniforms.shape)

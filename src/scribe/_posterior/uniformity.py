@@ -35,7 +35,8 @@ from scipy.stats import chi2, norm
 from scipy.stats import t as student
 
 from scribe._counts.container import Counts
-from scribe._counts.interpolation import sum_over_cells
+from scribe._counts.likelihood import sum_of_offsets
+from scribe._counts.predictors import Predictor, offsets, offsets_at
 from scribe._posterior.posterior import Posterior
 from scribe._posterior.residuals import by_size
 from scribe._types import AnyArray, Array, FloatArray, IntArray, Natural
@@ -51,6 +52,9 @@ _LEAST = 0.02
 
 _SMALL, _CELLS = 8, 8
 """Counts that are summed over one by one, and cells at quantiles of the offset."""
+
+_GENES = 128
+"""Genes whose offsets are sorted at a time, where each has its own."""
 
 _NARROW, _WIDE = np.linspace(-4.5, 4.5, 31), 1.4 ** np.arange(34)
 """Ends of the panels of larger counts, in standard deviations from the mean and in multiples of the first."""
@@ -86,14 +90,14 @@ class _Model(NamedTuple):
     """The most probable parameters.
 
     ``natural`` are (components, datasets, genes) each, ``own`` the names of those that genes have for themselves.
-    ``offset`` and ``dataset`` are (cells,), ``share`` (components, datasets, cells) says for which components and
-    datasets a cell counts.
+    ``predictor`` is what cells add to log rates, ``dataset`` (cells,) theirs, and ``share`` (components, datasets,
+    cells) says for which components and datasets a cell counts.
     """
 
     family: Family
     natural: dict[str, AnyArray]
     own: tuple[str, ...]
-    offset: Array
+    predictor: Predictor
     dataset: Array
     share: Array
 
@@ -112,7 +116,7 @@ def _model(posterior: Posterior, counts: Counts) -> _Model:
     share = np.broadcast_to(gamma.T[:, None] * mine, (shape[0], shape[1], counts.n_cells))
     own = tuple(name for name in natural if "gene" in axes[name])
     dtype = parameters.log_exposure.dtype
-    cells = parameters.log_exposure, jnp.asarray(dataset if shape[1] > 1 else dataset * 0), jnp.asarray(share, dtype)
+    cells = parameters.predictor, jnp.asarray(dataset if shape[1] > 1 else dataset * 0), jnp.asarray(share, dtype)
     return _Model(posterior.spec.family, natural, own, *cells)
 
 
@@ -147,11 +151,12 @@ class SmoothTest:
         model, width = self._model, genes.stop - genes.start
         index = np.minimum(np.arange(size) + genes.start, genes.stop - 1)
         natural = {name: jnp.asarray(x[..., index]) for name, x in model.natural.items()}
-        zeros = _of_zeros(model.family, model.own, natural, model.offset, model.share)
+        cells = (model.predictor.take_genes(index), model.dataset, model.share)
+        zeros = _of_zeros(model.family, model.own, natural, cells[0], model.share)
         score, slopes = (np.asarray(x, np.float64)[..., :width] for x in zeros)
         score = score.sum(axis=(0, 1))
         for piece, n in by_size(u):
-            found = _of_non_zeros(model.family, model.own, natural, model[3:], cell[piece], gene[piece], u[piece])
+            found = _of_non_zeros(model.family, model.own, natural, cells, cell[piece], gene[piece], u[piece])
             here, of_dataset = gene[piece[:n]], np.asarray(model.dataset)[cell[piece[:n]]]
             more, further = (np.asarray(x, np.float64)[..., :n] for x in found)
             for j, row in enumerate(more):
@@ -193,7 +198,7 @@ def _scores(log_pmf: Callable[[Natural], Array], natural: Natural, own: tuple[st
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _of_zeros(
-    family: Family, own: tuple[str, ...], natural: Natural, offset: Array, share: Array
+    family: Family, own: tuple[str, ...], natural: Natural, predictor: Predictor, share: Array
 ) -> tuple[Array, Array]:
     """Sums over cells, had all counts been zero, of polynomials and scores.
 
@@ -205,14 +210,18 @@ def _of_zeros(
 
         def log_zero(parameters: Natural, x: Array) -> Array:
             u = jnp.zeros((1, 1), x.dtype)
-            return family.cell_term(u, {name: v[None] for name, v in parameters.items()}, x[:, None])
+            return family.cell_term(u, {name: v[None] for name, v in parameters.items()}, x)
 
         def polynomials(x: Array) -> Array:
             values = averages(jnp.zeros((1, 1), x.dtype), jnp.exp(log_zero(of_genes, x)))
             return jnp.swapaxes(values, 0, 1).reshape(x.shape[0], -1)
 
-        score = sum_over_cells(polynomials, offset, weight).reshape(ORDER, -1)
-        slopes = _scores(lambda some: sum_over_cells(functools.partial(log_zero, some), offset, weight), of_genes, own)
+        score = sum_of_offsets(polynomials, predictor, weight).reshape(ORDER, -1)
+
+        def total(some: Natural) -> Array:
+            return sum_of_offsets(functools.partial(log_zero, some), predictor, weight)
+
+        slopes = _scores(total, of_genes, own)
         return score, slopes
 
     flat = jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), (natural, share))
@@ -221,12 +230,12 @@ def _of_zeros(
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _of_non_zeros(
-    family: Family, own: tuple[str, ...], natural: Natural, cells: tuple[Array, ...], *element: Array
+    family: Family, own: tuple[str, ...], natural: Natural, cells: tuple[Predictor, Array, Array], *element: Array
 ) -> tuple[Array, Array]:
     """What non-zeros add to `_of_zeros`, (`ORDER`, elements) and (components, parameters, elements)."""
-    offset, dataset, share = cells
+    predictor, dataset, share = cells
     cell, gene, u = element
-    x, of = offset[cell], dataset[cell]
+    x, of = offsets_at(predictor, cell, gene), dataset[cell]
 
     def one(here: tuple[Natural, Array]) -> tuple[Array, Array]:
         of_component, weight = here
@@ -244,10 +253,9 @@ def _of_non_zeros(
 
 def _expectations(model: _Model) -> _Expected:
     """Expectations for all classes of alike genes, each from one of them."""
-    shape = model.share.shape[:2]
-    at = np.stack([[_quantiles(model.offset, share) for share in row] for row in np.asarray(model.share)])
+    shape = model.natural[model.own[0]].shape
+    at = np.broadcast_to(_quantiles(model), (*shape, _CELLS)).reshape(-1, _CELLS)
     flat = {name: value.reshape(-1) for name, value in model.natural.items()}
-    at = np.repeat(at.reshape(-1, _CELLS), len(flat[model.own[0]]) // len(at.reshape(-1, _CELLS)), axis=0)
     first, number = _classes(np.stack([*flat.values(), at.mean(axis=1)], axis=1))
     parts = []
     for start in range(0, len(first), _AT_ONCE):
@@ -255,7 +263,7 @@ def _expectations(model: _Model) -> _Expected:
         some = {name: jnp.asarray(value[index]) for name, value in flat.items()}
         here = _of_classes(model.family, model.own, some, jnp.asarray(at[index]))
         parts.append([np.asarray(x, np.float64)[: len(first) - start] for x in here])
-    return _Expected(number.reshape(*shape, -1), *map(np.concatenate, zip(*parts, strict=True)))
+    return _Expected(number.reshape(shape), *map(np.concatenate, zip(*parts, strict=True)))
 
 
 def _classes(parameters: FloatArray) -> tuple[IntArray, IntArray]:
@@ -268,12 +276,25 @@ def _classes(parameters: FloatArray) -> tuple[IntArray, IntArray]:
         apart *= 1.3
 
 
-def _quantiles(offset: Array, share: FloatArray) -> FloatArray:
-    """Offsets of equally many cells each, which count by their share, (`_CELLS`,)."""
-    order = np.argsort(np.asarray(offset))
-    reached = np.cumsum(share[order]) / max(share.sum(), _TINY)
-    place = np.searchsorted(reached, (np.arange(_CELLS) + 0.5) / _CELLS)
-    return np.asarray(offset)[order[np.minimum(place, len(order) - 1)]]
+def _quantiles(model: _Model) -> FloatArray:
+    """Offsets of equally many cells each, which count by their share: (components, datasets, genes or 1, `_CELLS`)."""
+    n_genes, share = model.natural[model.own[0]].shape[-1], np.asarray(model.share)
+    starts = [0] if model.predictor.separable else range(0, n_genes, _GENES)
+    blocks = []
+    for first in starts:
+        some = np.arange(first, min(first + _GENES, n_genes))
+        x = np.asarray(offsets(model.predictor.take_genes(some)))
+        blocks.append([[_at_quantiles(x, weight) for weight in row] for row in share])
+    return np.concatenate(blocks, axis=2)
+
+
+def _at_quantiles(x: FloatArray, share: FloatArray) -> FloatArray:
+    """Of one component and dataset, (genes, `_CELLS`) from offsets (cells, genes)."""
+    order = np.argsort(x, axis=0)
+    reached = np.cumsum(share[order], axis=0) / max(share.sum(), _TINY)
+    places = np.stack([(reached < (i + 0.5) / _CELLS).sum(axis=0) for i in range(_CELLS)])
+    places = np.minimum(places, len(x) - 1)
+    return np.take_along_axis(np.take_along_axis(x, order, axis=0), places, axis=0).T
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

@@ -1,7 +1,8 @@
 """Count distributions and the modifiers that compose them."""
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from scribe.families._base import Family, Modifier, Moments, Param, Thinned
 from scribe.families._peaks import Highest, Part, highest_peak, most_probable
@@ -19,7 +20,7 @@ two_state = TwoState()
 ALL: dict[str, Family] = {"nb": nb, "poisson": poisson, "two_state": two_state}
 """Every base family by name."""
 
-MODIFIERS: dict[str, Callable[[Family], Family]] = {
+MODIFIERS: dict[str, Callable[..., Family]] = {
     "with_capture": with_capture,
     "beta_mixed": beta_mixed,
     "zero_inflated": zero_inflated,
@@ -30,14 +31,16 @@ PARAMS: tuple[Param, ...] = (GATE, OVERDISPERSION)
 """Every parameter that a modifier may add."""
 
 
-def from_layers(layers: Iterable[str]) -> Family:
-    """Compose a family from the names of its base and modifiers, innermost first."""
+def from_layers(layers: Iterable[str], settings: Mapping[str, Mapping[str, Any]] | None = None) -> Family:
+    """Compose a family from the names of its base and modifiers, innermost first; ``settings`` as `Family.settings`."""
     base, *modifiers = layers
-    return functools.reduce(lambda family, name: MODIFIERS[name](family), modifiers, ALL[base])
+    given = {} if settings is None else settings
+    return functools.reduce(lambda family, name: MODIFIERS[name](family, **given.get(name, {})), modifiers, ALL[base])
 
 
 __all__ = [
     "ALL",
+    "GATE",
     "MODIFIERS",
     "PARAMS",
     "BetaMixed",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -47,7 +47,9 @@ class Param:
     normal
         Location and scale of the default normal on the real line in unconstrained mode.
     start
-        Logarithm or logit at which a fit starts a parameter that a modifier adds.
+        Value on the real line at which a fit starts a parameter that a modifier adds.
+    spread
+        Standard deviation by which elements start apart, where equal ones would stay so.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Param:
     prior: Prior
     normal: tuple[float, float]
     start: float = 0.0
+    spread: float = 0.0
 
     @property
     def descriptive(self) -> str:
@@ -133,6 +136,16 @@ class Family(ABC):
     def field(self) -> tuple[Param, ...]:
         """Parameters that enter through what a cell adds to the log rate of every gene, not as natural ones."""
         return ()
+
+    @property
+    def axes(self) -> Mapping[str, int]:
+        """Lengths of axes of the field's parameters beside genes and cells."""
+        return {}
+
+    @property
+    def settings(self) -> dict[str, dict[str, Any]]:
+        """Arguments of the modifiers that take any, by their names."""
+        return {}
 
     def predictor(self, working: Mapping[str, Array], log_exposure: Array) -> Predictor:
         """What cells add to log rates, from the sampled parameters on the working scale and log captures (cells,)."""
@@ -237,6 +250,13 @@ class Family(ABC):
         ratio = self.log_pmf(u + 1.0, natural, offset) - self.log_pmf(u, natural, offset)
         return jnp.expm1(deeper - offset) * (u + 1.0) * jnp.exp(ratio)
 
+    def shifted(self, natural: Natural, field: Array) -> dict[str, Array]:
+        """Natural parameters at which the log rates of molecules are higher by ``field``, all of one rank.
+
+        Counts at these parameters and an offset have the law of counts at ``natural`` and that offset plus the field.
+        """
+        return {**natural, "log_mean": natural["log_mean"] + field}
+
     def slopes(self, u: Array, natural: Natural, offset: Array) -> tuple[Array, Array]:
         """First and second derivative of the log-pmf by the offset, which is the log rate; ``offset`` is of full shape.
 
@@ -266,11 +286,13 @@ class Modifier(Family):
     """A family around another one: everything that it does not redefine is that of ``base``.
 
     A modifier that changes the probabilities redefines ``cell_term``, ``correction`` and ``log_pmf``, and leaves
-    ``cell_totals`` at None. ``kind`` is its name; the parameters in ``adds`` come on top of those of the base.
+    ``cell_totals`` at None. ``kind`` is its name; the parameters in ``adds`` come on top of those of the base, as
+    natural ones, and those in ``shifts`` through the predictor.
     """
 
     kind: ClassVar[str]
     adds: ClassVar[tuple[Param, ...]] = ()
+    shifts: ClassVar[tuple[Param, ...]] = ()
 
     base: Family
 
@@ -291,8 +313,19 @@ class Modifier(Family):
 
     @property
     def field(self) -> tuple[Param, ...]:
-        """That of the base."""
-        return self.base.field
+        """That of the base, and what shifts the log rates."""
+        return (*self.base.field, *self.shifts)
+
+    @property
+    def axes(self) -> Mapping[str, int]:
+        """Those of the base."""
+        return self.base.axes
+
+    @property
+    def settings(self) -> dict[str, dict[str, Any]]:
+        """Those of the base, and the fields of this one."""
+        own = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "base"}
+        return {**self.base.settings, **({self.kind: own} if own else {})}
 
     def predictor(self, working: Mapping[str, Array], log_exposure: Array) -> Predictor:
         """That of the base."""
@@ -310,6 +343,10 @@ class Modifier(Family):
     def sample_log_rate(self, key: Key, natural: Natural) -> Array:
         """That of the base."""
         return self.base.sample_log_rate(key, natural)
+
+    def shifted(self, natural: Natural, field: Array) -> dict[str, Array]:
+        """As the base."""
+        return self.base.shifted(natural, field)
 
     def from_moments(self, log_mean: Array, log_odds: Array) -> dict[str, Array]:
         """Those of the base."""

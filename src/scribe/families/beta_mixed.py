@@ -206,6 +206,16 @@ class BetaMixed(Modifier):
             return super().log_pmf(u, natural, offset)
         return nb_log_pmf(u, m.log_mean, m.log_size) + excess_of_mixing(u, m)
 
+    def shifted(self, natural: Natural, field: Array) -> dict[str, Array]:
+        """As the base, where the probability that varies is that of observed counts."""
+        if not self.captured:
+            msg = (
+                f"{self.name} varies the probability of molecules, which has no mean of its own in every cell: mix "
+                "around capture, beta_mixed(with_capture(nb))."
+            )
+            raise ValueError(msg)
+        return self.base.shifted(natural, field)
+
     def sample(self, key: Key, natural: Natural, offset: Array) -> Array:
         """Draw the probability, then the count."""
         key_logit, key_count = jax.random.split(key)

@@ -134,6 +134,10 @@ class NegativeBinomial(Family):
         rise, fall = softplus_both(offset - natural["log_odds"])
         return -totals * fall - jnp.sum(_size(natural)) * rise
 
+    def shifted(self, natural: Natural, field: Array) -> dict[str, Array]:
+        """The same sizes at other means."""
+        return {**natural, "log_mean": natural["log_mean"] + field, "log_odds": natural["log_odds"] - field}
+
     def slopes(self, u: Array, natural: Natural, offset: Array) -> tuple[Array, Array]:
         r""":math:`u - (u + r)\,\hat p` and :math:`-(u + r)\,\hat p\,(1 - \hat p)`."""
         logit, every = offset - natural["log_odds"], u + _size(natural)

@@ -29,7 +29,7 @@ from scribe._counts.design import Design
 from scribe._model.options import complete
 from scribe._model.resolve import resolve_spec
 from scribe._stats.calibration import JOINT, Study, band, calibrate, uniformity
-from scribe.engines import NUTS, SVI
+from scribe.engines import NUTS, SVI, Task
 from scribe.guides.draws import DRAWS
 
 SEED = 7
@@ -150,7 +150,7 @@ def by_nuts(engine: NUTS, log: list[tuple[float, ...]]) -> Callable[..., Any]:
     """Draws of one chain, started as users start it."""
 
     def fitted(spec: Any, counts: Counts, design: Design, seed: int) -> dict[str, Any]:
-        found = engine.fit(spec, counts, seed=seed, design=design)
+        found = engine.fit(Task(spec, counts, design=design), seed=seed)
         log.append((found.verdict.divergences, found.verdict.ess_bulk, found.verdict.r_hat))
         return {name.removesuffix(DRAWS): np.moveaxis(x, -1, 0)[None] for name, x in found.params.items()}
 
@@ -162,7 +162,7 @@ def by_svi(options: Mapping[str, Any], log: list[tuple[float, ...]]) -> Callable
 
     def fitted(spec: Any, counts: Counts, design: Design, seed: int) -> dict[str, Any]:
         guide = guides.choose(complete(options), spec)
-        found = SVI().fit(spec, counts, guide, seed=seed, design=design)
+        found = SVI().fit(Task(spec, counts, guide, design=design), seed=seed)
         log.append((float(found.verdict.converged), float(found.verdict.steps), 1.0))
         numbers = np.arange(MOST, dtype=np.uint32)
         drawn = guide.draw(jax.random.key(seed), found.params, latents=spec.latents, numbers=numbers, ids={})

@@ -25,6 +25,7 @@ import scribe
 from scribe._counts.container import Counts
 from scribe._model.resolve import resolve_spec
 from scribe.engines import SVI as Engine
+from scribe.engines import Task
 from scribe.engines.problem import make_problem
 from scribe.guides import MeanField
 
@@ -58,7 +59,7 @@ def our_fit(counts: Counts, *, draws: int) -> tuple[np.ndarray, float, int]:
     """Losses at the end of a default fit, its seconds and steps."""
     spec, engine = resolve_spec(), Engine()
     start = time.perf_counter()
-    fitted = engine.fit(spec, counts, MeanField(), seed=0)
+    fitted = engine.fit(Task(spec, counts, MeanField()), seed=0)
     seconds = time.perf_counter() - start
     problem = make_problem(spec, counts, MeanField())
     params = problem.from_cells(fitted.params)

@@ -21,7 +21,7 @@ from scipy import sparse, stats
 from scribe._counts.container import Counts
 from scribe._counts.summaries import CellGroups, GeneMoments, PairHistogram, cell_groups
 from scribe._model.resolve import resolve_spec
-from scribe.engines import SVI
+from scribe.engines import SVI, Task
 from scribe.engines.problem import make_problem
 from scribe.guides import MeanField
 
@@ -112,7 +112,7 @@ def timed_fit(counts: Counts | Statistics) -> dict[str, float]:
     jax.block_until_ready(problem.steps(problem.initial_state(), jax.random.key(0), first=0, n=100, rate=1e-3))
     compilation = time.perf_counter() - start
     start = time.perf_counter()
-    fitted = engine.fit(spec, counts, MeanField(), seed=0)
+    fitted = engine.fit(Task(spec, counts, MeanField()), seed=0)
     return {
         "pairs": len(counts.pairs().n),
         "groups": len(counts.groups().totals),

@@ -24,7 +24,7 @@ from scribe._counts.container import Counts
 from scribe._model.build import build, data_for
 from scribe._model.initial import start as start_of
 from scribe._model.resolve import resolve_spec
-from scribe.engines import NUTS, diagnostics
+from scribe.engines import NUTS, Task, diagnostics
 from scribe.guides.draws import DRAWS
 
 
@@ -59,14 +59,14 @@ def dense_gradient(counts: np.ndarray) -> float:
 def row(name: str, counts: Counts, engine: NUTS) -> str:
     """One run: all its steps, and effective draws of ``r`` per second of the whole run."""
     short = replace(engine, n_samples=10)
-    short.fit(resolve_spec(), counts, seed=1)  # compiles, and is not timed
+    short.fit(Task(resolve_spec(), counts), seed=1)  # compiles, and is not timed
     start = time.perf_counter()
-    begun = short.fit(resolve_spec(), counts, seed=0)
+    begun = short.fit(Task(resolve_spec(), counts), seed=0)
     warm_up = time.perf_counter() - start
-    fitted = engine.fit(resolve_spec(), counts, seed=0)
+    fitted = engine.fit(Task(resolve_spec(), counts), seed=0)
     seconds = time.perf_counter() - start - warm_up
-    n_steps = fitted.statistics["num_steps"].sum() - begun.statistics["num_steps"].sum()
-    kept = fitted.statistics["num_steps"]
+    n_steps = fitted.history["mcmc"]["num_steps"].sum() - begun.history["mcmc"]["num_steps"].sum()
+    kept = fitted.history["mcmc"]["num_steps"]
     draws = fitted.params["r_unconstrained" + DRAWS]
     ess = diagnostics(np.moveaxis(draws.reshape(len(draws), *kept.shape), 0, -1)).ess_bulk
     found = fitted.verdict

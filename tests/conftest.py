@@ -252,13 +252,13 @@ def no_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fits by SVI that end where they start: nothing is optimised, all else is done."""
     import numpy as np
 
-    from scribe.engines import Fit, Verdict, svi
+    from scribe.engines import Fitted, Verdict, loop
 
-    def run(self: svi._Run, earlier: Fit | None) -> Fit:
+    def run(self: loop.Loop, earlier: Fitted | None) -> loop.Ended:
         verdict = Verdict(converged=False, reason="no steps were made", steps=1, loss=1.0, slope=0.0)
-        return Fit(self.problem.per_cell(self.problem.start), np.ones(1), verdict, self.seed)
+        return loop.Ended(self.objective.finish(self.objective.begin().params), np.ones(1), verdict)
 
-    monkeypatch.setattr(svi._Run, "run", run)
+    monkeypatch.setattr(loop.Loop, "run", run)
 
 
 @pytest.fixture
@@ -313,7 +313,8 @@ def made_fit() -> Callable[..., AnnData]:
         results = scribe.ScribeSVIResults(
             Posterior(spec, MeanField(), arrays, n_genes=shape[1], n_cells=shape[0]),
             Verdict(converged=True, reason="made up", steps=20, loss=90.0, slope=0.0),
-            loss_history=np.linspace(100.0, 90.0, 20),
+            {"loss": np.linspace(100.0, 90.0, 20)},
+            engine="svi",
             seed=7,
         )
         write_fit(adata, results, counts, key=key, layer=None, options=options)
@@ -355,7 +356,8 @@ def made_chains(made_fit: Callable[..., AnnData]) -> AnnData:
     results = scribe.ScribeMCMCResults(
         Posterior(made.spec, Draws(n_chains), arrays, n_genes=made.n_genes, n_cells=made.n_cells),
         Mixing(True, "made up", 1.0, 100.0, 100.0, 0, 0.1, 3.0, 0.8),
-        statistics={**dict.fromkeys(names, nothing), "diverging": nothing.astype(bool)},
+        {"mcmc": {**dict.fromkeys(names, nothing), "diverging": nothing.astype(bool)}},
+        engine="mcmc",
         seed=7,
     )
     write_fit(adata, results, made.counts(), key="scribe", layer=None, options={})

@@ -59,7 +59,12 @@ MAX_FILE, MAX_FUNCTION, MAX_ARGUMENTS = 400, 60, 10
 FLAT_ENTRIES = {"tl/fit.py::fit", "_fit.py::fit"}
 """The two verbs whose many arguments are the interface; both read them from one table."""
 
-ALLOWED: Mapping[tuple[str, str], tuple[str, str]] = {}
+ALLOWED: Mapping[tuple[str, str], tuple[str, str]] = {
+    ("file_length", "_posterior/results.py"): (
+        "2026-12-01",
+        "one class, every method a line or two below its docstring: cut in two, one half inherited from the other",
+    ),
+}
 """(rule, place): (date, reason)."""
 
 

@@ -26,7 +26,7 @@ from scribe._model.options import FitOptions, ModelOptions, complete, given_amon
 from scribe._model.resolve import resolve_spec
 from scribe._model.spec import ModelSpec
 from scribe._model.transfer import transfer
-from scribe._posterior.by_engine import ScribeMCMCResults, ScribeSVIResults
+from scribe._posterior.by_engine import results_class
 from scribe._posterior.components import ComponentsWarning, Fewer, fewer_components, remarks
 from scribe._posterior.levels import with_level_cells
 from scribe._posterior.posterior import Posterior
@@ -34,9 +34,9 @@ from scribe._posterior.results import Results
 from scribe._rng import as_seed
 from scribe._settings import settings
 from scribe._types import AnyArray, Rng
-from scribe.engines import NUTS, SVI, EarlyStopping, Fit, Optimizer, Outcome
+from scribe.engines import SVI, Engine, Outcome, Task
 from scribe.families import Family
-from scribe.guides import Draws, Guide, MeanField
+from scribe.guides import Guide, MeanField
 
 __all__ = ["ComponentsWarning", "ConvergenceWarning", "fit", "fit_counts", "known_covariates", "seed_of"]
 
@@ -96,51 +96,31 @@ def _guide(options: Mapping[str, Any], spec: ModelSpec, earlier: Results | None)
     return kept
 
 
-def _engine(options: Mapping[str, Any]) -> SVI | NUTS:
+def _engine(options: Mapping[str, Any]) -> Engine:
     value = options["inference_method"]
-    is_object = isinstance(value, (SVI, NUTS))
-    if not is_object:
+    if not isinstance(value, Engine):
         require_known("inference_method", value, engines.ALL)
-    name = next(name for name, kind in engines.ALL.items() if value == name or isinstance(value, kind))
+    kind = type(value) if isinstance(value, Engine) else engines.ALL[value]
     given = {n: options_table()[n].group for n in given_among(options)}
     foreign = {n: _OF_SVI.get(group, group) for n, group in given.items() if _OF_SVI.get(group, group) in engines.ALL}
     for keyword, other in foreign.items():
-        if other != name:
-            msg = f"{keyword} belongs to inference_method={other!r}, not {name!r}: leave it out, or change the method."
+        if other != kind.name:
+            msg = (
+                f"{keyword} belongs to inference_method={other!r}, not {kind.name!r}: leave it out, or change the "
+                "method."
+            )
             raise ValueError(msg)
-    on_it = [n for n, group in given.items() if group == name and n != "svi_init"]
-    if is_object and on_it:
-        msg = (
-            f"{', '.join(on_it)} and an engine object were given: set them on the object, {type(value).__name__}(...)."
-        )
+    if not isinstance(value, Engine):
+        return kind.from_options(options)
+    on_it = [n for n, group in given.items() if group == kind.name and n != "svi_init"]
+    if on_it:
+        msg = f"{', '.join(on_it)} and an engine object were given: set them on the object, {kind.__name__}(...)."
         raise ValueError(msg)
-    return value if is_object else _BUILD[name](options)
+    return value
 
 
-def _svi(options: Mapping[str, Any]) -> SVI:
-    batch_size = options["batch_size"] if options["batch_size"] is not None else settings.batch_size
-    return SVI(
-        n_steps=options["n_steps"],
-        batch_size=batch_size,
-        optimizer=Optimizer.from_config(options["optimizer_config"]),
-        early_stopping=EarlyStopping.from_config(options["early_stopping"], restore_best=options["restore_best"]),
-        stable_update=options["stable_update"],
-        log_progress_lines=options["log_progress_lines"],
-        checkpoint_dir=options["checkpoint_dir"],
-        n_restarts=options["n_restarts"],
-    )
-
-
-def _nuts(options: Mapping[str, Any]) -> NUTS:
-    return NUTS(options["n_samples"], n_warmup=options["n_warmup"], n_chains=options["n_chains"])
-
-
-_BUILD: dict[str, Callable[[Mapping[str, Any]], SVI | NUTS]] = {"svi": _svi, "mcmc": _nuts}
-"""How every engine comes from the keywords of its group."""
-
-
-def _precision(engine: SVI | NUTS, *, enable_x64: bool | None) -> contextlib.AbstractContextManager[Any]:
-    wanted = True if enable_x64 is None and isinstance(engine, NUTS) else enable_x64
+def _precision(engine: Engine, *, enable_x64: bool | None) -> contextlib.AbstractContextManager[Any]:
+    wanted = True if enable_x64 is None and engine.double else enable_x64
     return contextlib.nullcontext() if wanted is None else jax.enable_x64(wanted)
 
 
@@ -210,7 +190,7 @@ def fit_counts(
     _check_size(counts)
     known = Covariates() if covariates is None else covariates
     engine = _engine(options)
-    if earlier is not None and (isinstance(engine, NUTS) or not isinstance(earlier, ScribeSVIResults)):
+    if earlier is not None and not (engine.continues and earlier.engine == engine.name):
         msg = (
             "resume= continues a fit by SVI with SVI. To go on with MCMC from where a fit ended, pass its results as "
             'svi_init=results with inference_method="mcmc".'
@@ -221,43 +201,38 @@ def fit_counts(
     else:
         spec = _same_spec(earlier, counts, model, options=options, known=known)
         design = earlier.posterior.design
-    if not options["check_components"] and (isinstance(engine, NUTS) or "component" not in spec.levels):
+    if not options["check_components"] and not (isinstance(engine, SVI) and "component" in spec.levels):
         msg = "check_components=False has no effect without a mixture fitted by SVI: leave it out."
         raise ValueError(msg)
     if before is not None:
         before(spec, design)
     names = {"gene": counts.gene_names, "cell": counts.cell_names}
     labels = {axis: x for axis, x in names.items() if x is not None}
-
-    def posterior(guide: Guide | Draws, params: dict[str, Any]) -> Posterior:
-        return Posterior(spec, guide, params, counts.n_genes, counts.n_cells, design=design, labels=labels)
-
-    about: dict[str, Any] = {
-        "seed": seed,
-        "gene_names": counts.gene_names,
-        "cell_names": counts.cell_names,
-        "counts_source": functools.partial(_held, counts),
-    }
+    guide = _guide(options, spec, earlier)
     with _precision(engine, enable_x64=options["enable_x64"]), jax.default_device(settings.jax_device()):
-        if isinstance(engine, NUTS):
-            near = _near(options["svi_init"], spec, counts, seed=seed)
-            sampled = engine.fit(spec, counts, seed=seed, near=near, design=design)
-            draws = with_level_cells(posterior(sampled.draws, sampled.params), counts)
-            mixing = _reported(draws, sampled.verdict)
-            return ScribeMCMCResults(draws, mixing, statistics=sampled.statistics, **about)
-        guide = _guide(options, spec, earlier)
-        start = None
-        if earlier is not None:
-            start = Fit(earlier.posterior.device_params(), earlier.loss_history, earlier.verdict, earlier.seed)
-        fitted = engine.fit(spec, counts, guide, seed=seed, start=start, design=design)
-        found = posterior(guide, {name: np.asarray(value) for name, value in fitted.params.items()})
+        task = Task(spec, counts, guide, design, _near(options["svi_init"], spec, counts, seed=seed))
+        fitted = engine.fit(task, seed=seed, start=None if earlier is None else earlier.fitted())
+        params = {name: np.asarray(value) for name, value in fitted.params.items()}
+        about: dict[str, Any] = {"design": design, "labels": labels}
+        found = Posterior(spec, fitted.approximation, params, counts.n_genes, counts.n_cells, **about)
         found = with_level_cells(found, counts)
-        fewer = fewer_components(found, counts, engine, fitted) if options["check_components"] else None
+        fewer = None
+        if options["check_components"] and isinstance(engine, SVI):
+            fewer = fewer_components(found, counts, engine, fitted)
         verdict = _reported(found, fitted.verdict, fewer)
-    _advise(spec, guide)
-    losses: dict[str, Any] = {"loss_history": fitted.losses, "restart_losses": fitted.restart_losses}
-    fewer_loss = fewer.loss if fewer is not None and fewer.better else None
-    return ScribeSVIResults(found, verdict, fewer_loss=fewer_loss, **losses, **about)
+    if engine.name == "svi":
+        _advise(spec, guide)
+    better = {"fewer_loss": fewer.loss} if fewer is not None and fewer.better else {}
+    return results_class(engine.name)(
+        found,
+        verdict,
+        {**fitted.history, **better},
+        engine=engine.name,
+        seed=seed,
+        gene_names=counts.gene_names,
+        cell_names=counts.cell_names,
+        counts_source=functools.partial(_held, counts),
+    )
 
 
 def known_covariates(data: Any, options: Mapping[str, Any], counts: Counts) -> Covariates:

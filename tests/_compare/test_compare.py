@@ -50,7 +50,7 @@ def made(
     design = Design(np.arange(N_CELLS, dtype=np.int32) % max(len(datasets), 1) if datasets else None)
     verdict = Verdict(converged=True, reason="made up", steps=20, loss=90.0, slope=0.0)
     posterior = Posterior(spec, MeanField(), arrays, n_genes=N_GENES, n_cells=N_CELLS, design=design)
-    return scribe.ScribeSVIResults(posterior, verdict, loss_history=np.zeros(20), seed=7, gene_names=NAMES)
+    return scribe.ScribeSVIResults(posterior, verdict, {"loss": np.zeros(20)}, engine="svi", seed=7, gene_names=NAMES)
 
 
 def normal(results, dataset: int) -> tuple[np.ndarray, np.ndarray]:
@@ -389,7 +389,9 @@ def test_variance_of_a_known_law() -> None:
     arrays["mu_unconstrained_loc"] = np.full(N_GENES, np.log(20.0), np.float32)
     arrays["r_unconstrained_loc"] = np.full(N_GENES, np.log(5.0), np.float32)
     posterior = Posterior(results.spec, MeanField(), arrays, n_genes=N_GENES, n_cells=N_CELLS)
-    known = scribe.ScribeSVIResults(posterior, results.verdict, loss_history=np.zeros(2), seed=1, gene_names=NAMES)
+    known = scribe.ScribeSVIResults(
+        posterior, results.verdict, {"loss": np.zeros(2)}, engine="svi", seed=1, gene_names=NAMES
+    )
     found = scribe.compare(known, known, n_samples=50).biological_level()
     np.testing.assert_allclose(found["var_A_mean"], 100.0, rtol=1e-3)
     np.testing.assert_allclose(found["mu_B_mean"], 20.0, rtol=1e-3)

@@ -8,7 +8,7 @@ import pytest
 from scipy import special, stats
 
 import scribe
-from scribe._compare.validation import engine_of, held_out_cells, predict_molecules, refit
+from scribe._compare.validation import held_out_cells, predict_molecules, refit
 from scribe._counts.container import Counts
 from scribe._counts.design import Design
 from scribe._model.resolve import resolve_spec
@@ -125,6 +125,6 @@ def test_a_mixture_is_fitted_again_without_a_smaller_one(monkeypatch):
 
 
 def test_engines_are_repeated(fitted, made_chains):
-    assert engine_of(fitted).n_steps == 150
-    assert not engine_of(fitted).early_stopping.enabled
-    assert engine_of(scribe.get.results(made_chains)) == NUTS(50, n_chains=2)
+    assert fitted.same_engine().n_steps == 150
+    assert not fitted.same_engine().early_stopping.enabled
+    assert scribe.get.results(made_chains).same_engine() == NUTS(50, n_chains=2)

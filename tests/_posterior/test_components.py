@@ -117,7 +117,7 @@ def test_one_component_that_holds_all_cells(made_mixture, n_empty):
     posterior = replace(made_mixture, design=Design(level_cells=cells))
     counts = of_types(1, n=60)[0]
     verdict = Verdict(converged=True, reason="made up", steps=1, loss=0.0, slope=0.0)
-    results = scribe.ScribeSVIResults(posterior, verdict, loss_history=np.zeros(1), seed=1)
+    results = scribe.ScribeSVIResults(posterior, verdict, {"loss": np.zeros(1)}, engine="svi", seed=1)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         results.cell_type_assignments(counts, n_samples=0)

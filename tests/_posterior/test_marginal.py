@@ -81,7 +81,7 @@ def made(shape, levels=(), **options):
     design = Design(rng.integers(0, 2, n_cells) if "datasets" in levels else None)
     posterior = Posterior(spec, MeanField(), params, n_genes=n_genes, n_cells=n_cells, design=design)
     verdict = Verdict(converged=True, reason="made up", steps=1, loss=0.0, slope=0.0)
-    results = scribe.ScribeSVIResults(posterior, verdict, loss_history=np.zeros(1), seed=1)
+    results = scribe.ScribeSVIResults(posterior, verdict, {"loss": np.zeros(1)}, engine="svi", seed=1)
     blocks = next(results.simulate(1))
     matrix = np.zeros(shape)
     for block in blocks:

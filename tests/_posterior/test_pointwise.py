@@ -46,7 +46,7 @@ def test_against_dense_matrices(name, monkeypatch):
     design = Design(rng.integers(0, 2, shape[0])) if "datasets" in MODELS[name] else Design()
     posterior = Posterior(spec, MeanField(), params, n_genes=shape[1], n_cells=shape[0], design=design)
     verdict = Verdict(converged=True, reason="made up", steps=1, loss=0.0, slope=0.0)
-    results = scribe.ScribeSVIResults(posterior, verdict, loss_history=np.zeros(1), seed=1)
+    results = scribe.ScribeSVIResults(posterior, verdict, {"loss": np.zeros(1)}, engine="svi", seed=1)
     matrix = rng.poisson(rng.gamma(0.5, 2.0, shape))
     counts = results.counts(matrix)
     found = by_element(posterior, counts, posterior.parameter_draws(jax.random.key(0), n_draws))

@@ -303,7 +303,7 @@ def test_bad_selectors(default):
 
 
 def test_results_without_names_or_counts(default):
-    bare = scribe.ScribeSVIResults(default.posterior, default.verdict, loss_history=default.loss_history, seed=1)
+    bare = scribe.ScribeSVIResults(default.posterior, default.verdict, default.history, engine="svi", seed=1)
     assert bare[:3].n_genes == 3
     with pytest.raises(KeyError, match="hold no gene names; index with integers, a slice or a mask"):
         bare["gene1"]

@@ -49,7 +49,7 @@ def p_values(posterior, counts, *, size=1000):
 def simulated(posterior, seed=0):
     """Counts drawn from the most probable parameters."""
     verdict = Verdict(converged=True, reason="made up", steps=1, loss=0.0, slope=0.0)
-    results = scribe.ScribeSVIResults(posterior, verdict, loss_history=np.zeros(1), seed=1)
+    results = scribe.ScribeSVIResults(posterior, verdict, {"loss": np.zeros(1)}, engine="svi", seed=1)
     matrix = np.zeros((posterior.n_cells, posterior.n_genes), np.float32)
     for block in next(results.simulate(1, at_map=True, rng=seed)):
         matrix[block.cell, block.gene] = block.value

@@ -67,7 +67,7 @@ def made(layers, levels=(), *, shape=SHAPE, seed=0, log_scale=-2.0):
     design = Design(rng.integers(0, 2, shape[0]) if "datasets" in levels else None)
     posterior = Posterior(spec, MeanField(), params, n_genes=shape[1], n_cells=shape[0], design=design)
     verdict = Verdict(converged=True, reason="made up", steps=1, loss=0.0, slope=0.0)
-    results = scribe.ScribeSVIResults(posterior, verdict, loss_history=np.zeros(1), seed=1)
+    results = scribe.ScribeSVIResults(posterior, verdict, {"loss": np.zeros(1)}, engine="svi", seed=1)
     matrix = np.zeros(shape, np.float32)
     for block in next(results.simulate(1, at_map=True, rng=seed)):
         matrix[block.cell, block.gene] = block.value
@@ -212,7 +212,7 @@ def flagged(counts, model, **options):
     n_cells, n_genes = counts.shape
     posterior = Posterior(spec, MeanField(), params, n_genes=n_genes, n_cells=n_cells)
     verdict = Verdict(converged=True, reason="made up", steps=1, loss=0.0, slope=0.0)
-    results = scribe.ScribeSVIResults(posterior, verdict, loss_history=np.zeros(1), seed=1)
+    results = scribe.ScribeSVIResults(posterior, verdict, {"loss": np.zeros(1)}, engine="svi", seed=1)
     return 1.0 - compute_gof_mask(counts, results, n_samples=0).mean()
 
 

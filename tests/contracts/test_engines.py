@@ -9,7 +9,7 @@ import pytest
 from scribe import engines
 from scribe._counts.container import Counts
 from scribe._model.resolve import resolve_spec
-from scribe.engines import NUTS, SVI, EarlyStopping, Verdict
+from scribe.engines import NUTS, SVI, EarlyStopping, Task, Verdict
 from scribe.engines.problem import make_problem
 from scribe.guides import MeanField
 from scribe.guides.draws import DRAWS
@@ -48,7 +48,7 @@ def test_every_engine_is_tested():
 @pytest.mark.parametrize("model", [pytest.param(m, marks=pytest.mark.slow) if m == "nbdm" else m for m in MODELS])
 def test_contract(engine, model, counts):
     spec = resolve_spec(**MODELS[model])
-    fit = ENGINES[engine].fit(spec, counts, MeanField(init_scale=0.5), seed=3)
+    fit = ENGINES[engine].fit(Task(spec, counts, MeanField(init_scale=0.5)), seed=3)
     lengths = {"gene": (N_GENES,), "cell": (N_CELLS,)}
     expected = {
         latent_name(site.name) + suffix: lengths[site.axes[0]] if site.axes else ()
@@ -70,14 +70,14 @@ def test_contract_of_samplers(model, counts):
     """Short runs: draws of every latent, last axis; the log-density is where it stays, and nothing is stuck."""
     spec = resolve_spec(**MODELS[model])
     with jax.enable_x64(True):
-        fit = SAMPLER.fit(spec, counts, seed=3)
+        fit = SAMPLER.fit(Task(spec, counts), seed=3)
     lengths = {"gene": N_GENES, "cell": N_CELLS}
     expected = {x.name + DRAWS: (*(lengths[axis] for axis in x.axes), 120) for x in spec.latents}
     assert {name: value.shape for name, value in fit.params.items()} == expected
     assert all(np.isfinite(value).all() and np.ptp(value, axis=-1).min() > 0 for value in fit.params.values())
-    assert {value.shape for value in fit.statistics.values()} == {(2, 60)}
-    assert fit.statistics["diverging"].mean() < 0.1
-    energy = fit.statistics["potential_energy"]
+    assert {value.shape for value in fit.history["mcmc"].values()} == {(2, 60)}
+    assert fit.history["mcmc"]["diverging"].mean() < 0.1
+    energy = fit.history["mcmc"]["potential_energy"]
     assert abs(energy[:, :30].mean() - energy[:, 30:].mean()) < 2 * energy.std()
     assert fit.seed == 3
 
@@ -96,7 +96,7 @@ def test_a_minibatch_fit_reaches_the_bound_of_a_full_one(model, batch_size):
     spec = resolve_spec(model, parameterization="mean_odds")
     bounds, certified = [], []
     for size in (None, batch_size):
-        fit = SVI(batch_size=size).fit(spec, counts, MeanField(), seed=0)
+        fit = SVI(batch_size=size).fit(Task(spec, counts, MeanField()), seed=0)
         problem = make_problem(spec, counts, MeanField())
         keys = jax.random.split(jax.random.key(0), 100)
         params = problem.from_cells(fit.params)

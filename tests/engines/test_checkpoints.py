@@ -15,11 +15,11 @@ import pytest
 
 from scribe._counts.container import Counts
 from scribe._model.resolve import resolve_spec
-from scribe.engines import SVI, EarlyStopping, locks
+from scribe.engines import SVI, EarlyStopping, Task, locks
 from scribe.engines.checkpoints import FILE, Checkpoints, Snapshot
+from scribe.engines.contract import State
 from scribe.engines.convergence import Tracker
 from scribe.engines.locks import LockedError, locked
-from scribe.engines.problem import State
 from scribe.guides import MeanField
 
 FULL = OSError(28, "No space left on device")
@@ -201,7 +201,7 @@ def test_two_fits_in_one_directory(tmp_path, monkeypatch):
 
     def fit(seed: int, directory: Path | None) -> Any:
         engine = SVI(200, early_stopping=rule, checkpoint_dir=directory, n_restarts=2)
-        return engine.fit(resolve_spec("nbdm"), counts, MeanField(), seed=seed)
+        return engine.fit(Task(resolve_spec("nbdm"), counts, MeanField()), seed=seed)
 
     alone, save, refused = fit(0, None), Checkpoints.save, []
 

@@ -11,7 +11,7 @@ from scribe._counts.container import Counts
 from scribe._model.initial import start as start_of
 from scribe._model.resolve import resolve_spec
 from scribe._progress import progress
-from scribe.engines import NUTS, NonFiniteError, nuts
+from scribe.engines import NUTS, NonFiniteError, Task, nuts
 from scribe.guides.draws import DRAWS
 
 pytestmark = pytest.mark.loose_promotion
@@ -21,7 +21,7 @@ ENGINE = NUTS(1000, n_warmup=300, n_chains=2)
 
 def sample(counts, engine=ENGINE, *, seed=0, near=None, **options):
     with jax.enable_x64(True):
-        return engine.fit(resolve_spec(**options), Counts.from_matrix(counts), seed=seed, near=near)
+        return engine.fit(Task(resolve_spec(**options), Counts.from_matrix(counts), near=near), seed=seed)
 
 
 @pytest.fixture(scope="module")
@@ -93,16 +93,16 @@ def test_chains_in_one_computation_are_those_in_threads(poisson, monkeypatch):
     together = sample(counts, short, model="poisson")
     for name, value in apart.params.items():
         np.testing.assert_allclose(together.params[name], value, rtol=1e-5)
-    for name, value in apart.statistics.items():
-        np.testing.assert_allclose(together.statistics[name], value, rtol=1e-6)
+    for name, value in apart.history["mcmc"].items():
+        np.testing.assert_allclose(together.history["mcmc"][name], value, rtol=1e-6)
 
 
 def test_statistics_and_layout(poisson):
     _, fitted = poisson
     assert fitted.params["mu_unconstrained" + DRAWS].shape == (3, 2000)
-    assert {value.shape for value in fitted.statistics.values()} == {(2, 1000)}
+    assert {value.shape for value in fitted.history["mcmc"].values()} == {(2, 1000)}
     assert 0.6 < fitted.verdict.acceptance <= 1
-    energy = fitted.statistics["energy"] - fitted.statistics["potential_energy"]
+    energy = fitted.history["mcmc"]["energy"] - fitted.history["mcmc"]["potential_energy"]
     # the kinetic energy of three standard normals has mean 3/2, at draws slightly less
     assert 1.0 < energy.mean() < 2.0
 

@@ -10,7 +10,7 @@ import pytest
 
 from scribe._counts.container import Counts
 from scribe._model.resolve import resolve_spec
-from scribe.engines import SVI, EarlyStopping, Optimizer
+from scribe.engines import SVI, EarlyStopping, Optimizer, Task
 from scribe.engines.optimizers import OPTIMIZERS
 from scribe.guides import MeanField
 
@@ -88,7 +88,7 @@ def test_a_fit_gets_better_with_every_one(config):
     rng = np.random.default_rng(0)
     counts = Counts.from_matrix(rng.poisson(rng.gamma(2.0, 2.0, (30, 6))))
     engine = SVI(n_steps=200, optimizer=Optimizer.from_config(config), early_stopping=EarlyStopping(enabled=False))
-    fit = engine.fit(resolve_spec("nbdm"), counts, MeanField(init_scale=0.5), seed=0)
+    fit = engine.fit(Task(resolve_spec("nbdm"), counts, MeanField(init_scale=0.5)), seed=0)
     assert np.isfinite(fit.losses).all()
     assert fit.losses[-50:].mean() < fit.losses[:5].mean()
     assert not fit.verdict.retries

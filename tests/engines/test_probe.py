@@ -9,7 +9,7 @@ import pytest
 
 from scribe._counts.container import Counts
 from scribe._model.resolve import resolve_spec
-from scribe.engines import SVI, EarlyStopping, Optimizer, Verdict
+from scribe.engines import SVI, EarlyStopping, Optimizer, Task, Verdict
 from scribe.engines.convergence import Remaining, Tracker, most_left
 from scribe.guides import MeanField
 
@@ -29,7 +29,7 @@ def counts() -> Counts:
 
 def verdict(counts: Counts, model: str, optimizer: Optimizer, **options) -> Verdict:
     spec = resolve_spec(MODELS[model][0], parameterization=MODELS[model][1])
-    return SVI(3000, optimizer=optimizer, **options).fit(spec, counts, MeanField(), seed=0).verdict
+    return SVI(3000, optimizer=optimizer, **options).fit(Task(spec, counts, MeanField()), seed=0).verdict
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from numpyro.infer.util import log_density
 from scribe._counts.container import Counts
 from scribe._model.build import build
 from scribe._model.resolve import resolve_spec
-from scribe.engines import SVI, EarlyStopping, Optimizer
+from scribe.engines import SVI, EarlyStopping, Optimizer, Task
 from scribe.engines import problem as module
 from scribe.engines.problem import make_problem
 from scribe.guides import MeanField
@@ -64,9 +64,9 @@ def test_a_grouped_fit_agrees_with_an_ungrouped_one(monkeypatch):
     rng = np.random.default_rng(0)
     counts = Counts.from_matrix(rng.poisson(rng.gamma(2.0, 1.5, (300, 6))))
     spec = resolve_spec(parameterization="mean_odds", priors={"capture_efficiency": (np.log(50.0), 0.1)})
-    first = SVI().fit(spec, counts, MeanField(), seed=0)
+    first = SVI().fit(Task(spec, counts, MeanField()), seed=0)
     monkeypatch.setattr(module, "_GROUP_BELOW", 0.0)
-    second = SVI().fit(spec, counts, MeanField(), seed=0)
+    second = SVI().fit(Task(spec, counts, MeanField()), seed=0)
     assert first.verdict.converged
     assert second.verdict.converged
     assert first.verdict.loss == pytest.approx(second.verdict.loss, rel=1e-3)
@@ -107,7 +107,7 @@ def test_traced_once_however_many_steps_seeds_and_rates(traces, model, batch_siz
             optimizer=Optimizer(step_size=rate),
             early_stopping=EarlyStopping(patience=1, warmup=0, enabled=False),
         )
-        engine.fit(resolve_spec(model), simulated(), MeanField(), seed=seed)
+        engine.fit(Task(resolve_spec(model), simulated(), MeanField()), seed=seed)
         if seed == 0:
             once = traces[0]
     assert 1 <= once <= 2, "the loop body, once per number type at most"
@@ -121,7 +121,7 @@ def test_data_of_similar_size_share_what_was_compiled(traces):
     kinds = {(len(c.pairs().n), len(c.groups().n)) for c in (simulated(2000, 40, seed=s, rate=1.0) for s in range(4))}
     assert len(kinds) > 1
     for seed in range(4):
-        engine.fit(resolve_spec(), simulated(2000, 40, seed=seed, rate=1.0), MeanField(), seed=0)
+        engine.fit(Task(resolve_spec(), simulated(2000, 40, seed=seed, rate=1.0), MeanField()), seed=0)
         if seed == 0:
             once = traces[0]
     assert traces[0] <= 2 * once, "at most one more shape"

@@ -11,7 +11,7 @@ import pytest
 
 from scribe._counts.container import Counts
 from scribe._model.resolve import resolve_spec
-from scribe.engines import SVI, EarlyStopping, Fit, NonFiniteError, Optimizer, Verdict
+from scribe.engines import SVI, EarlyStopping, Fitted, NonFiniteError, Optimizer, Task, Verdict
 from scribe.engines.diagnosis import where_not_finite
 from scribe.engines.problem import make_problem
 from scribe.guides import MeanField
@@ -53,9 +53,10 @@ def test_a_start_without_hope_is_an_error_at_once(counts):
     problem = make_problem(resolve_spec(), counts, MeanField())
     name = latent_name("r") + "_loc"
     bad = {**problem.per_cell(problem.start), name: problem.start[name].at[3].set(np.nan)}
-    earlier = Fit(bad, np.zeros(0), Verdict(converged=False, reason="", steps=0, loss=np.inf, slope=0.0), 0)
+    verdict = Verdict(converged=False, reason="", steps=0, loss=np.inf, slope=0.0)
+    earlier = Fitted(MeanField(), bad, verdict, {"loss": np.zeros(0)}, 0)
     with pytest.raises(NonFiniteError, match=r"not finite at step 1 before any step was possible\. .*gene 'gene_3'"):
-        SVI(n_steps=100, early_stopping=NEVER).fit(resolve_spec(), counts, MeanField(), seed=0, start=earlier)
+        SVI(n_steps=100, early_stopping=NEVER).fit(Task(resolve_spec(), counts, MeanField()), seed=0, start=earlier)
 
 
 @pytest.mark.parametrize("stable_update", [True, False])
@@ -67,7 +68,7 @@ def test_a_rate_too_high_is_lowered_until_it_works(counts, stable_update, caplog
         stable_update=stable_update,
     )
     with caplog.at_level(logging.WARNING, logger="scribe"):
-        fit = engine.fit(resolve_spec(), counts, MeanField(), seed=0)
+        fit = engine.fit(Task(resolve_spec(), counts, MeanField()), seed=0)
     said = [
         re.search(r"back to step ([\d,]+) at half the learning rate \(retry (\d) of 5\)", m) for m in caplog.messages
     ]
@@ -86,12 +87,12 @@ def test_a_hopeless_rate_is_an_error_with_the_remedy(counts):
         NonFiniteError,
         match=r"5 retries at lower .*Not finite: .*(gene|cell).*enable_x64=True.*'sgd', \"step_size\": 3e",
     ):
-        engine.fit(resolve_spec(), counts, MeanField(), seed=0)
+        engine.fit(Task(resolve_spec(), counts, MeanField()), seed=0)
 
 
 def test_recovery_is_reproducible(counts):
     engine = SVI(n_steps=200, early_stopping=NEVER, optimizer=Optimizer("sgd", step_size=0.05))
-    first, second = (engine.fit(resolve_spec(), counts, MeanField(), seed=0) for _ in range(2))
+    first, second = (engine.fit(Task(resolve_spec(), counts, MeanField()), seed=0) for _ in range(2))
     assert first.verdict.retries
     for name, value in first.params.items():
         np.testing.assert_array_equal(value, second.params[name])

@@ -11,7 +11,7 @@ import pytest
 from scribe._counts.container import Counts
 from scribe._counts.design import Design
 from scribe._model.resolve import resolve_spec
-from scribe.engines import NUTS, diagnostics
+from scribe.engines import NUTS, Task, diagnostics
 from scribe.engines.mixing import judge
 from scribe.engines.relabel import exchangeable, numbering, relabel
 
@@ -96,7 +96,7 @@ def test_the_sampler_puts_its_chains_in_order() -> None:
     spec = resolve_spec("poisson", components=("0", "1"))
     near = [{"mu": np.log(means[order]), "mixing_weights": np.full(2, np.log(0.5))} for order in ([0, 1], [1, 0])] * 10
     with jax.enable_x64(True):
-        sampled = NUTS(40, n_warmup=40, n_chains=2).fit(spec, counts, seed=0, near=near)
+        sampled = NUTS(40, n_warmup=40, n_chains=2).fit(Task(spec, counts, near=near), seed=0)
     assert sampled.verdict.relabelled == 40
     mu = np.exp(sampled.params["mu_unconstrained_draws"])
     np.testing.assert_allclose(mu[..., :40].mean(-1), mu[..., 40:].mean(-1), rtol=0.1)

@@ -14,7 +14,7 @@ import pytest
 
 from scribe._counts.container import Counts
 from scribe._model.resolve import resolve_spec
-from scribe.engines import SVI, EarlyStopping
+from scribe.engines import SVI, EarlyStopping, Task
 from scribe.engines.checkpoints import Checkpoints
 from scribe.engines.problem import make_problem
 from scribe.guides import MeanField
@@ -33,7 +33,9 @@ def counts() -> Counts:
 
 def fit(counts, *, model=None, n_steps=200, seed=0, rule=NEVER, start=None, **engine):
     spec = resolve_spec(model)
-    return SVI(n_steps=n_steps, early_stopping=rule, **engine).fit(spec, counts, MeanField(), seed=seed, start=start)
+    return SVI(n_steps=n_steps, early_stopping=rule, **engine).fit(
+        Task(spec, counts, MeanField()), seed=seed, start=start
+    )
 
 
 def same(a, b) -> bool:
@@ -85,19 +87,18 @@ def test_a_process_killed_for_good_leaves_a_checkpoint_that_is_used(counts, tmp_
         import numpy as np
         from scribe._counts.container import Counts
         from scribe._model.resolve import resolve_spec
-        from scribe.engines import SVI, EarlyStopping, svi
-        from scribe.guides import MeanField
+        from scribe.engines import SVI, EarlyStopping, Task, loop
 
         data = np.load(sys.argv[1])
-        save = svi.Checkpoints.save
+        save = loop.Checkpoints.save
         def save_and_die(self, now):
             save(self, now)
             if now.step == 200:
                 os.kill(os.getpid(), signal.SIGKILL)
-        svi.Checkpoints.save = save_and_die
+        loop.Checkpoints.save = save_and_die
         rule = EarlyStopping(enabled=False, restore_best=False, checkpoint_every=100)
-        SVI(n_steps=300, early_stopping=rule, checkpoint_dir=sys.argv[2]).fit(
-            resolve_spec(), Counts.from_matrix(data), MeanField(), seed=0)
+        task = Task(resolve_spec(), Counts.from_matrix(data))
+        SVI(n_steps=300, early_stopping=rule, checkpoint_dir=sys.argv[2]).fit(task, seed=0)
     """
     np.save(tmp_path / "counts.npy", counts.rows(slice(None)))
     command = [sys.executable, "-c", textwrap.dedent(script), tmp_path / "counts.npy", tmp_path / "run"]
@@ -156,11 +157,11 @@ def test_minibatch_loss_is_unbiased(counts, model):
 def test_of_several_runs_the_best_is_kept_and_all_are_reported(counts, tmp_path):
     best = fit(counts, n_steps=100, n_restarts=3, checkpoint_dir=tmp_path)
     alone = [fit(counts, n_steps=100, seed=seed) for seed in range(3)]
-    np.testing.assert_array_equal(best.restart_losses, [one.verdict.loss for one in alone])
-    chosen = alone[int(np.argmin(best.restart_losses))]
+    np.testing.assert_array_equal(best.history["restart_losses"], [one.verdict.loss for one in alone])
+    chosen = alone[int(np.argmin(best.history["restart_losses"]))]
     assert same(best, chosen)
     assert best.seed == chosen.seed
-    behind = np.sort(best.restart_losses)[1:] - min(best.restart_losses)
+    behind = np.sort(best.history["restart_losses"])[1:] - min(best.history["restart_losses"])
     assert f"best of 3 runs, the ELBO of the others is lower by {behind[0]:.3g} to {behind[1]:.3g} nats" in str(
         best.verdict
     )

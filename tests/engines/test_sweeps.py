@@ -14,7 +14,7 @@ from scipy import integrate, stats
 from scribe._counts.checks import CountsWarning
 from scribe._counts.container import Counts
 from scribe._model.resolve import resolve_spec
-from scribe.engines import SVI, EarlyStopping, Optimizer, svi
+from scribe.engines import SVI, EarlyStopping, Optimizer, Task, svi
 from scribe.engines.normals import Blocks, ascend, bound, quadrature
 from scribe.engines.problem import make_problem
 from scribe.engines.sweeps import suit, sweep
@@ -47,12 +47,12 @@ def loss(params, counts):
 @pytest.mark.loose_promotion
 def test_the_optimum_of_a_long_stochastic_fit(counts, monkeypatch):
     monkeypatch.setattr(svi, "_DEAR", 0)
-    found = SVI().fit(spec(), counts, MeanField(), seed=0)
+    found = SVI().fit(Task(spec(), counts, MeanField()), seed=0)
     assert "sweeps of Newton steps" in found.verdict.reason
     assert found.verdict.converged
     assert 0 <= found.verdict.remaining < 1.0
     monkeypatch.setattr(svi, "_DEAR", np.inf)
-    long = SVI(6000, early_stopping=EarlyStopping(enabled=False)).fit(spec(), counts, MeanField(), seed=0)
+    long = SVI(6000, early_stopping=EarlyStopping(enabled=False)).fit(Task(spec(), counts, MeanField()), seed=0)
     behind = loss(found.params, counts) - loss(long.params, counts)
     assert behind.mean() < 1.0 + 3 * behind.std() / np.sqrt(len(behind))
     for name, value in long.params.items():
@@ -76,7 +76,7 @@ def test_who_is_swept(counts, monkeypatch):
         {"optimizer": Optimizer(step_size=0.01)},
         {"early_stopping": EarlyStopping(patience=100)},
     ):
-        assert SVI(2, **settings)._swept(spec(), counts, MeanField(), 0) is None
+        assert SVI(2, **settings)._swept(Task(spec(), counts, MeanField()), 0) is None
 
 
 @pytest.mark.loose_promotion
@@ -84,7 +84,7 @@ def test_sweeps_that_do_not_settle_are_followed_by_steps(counts, monkeypatch):
     assert sweep(spec(), counts, most=1, level=logging.DEBUG) is None
     monkeypatch.setattr(svi, "_DEAR", 0)
     monkeypatch.setattr(svi, "_MOST_SWEEPS", 1)
-    assert len(SVI(3).fit(spec(), counts, MeanField(), seed=0).losses) == 3
+    assert len(SVI(3).fit(Task(spec(), counts, MeanField()), seed=0).losses) == 3
 
 
 def test_the_best_normal_for_a_skewed_density():

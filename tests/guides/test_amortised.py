@@ -13,7 +13,7 @@ from scribe._counts.container import Counts
 from scribe._model.initial import start as start_of
 from scribe._model.resolve import resolve_spec
 from scribe.datasets import simulate
-from scribe.engines import SVI, EarlyStopping
+from scribe.engines import SVI, EarlyStopping, Task
 from scribe.engines.problem import make_problem
 from scribe.guides import Amortised, Composed, MeanField
 
@@ -63,7 +63,7 @@ def test_scales_stay_within_their_bounds():
 def fitted(guide, batch_size=None):
     spec, counts = setting()
     engine = SVI(2000, batch_size=batch_size, early_stopping=EarlyStopping(enabled=False))
-    return engine.fit(spec, counts, guide, seed=0)
+    return engine.fit(Task(spec, counts, guide), seed=0)
 
 
 @pytest.mark.slow

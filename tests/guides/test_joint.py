@@ -17,7 +17,7 @@ from scribe._counts.container import Counts
 from scribe._counts.data import full_data
 from scribe._model.build import build
 from scribe._model.resolve import resolve_spec
-from scribe.engines import SVI, EarlyStopping
+from scribe.engines import SVI, EarlyStopping, Task
 from scribe.guides import Composed, Joint, LowRank, MeanField, whole
 from scribe.guides._block import Block
 from scribe.guides._pathwise import standard_normals
@@ -169,7 +169,7 @@ def fitted(guide):
     shape = np.tile([3.0, 0.5, 8.0, 1.0], 2)
     counts = Counts.from_matrix(np.random.default_rng(3).negative_binomial(shape, 0.3, (60, 8)))
     spec = resolve_spec("nbdm")
-    fit = SVI(2500, early_stopping=EarlyStopping(enabled=False)).fit(spec, counts, guide, seed=0)
+    fit = SVI(2500, early_stopping=EarlyStopping(enabled=False)).fit(Task(spec, counts, guide), seed=0)
     about = {"latents": spec.latents, "numbers": np.arange(4000, dtype=np.uint32), "ids": {}}
     return spec, counts, fit, guide.draw(jax.random.key(1), fit.params, **about)
 

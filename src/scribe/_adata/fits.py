@@ -23,7 +23,7 @@ from scribe._counts.design import Design
 from scribe._model.labels import apart
 from scribe._model.spec import ModelSpec
 from scribe._posterior.assign import assign
-from scribe._posterior.by_engine import BY_ENGINE, thin_enough
+from scribe._posterior.by_engine import from_record, results_class, thin_enough
 from scribe._posterior.identified import identified
 from scribe._posterior.levels import levels_without_cells
 from scribe._posterior.posterior import Posterior, Summary
@@ -245,8 +245,8 @@ def read_fit(adata: AnnData, *, key: str = "scribe") -> Results:
     config = read_config(record, key)
     spec, params = config.spec, _read_params(adata, key, config)
     with readable(f"adata.uns[{key!r}]", key=key):
-        seed, data, kind = int(record["seed"]), record["data"], BY_ENGINE[config.engine]
-        all_genes, known = adata.n_vars == int(data["n_genes"]), kind.from_record(record)
+        seed, data = int(record["seed"]), record["data"]
+        all_genes, known = adata.n_vars == int(data["n_genes"]), from_record(record, config.engine)
     posterior = Posterior(
         spec,
         config.guide,
@@ -256,9 +256,10 @@ def read_fit(adata: AnnData, *, key: str = "scribe") -> Results:
         design=_read_design(adata, Slots(key), spec, data=data, owned=config.slots),
         labels=names,
     )
-    return kind(
+    return results_class(config.engine)(
         posterior,
         **known,
+        engine=config.engine,
         seed=seed,
         gene_names=names["gene"],
         cell_names=names["cell"],

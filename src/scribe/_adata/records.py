@@ -11,11 +11,11 @@ from typing import Any, get_args
 import numpy as np
 from anndata import AnnData
 
+from scribe import engines
 from scribe._adata.names import Slots, check_name
 from scribe._counts.checks import NonInteger
 from scribe._model.checks import nearest
 from scribe._model.spec import ModelSpec
-from scribe._posterior.by_engine import BY_ENGINE
 from scribe.guides import Approximation
 from scribe.guides import from_json as guide_from_json
 
@@ -69,7 +69,7 @@ def read_config(record: Mapping[str, Any], key: str) -> Config:
         spec = ModelSpec.from_json(json.dumps(_of_type(found.pop("spec"), Mapping, "spec")))
         guide, slots = guide_from_json(_of_type(found.pop("guide"), Mapping, "guide")), _names(found.pop("slots"))
         config = Config(spec, guide=guide, slots=slots, **found)
-        BY_ENGINE[config.engine]
+        engines.ALL[config.engine]
         for name, place in _of_type(config.layout, Mapping, "layout").items():
             if place["slot"] not in ("uns", "varm", "obsm"):
                 msg = f"layout[{name!r}] is in {place['slot']!r}"

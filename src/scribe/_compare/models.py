@@ -11,11 +11,10 @@ import numpy as np
 
 from scribe._adata.read import as_counts
 from scribe._compare.comparison import CRITERIA, FROM_DRAWS, Criterion, ModelComparison, ticking
-from scribe._compare.validation import Engine, held_out_cells, held_out_molecules
+from scribe._compare.validation import held_out_cells, held_out_molecules
 from scribe._counts.container import Counts
 from scribe._model.checks import require_known
 from scribe._model.keywords import verb
-from scribe._posterior.by_engine import ScribeMCMCResults
 from scribe._posterior.double_use import prior_shares
 from scribe._posterior.marginal import log_likelihood_of_cells
 from scribe._posterior.results import Results, require_results
@@ -23,6 +22,7 @@ from scribe._progress import progress
 from scribe._rng import as_seed
 from scribe._stats.information import Pointwise, in_blocks, psis_loo, waic
 from scribe._types import FloatArray, IntArray, Rng
+from scribe.engines import Engine, Mixing
 
 __all__ = ["compare_models", "default_criterion"]
 
@@ -33,7 +33,7 @@ _FEWEST = 25
 
 def default_criterion(results: Sequence[Results]) -> str:
     """PSIS-LOO where all posteriors are samples or from one kind of guide, else molecules that are held out."""
-    sampled = [isinstance(one, ScribeMCMCResults) for one in results]
+    sampled = [one.posterior.n_draws is not None for one in results]
     guides = {str(one.posterior.guide.to_json()) for one in results}
     return "psis_loo" if all(sampled) or (not any(sampled) and len(guides) == 1) else "thinned"
 
@@ -242,9 +242,9 @@ def _log_likelihoods(
 
 def _relative_efficiency(one: Results) -> float:
     """Effective number of draws as a share of their number."""
-    if not isinstance(one, ScribeMCMCResults):
+    if one.posterior.n_draws is None or not isinstance(one.verdict, Mixing):
         return 1.0
-    return float(np.clip(one.verdict.ess_bulk / (one.n_chains * one.n_samples), 0.01, 1.0))
+    return float(np.clip(one.verdict.ess_bulk / one.posterior.n_draws, 0.01, 1.0))
 
 
 def _held_out(

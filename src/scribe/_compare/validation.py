@@ -19,19 +19,15 @@ from scribe._counts.design import Design
 from scribe._fit import fit_counts
 from scribe._model.likelihood import Likelihood
 from scribe._model.options import complete
-from scribe._posterior.by_engine import ScribeMCMCResults
 from scribe._posterior.marginal import log_likelihood_of_cells
 from scribe._posterior.posterior import Posterior
 from scribe._posterior.results import Results
-from scribe._settings import settings
 from scribe._stats.information import log_mean_exp
 from scribe._types import FloatArray, IntArray
-from scribe.engines import NUTS, SVI, EarlyStopping
+from scribe.engines import NUTS, Engine
 from scribe.families import deeper
 
-__all__ = ["Engine", "held_out_cells", "held_out_molecules", "predict_molecules"]
-
-Engine = SVI | NUTS
+__all__ = ["held_out_cells", "held_out_molecules", "predict_molecules"]
 
 
 def held_out_molecules(
@@ -98,20 +94,9 @@ def refit(results: Results, counts: Counts, design: Design, *, seed: int, engine
     """Fit the same model by the same guide or sampler to other counts of the same genes."""
     levels = {axis: x.labels for axis, x in results.spec.levels.items()}
     known = Covariates(design, levels.get("component", ()), levels.get("dataset", ()))
-    chosen: Mapping[str, Any] = {"model_config": results.spec, "inference_method": engine or engine_of(results)}
+    chosen: Mapping[str, Any] = {"model_config": results.spec, "inference_method": engine or results.same_engine()}
     if not isinstance(chosen["inference_method"], NUTS):
         chosen = {**chosen, "guide": results.posterior.guide}
         # how many components the counts want is said of the fit that is repeated
         chosen |= {"check_components": False} if "component" in levels else {}
     return fit_counts(counts, None, complete(chosen), seed=seed, covariates=known)
-
-
-def engine_of(results: Results) -> Engine:
-    """The engine of a fit, as far as the results know its settings."""
-    if isinstance(results, ScribeMCMCResults):
-        return NUTS(results.n_samples, n_chains=results.n_chains)
-    if results.converged:
-        return SVI(batch_size=settings.batch_size)
-    # a fit of a given number of steps is repeated with as many
-    n_steps = len(results.record()["loss"])
-    return SVI(n_steps, batch_size=settings.batch_size, early_stopping=EarlyStopping(enabled=False, restore_best=False))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from scribe._model.axes import Levels
 from scribe._model.checks import nearest
 from scribe._model.hierarchies import FLAT, deviation_of, is_family
 from scribe._model.options import ModelOptions, options_table
-from scribe._model.spec import Levels
 from scribe.families import Param
 from scribe.priors import Crossed, Effect
 

@@ -25,8 +25,9 @@ from scipy.special import gammaln
 from scribe._counts.container import Counts
 from scribe._counts.design import Design
 from scribe._device import on_device
+from scribe._model.axes import LEVELS_AND_GENES
 from scribe._model.clusters import components_at_start
-from scribe._model.spec import LEVELS_AND_GENES, MIXING, SCALING, ModelSpec
+from scribe._model.spec import MIXING, SCALING, ModelSpec
 from scribe._types import AnyArray, Array, FloatArray, IntArray
 from scribe.priors import latent_name
 

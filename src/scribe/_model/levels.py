@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from scribe._counts.checks import outside_stacklevel
+from scribe._model.axes import Levels
 from scribe._model.checks import nearest
 from scribe._model.hierarchies import is_family
 from scribe._model.names import site_of
-from scribe._model.spec import MIXING, Levels
+from scribe._model.spec import MIXING
 from scribe.families import Param
 
 __all__ = ["REGIME", "named_params", "numbered", "resolve_levels", "without_datasets"]

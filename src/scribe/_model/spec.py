@@ -15,6 +15,7 @@ from scribe import coordinates as coordinate_systems
 from scribe import priors as prior_table
 from scribe._counts.parameters import Parameters
 from scribe._dist.links import LINKS, Link
+from scribe._model.axes import LEVEL_AXES, LEVELS_AND_GENES, Levels
 from scribe._model.likelihood import Likelihood
 from scribe._types import AnyArray, Array
 from scribe.coordinates import Coordinates
@@ -35,7 +36,7 @@ from scribe.priors import (
     TransformedNormal,
 )
 
-__all__ = ["CAPTURE_SITES", "LEVELS_AND_GENES", "LEVEL_AXES", "MIXING", "SCALING", "Levels", "ModelSpec", "Site"]
+__all__ = ["CAPTURE_SITES", "MIXING", "SCALING", "ModelSpec", "Site"]
 
 _FLAT_ODDS = BetaPrime(1.0, 1.0)
 
@@ -61,30 +62,6 @@ _DUMMY = {"gene": 3, "cell": 5}
 
 
 _Arrays = Mapping[str, Array]
-
-LEVEL_AXES = ("component", "dataset")
-"""Axes of a model beside genes and cells, in the order in which arrays have them."""
-
-LEVELS_AND_GENES = (*LEVEL_AXES, "gene")
-"""Axes of the natural parameters of a model with levels."""
-
-
-@dataclass(frozen=True)
-class Levels:
-    """The levels of an axis, and the parameters that have a value of their own at each of them.
-
-    ``factors`` are what levels are combinations of, as donor and condition: pairs of a name and the label of every
-    level.
-    """
-
-    labels: tuple[str, ...]
-    params: tuple[str, ...]
-    factors: tuple[tuple[str, tuple[str, ...]], ...] = ()
-
-    def __post_init__(self) -> None:
-        if (len(self.labels) < 2 and self.params) or len(set(self.labels)) < len(self.labels):
-            msg = f"An axis needs two different levels or more, got {list(self.labels)}."
-            raise ValueError(msg)
 
 
 @dataclass(frozen=True)

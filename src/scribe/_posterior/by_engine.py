@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import KW_ONLY, asdict, dataclass, field, replace
-from typing import Any, ClassVar, NamedTuple, Self
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Self
 
 import jax
 import numpy as np
@@ -14,14 +14,15 @@ from scribe._model.names import rename
 from scribe._posterior.results import Results
 from scribe._settings import settings
 from scribe._types import AnyArray, Array, FloatArray, Rng
-from scribe.engines import Mixing, Verdict, diagnostics
+from scribe.engines import ALL, NUTS, SVI, EarlyStopping, Engine, Verdict, diagnostics
 
 __all__ = [
-    "BY_ENGINE",
     "DrawSummary",
     "ScribeMCMCResults",
     "ScribeSVIResults",
     "draws_by_chain",
+    "from_record",
+    "results_class",
     "thin_enough",
     "values_by_chain",
 ]
@@ -29,49 +30,53 @@ __all__ = [
 _log = logging.getLogger("scribe")
 
 
-def _scalars(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Python scalars of what a file format may give back as NumPy ones."""
-    return {name: x.item() if isinstance(x, (np.generic, np.ndarray)) else x for name, x in record.items()}
+_KNOWN = {"schema_version", "config", "sites", "scalars", "seed", "versions", "data", "convergence"}
+"""What the record of any fit holds beside its history."""
+
+
+def from_record(record: Mapping[str, Any], engine: str) -> dict[str, Any]:
+    """Verdict and history of a fit from what a file kept of `Results.record`."""
+    verdict = ALL[engine].verdict(**{name: _plain(x) for name, x in record["convergence"].items()})
+    return {"verdict": verdict, "history": {name: _plain(x) for name, x in record.items() if name not in _KNOWN}}
+
+
+def _plain(value: Any) -> Any:
+    """Arrays, and Python scalars of what a file format may give back as NumPy ones."""
+    if isinstance(value, Mapping):
+        return {name: _plain(x) for name, x in value.items()}
+    array = np.asarray(value)
+    return array.item() if array.ndim == 0 else array
 
 
 @dataclass(frozen=True)
 class ScribeSVIResults(Results):
-    """Result of a fit by stochastic variational inference.
+    """Result of a fit by stochastic variational inference; see `scribe.Results`."""
 
-    Index it to keep some genes: ``results["CD3D"]``, ``results[["CD3D", "CD8A"]]``, ``results[:100]``,
-    ``results[mask]``; `cells` does the same for cells. All arrays put draws first, then cells or genes.
+    @property
+    def loss_history(self) -> FloatArray:
+        """Negative evidence lower bound of every step, in nats."""
+        losses: FloatArray = self.history["loss"]
+        return losses
 
-    Parameters
-    ----------
-    posterior
-        The posterior of the parameters.
-    verdict
-        Whether and why the fit converged.
-    loss_history
-        Negative evidence lower bound of every step, in nats.
-    restart_losses
-        That with which every run ended, where there were several (``n_restarts``), else None.
-    fewer_loss
-        That of a mixture of one component less, where it was measured (``check_components``) and is better, else None.
-    seed
-        Seed the fit was made with; draws use it too unless ``rng`` is given.
-    gene_names, cell_names
-        Names of genes and cells, or None.
-    counts_source
-        Returns the counts the fit was made on, or raises if they are not at hand.
-    """
+    @property
+    def losses(self) -> FloatArray:
+        """Same as ``loss_history``."""
+        return self.loss_history
 
-    engine: ClassVar[str] = "svi"
-    verdict: Verdict
-    _: KW_ONLY
-    loss_history: FloatArray
-    restart_losses: FloatArray | None = None
-    fewer_loss: float | None = None
+    @property
+    def restart_losses(self) -> FloatArray | None:
+        """That with which every run ended, where there were several (``n_restarts``), else None."""
+        return self.history.get("restart_losses")
+
+    @property
+    def fewer_loss(self) -> float | None:
+        """That of a mixture of one component less, where it was measured (``check_components``) and is better."""
+        return self.history.get("fewer_loss")
 
     @property
     def too_certain(self) -> str | None:
         """That a mixture of one component less has the better evidence lower bound, or one component all cells."""
-        if self.fewer_loss is None:
+        if self.fewer_loss is None or not isinstance(self.verdict, Verdict):
             return super().too_certain
         gain, n = self.verdict.loss - self.fewer_loss, self.spec.lengths["component"]
         return (
@@ -79,24 +84,13 @@ class ScribeSVIResults(Results):
             "components apart, and assignments to them are more certain than they are right."
         )
 
-    @property
-    def losses(self) -> FloatArray:
-        """Same as ``loss_history``."""
-        return self.loss_history
-
-    def record(self) -> dict[str, Any]:
-        """The losses and the verdict."""
-        some = {"restart_losses": self.restart_losses, "fewer_loss": self.fewer_loss}
-        known = {name: value for name, value in some.items() if value is not None}
-        return {"loss": np.asarray(self.loss_history), **known, "convergence": asdict(self.verdict)}
-
-    @staticmethod
-    def from_record(record: Mapping[str, Any]) -> dict[str, Any]:
-        """Arguments of the constructor from what `record` gave and a file kept."""
-        losses, restarts = np.asarray(record["loss"]), record.get("restart_losses")
-        fewer, verdict = record.get("fewer_loss"), Verdict(**_scalars(record["convergence"]))
-        known = {"restart_losses": restarts, "fewer_loss": None if fewer is None else float(fewer)}
-        return {"loss_history": losses, **known, "verdict": verdict}
+    def same_engine(self) -> Engine:
+        """SVI to convergence, or as many steps as were made."""
+        if self.converged:
+            return SVI(batch_size=settings.batch_size)
+        # a fit of a given number of steps is repeated with as many
+        rule = EarlyStopping(enabled=False, restore_best=False)
+        return SVI(len(self.loss_history), batch_size=settings.batch_size, early_stopping=rule)
 
 
 class DrawSummary(NamedTuple):
@@ -114,41 +108,13 @@ class DrawSummary(NamedTuple):
 
 @dataclass(frozen=True)
 class ScribeMCMCResults(Results):
-    """Result of a fit by Markov chain Monte Carlo.
+    """Result of a fit by Markov chain Monte Carlo; see `scribe.Results`. Its posterior are the draws."""
 
-    Index it to keep some genes: ``results["CD3D"]``, ``results[["CD3D", "CD8A"]]``, ``results[:100]``,
-    ``results[mask]``; `cells` does the same for cells. All arrays put draws first, then cells or genes.
-
-    Parameters
-    ----------
-    posterior
-        The posterior of the parameters: the draws.
-    verdict
-        Whether the chains mixed.
-    statistics
-        What the sampler says of every draw, (chains, draws) by name.
-    seed
-        Seed the fit was made with.
-    gene_names, cell_names
-        Names of genes and cells, or None.
-    counts_source
-        Returns the counts the fit was made on, or raises if they are not at hand.
-    """
-
-    engine: ClassVar[str] = "mcmc"
-    verdict: Mixing
-    _: KW_ONLY
-    statistics: Mapping[str, AnyArray] = field(repr=False)
-
-    def record(self) -> dict[str, Any]:
-        """What the sampler says of every draw, and the verdict."""
-        return {"mcmc": dict(self.statistics), "convergence": asdict(self.verdict)}
-
-    @staticmethod
-    def from_record(record: Mapping[str, Any]) -> dict[str, Any]:
-        """Arguments of the constructor from what `record` gave and a file kept."""
-        statistics = {name: np.asarray(value) for name, value in record["mcmc"].items()}
-        return {"statistics": statistics, "verdict": Mixing(**_scalars(record["convergence"]))}
+    @property
+    def statistics(self) -> Mapping[str, AnyArray]:
+        """What the sampler says of every draw, (chains, draws) by name."""
+        statistics: Mapping[str, AnyArray] = self.history["mcmc"]
+        return statistics
 
     @property
     def n_chains(self) -> int:
@@ -163,7 +129,11 @@ class ScribeMCMCResults(Results):
     @property
     def divergences(self) -> int:
         """Number of draws whose trajectory diverged: regions that the sampler cannot enter."""
-        return self.verdict.divergences
+        return int(self.statistics["diverging"].sum())
+
+    def same_engine(self) -> Engine:
+        """NUTS with as many draws and chains."""
+        return NUTS(self.n_samples, n_chains=self.n_chains)
 
     def get_samples(self, *, group_by_chain: bool = False, descriptive_names: bool = False) -> dict[str, AnyArray]:
         """All draws of all parameters, sampled and derived.
@@ -264,13 +234,15 @@ class ScribeMCMCResults(Results):
             chains = value.reshape(*value.shape[:-1], self.n_chains, self.n_samples)
             params[name] = chains[..., kept].reshape(*value.shape[:-1], -1)
         statistics = {name: value[:, kept] for name, value in self.statistics.items()}
-        return replace(self, posterior=replace(self.posterior, params=params), statistics=statistics)
+        return replace(self, posterior=replace(self.posterior, params=params), history={"mcmc": statistics})
 
 
-BY_ENGINE: dict[str, type[ScribeSVIResults] | type[ScribeMCMCResults]] = {
-    kind.engine: kind for kind in (ScribeSVIResults, ScribeMCMCResults)
-}
-"""Every class of results by the engine that a stored fit names."""
+_BY_ENGINE: dict[str, type[Results]] = {SVI.name: ScribeSVIResults, NUTS.name: ScribeMCMCResults}
+
+
+def results_class(engine: str) -> type[Results]:
+    """Class of the results of an engine: one of its own where it has something to say that others have not."""
+    return _BY_ENGINE.get(engine, Results)
 
 
 def draws_by_chain(results: Results, n_samples: int, *, rng: Rng = None) -> dict[str, AnyArray]:

@@ -23,7 +23,7 @@ from scribe._counts.design import Design
 from scribe._model.spec import MIXING, ModelSpec
 from scribe._posterior.posterior import Posterior
 from scribe._types import FloatArray
-from scribe.engines import SVI, Fit, NonFiniteError
+from scribe.engines import SVI, Fitted, NonFiniteError, Task, Verdict
 from scribe.guides import Guide
 from scribe.priors import Dirichlet, Over, Prior
 
@@ -114,12 +114,12 @@ def nearly_empty(posterior: Posterior) -> dict[str, float]:
     return {label: float(n) for label, n in zip(labels, cells.sum(axis=1), strict=True) if n < fewest}
 
 
-def fewer_components(posterior: Posterior, counts: Counts, engine: SVI, fit: Fit) -> Fewer | None:
+def fewer_components(posterior: Posterior, counts: Counts, engine: SVI, fit: Fitted) -> Fewer | None:
     """Fit the mixture of a posterior with the two components as one that differ least; ``fit`` is its record.
 
     None where there is nothing to compare: no mixture, a fit that was not to converge, or a smaller one that failed.
     """
-    rule, guide, steps, ended = engine.early_stopping, posterior.guide, fit.verdict.steps, fit.verdict.loss
+    rule, guide, (steps, ended) = engine.early_stopping, posterior.guide, _end(fit)
     if not (posterior.mixed and isinstance(guide, Guide) and rule.enabled and steps >= max(rule.warmup, _FIRST)):
         return None
     pair = _least_missed(_log_probabilities(posterior, counts))
@@ -128,15 +128,22 @@ def fewer_components(posterior: Posterior, counts: Counts, engine: SVI, fit: Fit
     above = float(np.nanmean(fit.losses[_FIRST - _WINDOW : _FIRST])) - ended
     _log.info("a mixture of one component less, for comparison")
     try:
-        smaller = first.fit(spec, counts, guide, seed=fit.seed, design=design)
-        if steps > _FIRST and smaller.verdict.loss - _PATIENCE * above < ended:
+        task = Task(spec, counts, guide, design)
+        smaller = first.fit(task, seed=fit.seed)
+        if steps > _FIRST and _end(smaller)[1] - _PATIENCE * above < ended:
             rest = replace(first, n_steps=steps - _FIRST)
-            smaller = rest.fit(spec, counts, guide, seed=fit.seed, start=smaller, design=design)
+            smaller = rest.fit(task, seed=fit.seed, start=smaller)
     except NonFiniteError:
         return None
     batched = engine.batch_size is not None and engine.batch_size < counts.n_cells
     errors = [_NOISE_OF_BATCHES * ended] if batched else [_NOISE * _error(one.losses) for one in (fit, smaller)]
-    return Fewer(pair, smaller.verdict.loss, ended - smaller.verdict.loss, math.hypot(*errors))
+    loss = _end(smaller)[1]
+    return Fewer(pair, loss, ended - loss, math.hypot(*errors))
+
+
+def _end(fit: Fitted) -> tuple[int, float]:
+    """Steps of a fit, and the loss where it ended."""
+    return (fit.verdict.steps, fit.verdict.loss) if isinstance(fit.verdict, Verdict) else (0, np.inf)
 
 
 def _error(losses: FloatArray) -> float:

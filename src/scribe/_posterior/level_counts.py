@@ -28,7 +28,8 @@ from scribe._counts.data import CountData
 from scribe._counts.likelihood import by_gene
 from scribe._counts.parameters import Parameters
 from scribe._device import on_device
-from scribe._model.spec import LEVEL_AXES, ModelSpec
+from scribe._model.axes import LEVEL_AXES
+from scribe._model.spec import ModelSpec
 from scribe._posterior.expression import Level
 from scribe._posterior.posterior import Posterior
 from scribe._types import AnyArray, Array, FloatArray, IntArray

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from scribe._counts.container import Counts
-from scribe._model.spec import LEVEL_AXES
+from scribe._model.axes import LEVEL_AXES
 from scribe._posterior.assign import assign
 from scribe._posterior.posterior import Posterior
 

@@ -1,14 +1,15 @@
 """Inference engines."""
 
+from scribe.engines.contract import Engine, Fitted, Task
 from scribe.engines.convergence import EarlyStopping, Verdict
-from scribe.engines.fit import Fit, Sampled
+from scribe.engines.loop import NonFiniteError
 from scribe.engines.mixing import Mixing, diagnostics
 from scribe.engines.nuts import NUTS
 from scribe.engines.optimizers import Optimizer
 from scribe.engines.outcome import Outcome
-from scribe.engines.svi import SVI, NonFiniteError
+from scribe.engines.svi import SVI
 
-ALL: dict[str, type[SVI] | type[NUTS]] = {"svi": SVI, "mcmc": NUTS}
+ALL: dict[str, type[Engine]] = {engine.name: engine for engine in (SVI, NUTS)}
 """Every engine by the name users pass as ``engine`` or ``inference_method``."""
 
 __all__ = [
@@ -16,12 +17,13 @@ __all__ = [
     "NUTS",
     "SVI",
     "EarlyStopping",
-    "Fit",
+    "Engine",
+    "Fitted",
     "Mixing",
     "NonFiniteError",
     "Optimizer",
     "Outcome",
-    "Sampled",
+    "Task",
     "Verdict",
     "diagnostics",
 ]

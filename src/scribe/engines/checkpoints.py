@@ -27,12 +27,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from scribe._counts.checks import outside_stacklevel
+from scribe._counts.container import Counts
+from scribe._counts.design import Design
+from scribe._model.spec import ModelSpec
+from scribe.engines.contract import Fitted, State
 from scribe.engines.convergence import RATES, Tracker
-from scribe.engines.fit import Fit
 from scribe.engines.locks import LockedError, locked
-from scribe.engines.problem import Problem, State
 
-__all__ = ["FILE", "Checkpoints", "Snapshot"]
+__all__ = ["FILE", "Checkpoints", "Snapshot", "fingerprint", "of_data"]
 
 FILE = "scribe_checkpoint.npz"
 _LOCK = "scribe_checkpoint.lock"
@@ -73,23 +75,22 @@ class Snapshot(NamedTuple):
     slow_down: float = 1.0
 
 
-def fingerprint(problem: Problem, *, seed: int, batch_size: int | None, earlier: Fit | None) -> dict[str, Any]:
-    """What must agree for a checkpoint to continue a fit."""
-    counts = problem.counts
-    design = () if problem.design is None else (problem.design.dataset, problem.design.logits)
+def fingerprint(objective: Mapping[str, Any], *, seed: int, earlier: Fitted | None) -> dict[str, Any]:
+    """What must agree for a checkpoint to continue a fit: what the ``objective`` says of itself, and the run."""
     record = {
-        "model": problem.spec.to_json(),
-        "guide": problem.guide.to_json(),
-        "optimizer": repr(problem.optimizer),
-        "batch_size": batch_size if problem.batches is not None else None,
-        "counts": _digest((counts.indptr, counts.indices, counts.data)),
-        "design": _digest(x for x in design if x is not None),
+        **objective,
         "seed": seed,
-        "shapes": {name: list(value.shape) for name, value in problem.start.items()},
         "dtype": str(jnp.zeros(()).dtype),
         "continues": None if earlier is None else [len(earlier.losses), _digest(earlier.params.values())],
     }
     return json.loads(json.dumps(record))
+
+
+def of_data(spec: ModelSpec, counts: Counts, design: Design) -> dict[str, Any]:
+    """What an objective says of its model and data."""
+    covariates = (x for x in (design.dataset, design.logits) if x is not None)
+    digests = {"counts": _digest((counts.indptr, counts.indices, counts.data)), "design": _digest(covariates)}
+    return {"model": spec.to_json(), **digests}
 
 
 def _digest(arrays: Iterable[Any]) -> str:

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -19,19 +19,18 @@ from numpyro.infer.util import log_density
 
 from scribe._counts.container import Counts
 from scribe._counts.data import CountData
-from scribe._counts.design import Design
 from scribe._device import on_device
 from scribe._model.build import build, data_for
 from scribe._model.checks import require_whole
-from scribe._model.initial import start
+from scribe._model.initial import start as start_of
 from scribe._model.spec import ModelSpec
 from scribe._progress import Progress, progress
 from scribe._types import AnyArray, Array, FloatArray, Key, Params
-from scribe.engines.fit import Sampled
-from scribe.engines.mixing import judge
+from scribe.engines.contract import Engine, Fitted, Points, Task
+from scribe.engines.loop import NonFiniteError
+from scribe.engines.mixing import Mixing, judge
 from scribe.engines.moves import Frame, frame_of, moves_of
 from scribe.engines.relabel import exchangeable, relabel
-from scribe.engines.svi import NonFiniteError
 from scribe.guides.draws import DRAWS, Draws
 from scribe.priors import LATENT_SUFFIX
 
@@ -46,15 +45,12 @@ _JITTER = 0.1
 _NEAR = 20
 """Points around the moments of the data that the first mass matrix is taken from."""
 
-_Values = Sequence[Mapping[str, AnyArray]]
-"""Points by their parameters, on the real line."""
-
 _STATISTICS = ("diverging", "num_steps", "accept_prob", "energy", "potential_energy")
 """What is kept of every iteration, by numpyro's names."""
 
 
 @dataclass(frozen=True)
-class NUTS:
+class NUTS(Engine):
     """Draw from the posterior by the No-U-Turn sampler, with step size and diagonal mass matrix adapted.
 
     All models are sampled on the real line, and every draw reads all counts, at the cost of their non-zeros.
@@ -73,6 +69,10 @@ class NUTS:
         A trajectory has at most 2**max_tree_depth - 1 steps.
     """
 
+    name = "mcmc"
+    double = True
+    verdict = Mixing
+
     n_samples: int = 2_000
     _: KW_ONLY
     n_warmup: int = 1_000
@@ -87,17 +87,24 @@ class NUTS:
             msg = f"target_accept must be between 0 and 1, got {self.target_accept!r}."
             raise ValueError(msg)
 
-    def fit(
-        self, spec: ModelSpec, counts: Counts, *, seed: int, near: _Values | None = None, design: Design | None = None
-    ) -> Sampled:
-        """Sample the posterior of ``spec`` given ``counts`` of cells with the covariates ``design``.
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> Self:
+        """Engine of the keywords of its group."""
+        return cls(options["n_samples"], n_warmup=options["n_warmup"], n_chains=options["n_chains"])
 
-        ``near`` are draws of the parameters, on the real line, from something like the posterior: chains start at the
-        first ones, and the sampler's sense of scale is theirs. Unless given, all is taken from moments of the data.
+    def fit(self, task: Task, *, seed: int, start: Fitted | None = None) -> Fitted:
+        """Sample the posterior.
+
+        Where a task has draws ``near`` it, chains start at the first ones, and the sampler's sense of scale is theirs;
+        otherwise all is taken from moments of the data.
         """
+        if start is not None:
+            msg = "Chains are not continued: pass draws of an earlier fit as those near the posterior."
+            raise ValueError(msg)
+        spec, counts, design, near = task.spec, task.counts, task.design, task.near
         setting = _Setting.current()
         with setting():
-            moments = start(spec, counts, design, seed=seed)
+            moments = start_of(spec, counts, design, seed=seed)
             points = _points(spec, counts, [moments.values] * _NEAR if near is None else near, seed=seed)
             moves = moves_of(moments.moves, points)
             data = data_for(spec, counts, design, totals_suffice=spec.totals_suffice)
@@ -116,7 +123,7 @@ def _together(setting: _Setting) -> bool:
     return setting.device.platform != "cpu"
 
 
-def _points(spec: ModelSpec, counts: Counts, near: _Values, *, seed: int) -> Params:
+def _points(spec: ModelSpec, counts: Counts, near: Points, *, seed: int) -> Params:
     """All latents at every point, (points, ...). Those of which the points say nothing, all equal, are set apart."""
     lengths = {**spec.lengths, "gene": counts.n_genes, "cell": counts.n_cells}
     starts, rng = [spec.start(values) for values in near], np.random.default_rng(seed)
@@ -214,7 +221,7 @@ class _Run:
     together: bool
     mixture: ModelSpec | None
 
-    def run(self, points: Params, *, seed: int) -> Sampled:
+    def run(self, points: Params, *, seed: int) -> Fitted:
         """Warm up and sample."""
         engine = self.engine
         keys = jax.random.split(jax.random.key(seed), engine.n_chains)
@@ -246,7 +253,7 @@ class _Run:
             kept, statistics, step_size=step_size, max_tree_depth=engine.max_tree_depth, relabelled=relabelled
         )
         params = {name + DRAWS: np.moveaxis(x.reshape(-1, *x.shape[2:]), 0, -1).copy() for name, x in kept.items()}
-        return Sampled(Draws(engine.n_chains), params, statistics, verdict, seed)
+        return Fitted(Draws(engine.n_chains), params, verdict, {"mcmc": statistics}, seed)
 
     def _chain(self, state: HMCState, kept: Mapping[str, AnyArray], monitor: _Monitor) -> FloatArray:
         """Run one chain, or all of them together, into arrays that begin with the draws; returns the step sizes."""

@@ -22,12 +22,13 @@ from scribe._model.build import build, columns_for, data_for
 from scribe._model.initial import start as start_of
 from scribe._model.spec import ModelSpec
 from scribe._types import AnyArray, Array, FloatArray, IntArray, Key, Params
+from scribe.engines.contract import State
 from scribe.engines.moves import along
 from scribe.engines.optimizers import Optimizer
 from scribe.guides import LOC, Guide
 from scribe.priors import Latent, latent_name
 
-__all__ = ["Problem", "State", "make_problem"]
+__all__ = ["Problem", "make_problem"]
 
 _GROUP_BELOW = 0.8
 """Cells are grouped by their totals where that leaves fewer than this share of them."""
@@ -46,13 +47,6 @@ _BATCH_BYTES = 2**26
 
 
 _DEFAULT_OPTIMIZER = Optimizer()
-
-
-class State(NamedTuple):
-    """What the next step needs: trainable arrays and the optimiser's memory."""
-
-    params: Params
-    memory: Any
 
 
 @dataclass(frozen=True)
@@ -108,7 +102,7 @@ class Problem:
     moves: Params
     kind: _Kind
     chunk: int
-    design: Design | None = None
+    design: Design
 
     @property
     def compiled(self) -> _Compiled:
@@ -336,7 +330,7 @@ def make_problem(
     stable_update: bool = True,
     seed: int = 0,
     restart: bool = False,
-    design: Design | None = None,
+    design: Design = Design(),  # noqa: B008  # frozen
 ) -> Problem:
     """Put the data on the device, find the starting values and the compiled steps; a ``restart`` starts elsewhere."""
     batched = batch_size is not None and batch_size < counts.n_cells

@@ -151,8 +151,7 @@ def _replicates(results: Results, *, n_samples: int, rng: int) -> _Variables:
 
 def _by_chain(results: Results, draws: FloatArray) -> FloatArray:
     """Draws (draws, ...) as (chains, draws, ...)."""
-    n_chains = results.n_chains if isinstance(results, ScribeMCMCResults) else 1
-    return draws.reshape(n_chains, -1, *draws.shape[1:])
+    return draws.reshape(results.n_chains, -1, *draws.shape[1:])
 
 
 def _observed(results: Results) -> list[list[Sparse]]:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 
-from scribe._model.spec import LEVEL_AXES
+from scribe._model.axes import LEVEL_AXES
 from scribe._types import AnyArray, Array, Params
 from scribe.guides._base import LOC, LOG_SCALE, Ids, Latents
 from scribe.guides._core import Core, CoreArrays, Density

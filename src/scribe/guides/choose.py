@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+from scribe._model.axes import LEVEL_AXES
 from scribe._model.checks import nearest, require_known
 from scribe._model.levels import named_params
 from scribe._model.options import given_among, options_table
-from scribe._model.spec import LEVEL_AXES, ModelSpec
+from scribe._model.spec import ModelSpec
 from scribe._nn import MLP
 from scribe.guides._base import Guide
 from scribe.guides.amortised import Amortised

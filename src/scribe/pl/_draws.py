@@ -13,7 +13,7 @@ from anndata import AnnData
 from scribe._adata.fits import read_fit
 from scribe._adata.slots import Slots
 from scribe._model.names import describe, site_among, site_of
-from scribe._posterior.by_engine import ScribeMCMCResults, draws_by_chain
+from scribe._posterior.by_engine import draws_by_chain
 from scribe._posterior.indexing import one_selector
 from scribe._posterior.results import Results
 from scribe._stats.ppc import spread
@@ -62,7 +62,7 @@ def draws(
     was not made by MCMC.
     """
     results = read_fit(adata, key=key)
-    if chains and not isinstance(results, ScribeMCMCResults):
+    if chains and results.posterior.n_draws is None:
         msg = (
             f"The fit {key!r} was made by {results.engine.upper()}, which runs no chains: see scribe.pl.loss for its "
             f"convergence, or run scribe.tl.fit(adata, inference_method='mcmc', key_added={key!r})."

@@ -10,7 +10,8 @@ from anndata import AnnData
 
 from scribe._adata.fits import labels_of, read_fit
 from scribe._adata.slots import Slots, require
-from scribe._model.spec import LEVEL_AXES, ModelSpec
+from scribe._model.axes import LEVEL_AXES
+from scribe._model.spec import ModelSpec
 from scribe._types import FloatArray
 from scribe.pl._canvas import ACCENT, MODEL, drawn, legend_below, log_scale
 from scribe.pl._draws import observed_means, slot

@@ -13,9 +13,9 @@ from scribe._adata.fits import read_fit
 from scribe._adata.slots import check_target, refuse_taken, write_derived
 from scribe._compare.comparison import Criterion, ModelComparison
 from scribe._compare.models import compare_models as compared
-from scribe._compare.validation import Engine
 from scribe._model.keywords import verb
 from scribe._types import Rng
+from scribe.engines import Engine
 
 __all__ = ["compare_models"]
 

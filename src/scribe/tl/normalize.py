@@ -11,8 +11,8 @@ from anndata import AnnData
 from scribe._adata.denoised import FEWER
 from scribe._adata.fits import labels_of, read_fit
 from scribe._adata.slots import Slots, check_free, check_target, refuse_taken, write_derived
+from scribe._model.axes import LEVEL_AXES
 from scribe._model.keywords import verb
-from scribe._model.spec import LEVEL_AXES
 from scribe._posterior.indexing import check_dense, check_draws
 from scribe._posterior.results import Results
 from scribe._progress import progress

@@ -15,6 +15,7 @@ from scribe._compare.models import compare_models
 from scribe._fit import ComponentsWarning, ConvergenceWarning, fit
 from scribe._model.config import InferenceConfig, ModelConfig, ModelConfigBuilder
 from scribe._posterior.by_engine import ScribeMCMCResults, ScribeSVIResults
+from scribe._posterior.results import Results
 from scribe._settings import settings
 from scribe._stats.residuals import compute_gof_mask, goodness_of_fit
 from scribe.engines import EarlyStopping as EarlyStoppingConfig
@@ -32,6 +33,7 @@ __all__ = [
     "ModelComparison",
     "ModelConfig",
     "ModelConfigBuilder",
+    "Results",
     "ScribeMCMCResults",
     "ScribeSVIResults",
     "compare",

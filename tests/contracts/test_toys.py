@@ -10,11 +10,12 @@ import pytest
 from scipy import stats
 
 import scribe
-from scribe import families
+from scribe import engines, families
 from scribe._model.spec import ModelSpec
 from scribe._posterior.residuals import residual_blocks
 from scribe.families import nb, with_capture
 from toys.low_rank import LOADINGS, SCORES, Factors
+from toys.mode import Mode
 
 pytestmark = [
     pytest.mark.loose_promotion,
@@ -28,6 +29,7 @@ C, G, RANK = 120, 16, 2
 def registered():
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(families.MODIFIERS, Factors.kind, Factors)
+        patch.setitem(engines.ALL, Mode.name, Mode)
         yield
 
 
@@ -193,3 +195,42 @@ def test_minibatches_and_checkpoints(simulated, model, tmp_path):
     again = scribe.fit(simulated[0], model, checkpoint_dir=tmp_path, **short)
     for name, value in whole.params.items():
         np.testing.assert_array_equal(again.params[name], value, err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def by_mode(simulated, registered):
+    adata = simulated[0].copy()
+    scribe.tl.fit(adata, inference_method="mode")
+    return adata
+
+
+def test_a_new_engine_by_its_name(by_mode, tmp_path):
+    results = scribe.get.results(by_mode)
+    assert type(results) is scribe.Results
+    assert results.engine == "mode"
+    assert results.converged, results.verdict
+    assert results.history["loss"][-1] < results.history["loss"][0]
+    reference = scribe.fit(by_mode)
+    found, wanted = (np.asarray(one.get_map()["mu"]) for one in (results, reference))
+    assert np.corrcoef(np.log(found), np.log(wanted))[0, 1] > 0.98
+    by_mode.write_h5ad(tmp_path / "fit.h5ad")
+    again = scribe.get.results(ad.read_h5ad(tmp_path / "fit.h5ad"))
+    assert again.verdict == results.verdict
+    np.testing.assert_array_equal(again.history["loss"], results.history["loss"])
+    draws = [one.get_posterior_samples(3, rng=0)["mu"] for one in (results, again, results[["g4", "g2"]])]
+    np.testing.assert_array_equal(draws[0], draws[1])
+    np.testing.assert_array_equal(np.asarray(draws[0])[:, [4, 2]], draws[2])
+    assert scribe.get.datatree(by_mode)["posterior"]["mu"].sizes["gene"] == G
+
+
+def test_a_new_engine_as_an_object(simulated, tmp_path):
+    short = scribe.fit(simulated[0], inference_method=Mode(100, checkpoint_dir=tmp_path))
+    longer = scribe.fit(simulated[0], inference_method=Mode(200, checkpoint_dir=tmp_path))
+    whole = scribe.fit(simulated[0], inference_method=Mode(200))
+    assert len(short.history["loss"]) == 100
+    for name, value in whole.params.items():
+        np.testing.assert_array_equal(longer.params[name], value, err_msg=name)
+    further = scribe.fit(simulated[0], inference_method=Mode(50), resume=short)
+    assert len(further.history["loss"]) == 150
+    with pytest.raises(ValueError, match="n_chains belongs to inference_method='mcmc', not 'mode'"):
+        scribe.fit(simulated[0], inference_method="mode", n_chains=2)

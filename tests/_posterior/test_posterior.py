@@ -24,12 +24,12 @@ def posterior(made_fit):
 
 
 def test_arrays_know_their_axis(posterior):
-    axes = {name: posterior.axes_of(name) for name in posterior.params}
+    axes = {name: role.axes for name, role in posterior.roles.items()}
     for suffix in ("_loc", "_log_scale"):
         assert axes[f"phi_unconstrained{suffix}"] == ()
         assert axes[f"phi_capture_unconstrained{suffix}"] == ("cell",)
         assert axes[f"gate_unconstrained{suffix}"] == axes[f"mu_unconstrained{suffix}"] == ("gene",)
-    assert posterior.axes_of("something") == ()
+    assert {role.kind for role in posterior.roles.values()} == {"_loc", "_log_scale"}
 
 
 @pytest.mark.parametrize(("model", "options"), MODELS)

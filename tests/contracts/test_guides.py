@@ -107,7 +107,7 @@ def moved(case):
 
 def settled(case, params):
     guide, _, counts, _, _, latents, _ = case
-    return guide.settle(params, latents=latents, totals=jnp.asarray(counts.totals, jnp.zeros(()).dtype))
+    return guide.finalise(params, latents=latents, counts=counts)
 
 
 N_DRAWS = 4000
@@ -226,7 +226,7 @@ def test_starts_at_the_given_values(case):
     draws = drawing(guide, latents)(jax.random.key(0), settled(case, begin(case)))
     # a network comes near to the start of the cells alone: see the tests of Amortised
     predicted = {
-        x.name for part in getattr(guide, "parts", ()) if isinstance(part, Amortised) for x in part.claims(latents)
+        x.name for part in getattr(guide, "parts", ()) if isinstance(part, Amortised) for x in part.select(latents)
     }
     for name, value in draws.items():
         if name in predicted:

@@ -15,7 +15,7 @@ from scribe._model.resolve import resolve_spec
 from scribe.datasets import simulate
 from scribe.engines import SVI, EarlyStopping, Task
 from scribe.engines.problem import make_problem
-from scribe.guides import Amortised, Composed, MeanField
+from scribe.guides import Amortised, Composed, MeanField, roles
 
 pytestmark = pytest.mark.loose_promotion
 
@@ -33,11 +33,11 @@ def setting(parameterization="canonical"):
 @pytest.mark.parametrize("transform", ["softplus", "exp"])
 def test_starts_at_what_the_data_suggest(transform):
     spec, counts = setting()
-    latents = Amortised().claims(spec.latents)
+    latents = Amortised().select(spec.latents)
     guide = Amortised(output_transform=transform)
     start = spec.start(start_of(spec, counts).values)
     params = guide.init(latents, start, lengths={"cell": counts.n_cells}, totals=counts.totals)
-    final = guide.settle(params, latents=latents, totals=jnp.asarray(counts.totals, jnp.float32))
+    final = guide.finalise(params, latents=latents, counts=counts)
     (name,) = (latent.name for latent in latents)
     error = np.abs(final[name + "_loc"] - start[name])
     # logits bend where capture nears one, and the fit is kept smooth
@@ -48,14 +48,13 @@ def test_starts_at_what_the_data_suggest(transform):
 
 def test_scales_stay_within_their_bounds():
     spec, counts = setting()
-    latents = Amortised().claims(spec.latents)
+    latents = Amortised().select(spec.latents)
     start = {latent.name: np.zeros(()) for latent in latents}
     for bounds, expected in ({"clamp_max": 2.0}, 2.0), ({"clamp_max": None}, 40.0), ({"clamp_min": 0.5}, 40.0):
         guide = Amortised(output_transform="exp", **bounds)
         params = guide.init(latents, start, lengths={"cell": counts.n_cells}, totals=counts.totals)
         params["amortised_p_capture_bias_out"] = jnp.asarray([[0.0, np.log(40.0)]])
-        totals = jnp.asarray(counts.totals, jnp.float32)
-        scale = np.exp(guide.settle(params, latents=latents, totals=totals)[latents[0].name + "_log_scale"])
+        scale = np.exp(guide.finalise(params, latents=latents, counts=counts)[latents[0].name + "_log_scale"])
         np.testing.assert_allclose(scale * np.sqrt(1 + counts.totals), expected, rtol=1e-4)
 
 
@@ -93,7 +92,8 @@ def test_cells_of_equal_totals_have_equal_posteriors_in_minibatches(guide):
 def test_number_of_arrays_and_their_rows(guide, batch_size):
     spec, counts = setting()
     problem = make_problem(spec, counts, guide, batch_size=batch_size)
-    rows = {x.shape[0] for name, x in problem.start.items() if problem.is_cell(name)}
+    of = roles(problem.start, spec.latents)
+    rows = {x.shape[0] for name, x in problem.start.items() if "cell" in of[name].axes}
     n_totals = len(counts.groups().totals)
     assert rows <= ({problem.first.size} if guide is TABLE else set())
     assert guide is NETWORK or n_totals <= problem.first.size < counts.n_cells

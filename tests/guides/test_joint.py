@@ -266,12 +266,12 @@ def test_ranks_are_whole(rank):
 @pytest.mark.parametrize("name", ["gat", "p_capture"])
 def test_unknown_parameters_are_named(name):
     with pytest.raises(ValueError, match=f"joint guide of '{name}'.*It has: p, r, gate"):
-        Joint((name,)).claims(resolve_spec("zinbvcp").latents)
+        Joint((name,)).select(resolve_spec("zinbvcp").latents)
 
 
 def test_the_raw_latent_of_a_hierarchy_is_meant():
     scaled = Latent("mu_raw_unconstrained", ("gene",))
-    assert Joint(("mu",)).claims((A, scaled)) == (scaled,)
+    assert Joint(("mu",)).select((A, scaled)) == (scaled,)
 
 
 def test_a_latent_that_no_part_takes_is_named():

@@ -29,6 +29,7 @@ from scribe._posterior.levels import levels_without_cells
 from scribe._posterior.posterior import Posterior, Summary
 from scribe._posterior.results import Results
 from scribe._types import AnyArray, FloatArray
+from scribe.guides import roles
 from scribe.priors import LATENT_SUFFIX, Latent, latent_name
 
 __all__ = ["check_slots", "labels_of", "level_names", "read_fit", "write_fit"]
@@ -57,6 +58,21 @@ def _split(columns: AnyArray, more_axes: Sequence[Sequence[int]]) -> list[AnyArr
     return [part.reshape((*part.shape[:-1], *axes)) for part, axes in zip(parts, more_axes, strict=True)]
 
 
+def _aligned(latent: Latent) -> str | None:
+    """The axis of a latent along which its slot is subset, if any.
+
+    Raises
+    ------
+    TypeError
+        If it runs over cells and genes: no slot is subset along both, and it would be as large as the data.
+    """
+    axes = [axis for axis in latent.axes if axis in AXIS_SLOT]
+    if len(axes) > 1:
+        msg = f"{latent.name} runs over {' and '.join(axes)}: such a latent is made anew from counts, never stored."
+        raise TypeError(msg)
+    return axes[0] if axes else None
+
+
 def _site_arrays(posterior: Posterior) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
     """Arrays of the guide: attribute -> name -> array, and where each column is from.
 
@@ -65,17 +81,16 @@ def _site_arrays(posterior: Posterior) -> tuple[dict[str, dict[str, Any]], dict[
     placed: dict[str, dict[str, Any]] = {"varm": {}, "obsm": {}, "uns": {}}
     layout: dict[str, dict[str, Any]] = {}
     for latent in posterior.spec.latents:
-        names = [name for name in posterior.params if name.startswith(latent.name)]
-        arrays = [np.asarray(posterior.params[name]) for name in names]
-        aligned = next((axis for axis in latent.axes if axis in AXIS_SLOT), None)
+        kinds = {role.kind: name for name, role in posterior.roles.items() if role.latent == latent}
+        arrays = [np.asarray(posterior.params[name]) for name in kinds.values()]
+        aligned = _aligned(latent)
         slot, attribute = latent.name.removesuffix(LATENT_SUFFIX), "uns" if aligned is None else AXIS_SLOT[aligned]
         stacked, more_axes = _joined(arrays, len(latent.axes))
         # genes or cells come first in a slot that is subset with them
         placed[attribute][slot] = stacked if aligned is None else np.moveaxis(stacked, latent.axes.index(aligned), 0)
-        suffixes = [name.removeprefix(latent.name) for name in names]
-        layout[slot] = {"slot": attribute, "columns": suffixes, "more_axes": more_axes}
-    for name in posterior.params:
-        if not name.startswith(tuple(latent.name for latent in posterior.spec.latents)):
+        layout[slot] = {"slot": attribute, "columns": list(kinds), "more_axes": more_axes}
+    for name, role in posterior.roles.items():
+        if role.latent is None:
             placed["uns"][name], layout[name] = np.asarray(posterior.params[name]), {"slot": "uns"}
     return placed, layout
 
@@ -298,7 +313,8 @@ def _read_params(adata: AnnData, key: str, config: Config) -> dict[str, AnyArray
                 raise ValueError(msg)
         params |= found
     with readable(f"adata.uns[{key!r}]['config']", key=key):
-        lacking = [name for name in latents if not any(array.startswith(name) for array in params)]
+        known = {role.latent for role in roles(params, config.spec.latents).values()}
+        lacking = [name for name, latent in latents.items() if latent not in known]
         if lacking:
             msg = f"layout lacks {', '.join(lacking)}"
             raise ValueError(msg)

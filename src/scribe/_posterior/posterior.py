@@ -24,7 +24,7 @@ from scribe._model.spec import ModelSpec, Site
 from scribe._posterior.indexing import check_draws
 from scribe._rng import Numbers, identities
 from scribe._types import AnyArray, Array, FloatArray, IntArray, Key
-from scribe.guides import Approximation, Draws, Ids
+from scribe.guides import Approximation, Draws, Ids, Role, roles
 from scribe.priors import latent_name
 
 __all__ = ["Posterior", "Summary"]
@@ -75,16 +75,17 @@ class Posterior:
         places = {"gene": np.arange(self.n_genes), "cell": np.arange(self.n_cells)}
         return {axis: identities(self.labels.get(axis, place)) for axis, place in places.items()}
 
-    def axes_of(self, name: str) -> tuple[str, ...]:
-        """Axes of the latent a trainable array belongs to."""
-        return next((latent.axes for latent in self.spec.latents if name.startswith(latent.name)), ())
+    @functools.cached_property
+    def roles(self) -> dict[str, Role]:
+        """What every array is for."""
+        return roles(self.params, self.spec.latents)
 
     def subset(self, *, genes: IntArray | None = None, cells: IntArray | None = None) -> Posterior:
         """Posterior of some genes and cells, by integer index."""
         index = {"gene": genes, "cell": cells}
         params = {}
         for name, value in self.params.items():
-            for position, axis in enumerate(self.axes_of(name)):
+            for position, axis in enumerate(self.roles[name].axes):
                 chosen = index.get(axis)
                 value = value if chosen is None else np.take(value, chosen, axis=position)  # noqa: PLW2901
             params[name] = value

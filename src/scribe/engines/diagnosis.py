@@ -11,6 +11,7 @@ import numpy as np
 from scribe._model.build import data_for
 from scribe._types import Array, IntArray, Key, Params
 from scribe.engines.problem import Problem
+from scribe.guides import roles
 from scribe.priors import LATENT_SUFFIX
 
 __all__ = ["where_not_finite"]
@@ -47,9 +48,9 @@ def where_not_finite(problem: Problem, params: Params, key: Key, *, step: int) -
 def _gradients(problem: Problem, params: Params, key: Key, *, step: int) -> list[_Place]:
     _, gradients = problem.loss_and_gradient(params, key, problem.example(step))
     places = []
-    for name, gradient in gradients.items():
-        site = name.partition(LATENT_SUFFIX)[0]
-        axes = next((latent.axes for latent in problem.spec.latents if name.startswith(latent.name)), ())
+    for name, role in roles(gradients, problem.spec.latents).items():
+        gradient, axes = gradients[name], role.axes
+        site = name if role.latent is None else role.latent.name.removesuffix(LATENT_SUFFIX)
         axis, place = (axes[-1], len(axes) - 1) if axes else (None, 0)
         # only whether they are finite is looked at, so that sums serve
         bad = _bad(jnp.sum(gradient, axis=tuple(i for i in range(gradient.ndim) if i != place)))

@@ -25,7 +25,7 @@ from scribe._types import AnyArray, Array, FloatArray, IntArray, Key, Params
 from scribe.engines.contract import State
 from scribe.engines.moves import along
 from scribe.engines.optimizers import Optimizer
-from scribe.guides import LOC, Guide
+from scribe.guides import LOC, Guide, roles
 from scribe.priors import Latent, latent_name
 
 __all__ = ["Problem", "make_problem"]
@@ -177,15 +177,10 @@ class Problem:
         """Data of step ``number``."""
         return _example(self.data, self.batches, number)
 
-    def is_cell(self, name: str) -> bool:
-        """Whether a trainable array has one row per cell, or group of cells."""
-        return name.startswith(_names_of_cells(self.spec.latents))
-
     def per_cell(self, params: Params) -> Params:
         """Arrays with which a fit ends: those of cells with one row per cell, and what the guide adds for its draws."""
         rows = params if self.groups is None else self._take(self.groups, params)
-        totals = on_device(self.counts.totals)
-        return self.guide.settle(rows, latents=self.spec.latents, totals=totals)
+        return self.guide.finalise(rows, latents=self.spec.latents, counts=self.counts)
 
     def from_cells(self, params: Params) -> Params:
         """Undo `per_cell`: the trainable arrays, and of every group the row of its first cell."""
@@ -194,7 +189,8 @@ class Problem:
 
     def _take(self, rows: IntArray, params: Params) -> Params:
         # by numpy, which has nothing to compile
-        return {n: on_device(np.asarray(v)[rows], v.dtype) if self.is_cell(n) else v for n, v in params.items()}
+        of_cells = _of_cells(params, self.spec.latents)
+        return {n: on_device(np.asarray(v)[rows], v.dtype) if n in of_cells else v for n, v in params.items()}
 
 
 def _shapes(*trees: Any) -> tuple[tuple[tuple[int, ...], str], ...]:
@@ -222,9 +218,9 @@ def _only_rows(new: State, old: State, rows: Array, *, names: frozenset[str]) ->
     return jax.tree_util.tree_map_with_path(choose, new, old)
 
 
-def _names_of_cells(latents: tuple[Latent, ...]) -> tuple[str, ...]:
-    """How the names of trainable arrays with one row per cell begin."""
-    return tuple(latent.name for latent in latents if "cell" in latent.axes)
+def _of_cells(params: Params, latents: tuple[Latent, ...]) -> frozenset[str]:
+    """Names of the arrays with one row per cell, or group of cells."""
+    return frozenset(name for name, role in roles(params, latents).items() if "cell" in role.axes)
 
 
 def _rate_of_cells(rate: Array, epoch: Array) -> Array:
@@ -254,7 +250,7 @@ def _step(kind: _Kind, gradient: Callable[..., tuple[Array, Params]]) -> Callabl
         direction, memory = transformation.update(grads, state.memory[0], state.params)
         slopes = along(moves, grads)
         together, shared_memory = transformation.update(slopes, state.memory[1], jnp.zeros_like(slopes))
-        names = frozenset(name for name in state.params if name.startswith(_names_of_cells(kind.spec.latents)))
+        names = _of_cells(state.params, kind.spec.latents)
         rates = dict.fromkeys(names, _rate_of_cells(rate, data.scale) if batched else rate)
         params = {name: p - rates.get(name, rate) * direction[name] for name, p in state.params.items()}
         new = State(params, (memory, shared_memory))

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from scribe._nn import MLP
-from scribe.guides._base import LOC, Approximation, Guide, Ids
+from scribe.guides._base import LOC, Approximation, Guide, Ids, Role, roles
 from scribe.guides.amortised import Amortised
 from scribe.guides.choose import choose, given
 from scribe.guides.compose import Composed, whole
@@ -48,8 +48,10 @@ __all__ = [
     "Joint",
     "LowRank",
     "MeanField",
+    "Role",
     "choose",
     "from_json",
     "given",
+    "roles",
     "whole",
 ]

@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpyro
 import numpyro.distributions as dist
 
+from scribe._counts.container import Counts
 from scribe._counts.data import CountData
 from scribe._rng import Numbers
 from scribe._types import AnyArray, Array, Key, Params
 from scribe.guides._noise import Ids
 from scribe.priors import Latent
 
-__all__ = ["LOC", "LOG_SCALE", "Approximation", "Guide", "GuideFunction", "Ids", "Latents", "param"]
+__all__ = [
+    "LOC",
+    "LOG_SCALE",
+    "Approximation",
+    "Guide",
+    "GuideFunction",
+    "Ids",
+    "Latents",
+    "Role",
+    "param",
+    "roles",
+]
 
 GuideFunction = Callable[[CountData], None]
 """A numpyro guide of a data set."""
@@ -28,11 +40,37 @@ LOC, LOG_SCALE = "_loc", "_log_scale"
 """Suffixes of the location of a latent and of the logarithm of its scale."""
 
 
+class Role(NamedTuple):
+    """What an array of an approximation is: of a latent, whose axes its shape begins with, or of none.
+
+    ``kind`` tells the arrays of one latent apart.
+    """
+
+    latent: Latent | None
+    kind: str
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """The axes that the array begins with."""
+        return () if self.latent is None else self.latent.axes
+
+
+def roles(names: Iterable[str], latents: Latents) -> dict[str, Role]:
+    """Role of every array by its name: that of a latent followed by what it is, or a name of its own."""
+    # the longest that fits: the name of a latent may begin with that of another
+    by_length = sorted(latents, key=lambda latent: -len(latent.name))
+
+    def of(name: str) -> Role:
+        latent = next((latent for latent in by_length if name.startswith(latent.name)), None)
+        return Role(latent, name if latent is None else name.removeprefix(latent.name))
+
+    return {name: of(name) for name in names}
+
+
 class Approximation(ABC):
     """A distribution over latents that stands for their posterior. Its state is nothing but named arrays.
 
-    The name of an array that runs over the axes of a latent starts with the name of the latent, and its shape with
-    those axes; more axes may follow. All other arrays belong to no single latent.
+    `roles` says which latent an array belongs to. More axes than those of the latent may follow.
     """
 
     name: ClassVar[str]
@@ -69,7 +107,7 @@ class Guide(Approximation):
     """A variational family."""
 
     @abstractmethod
-    def claims(self, latents: Latents) -> Latents:
+    def select(self, latents: Latents) -> Latents:
         """Which latents the guide is made for; all other methods are called with these."""
 
     @abstractmethod
@@ -91,10 +129,12 @@ class Guide(Approximation):
         """Whether cells of equal totals share the rows of per-cell arrays, in minibatches too."""
 
     @abstractmethod
-    def settle(self, params: Mapping[str, Array], *, latents: Latents, totals: Array) -> Params:
+    def finalise(self, params: Mapping[str, Array], *, latents: Latents, counts: Counts) -> Params:
         """Arrays with which a fit ends: the trained ones and what `centre`, `marginal` and `draw` read beside them.
 
-        These may then be subset by genes and cells along the axes of their latents.
+        Latents of cells are conditionals. A guide that does not hold a row for each of them computes it here from the
+        ``counts`` of cells, those of the fit or new ones, as a network does from what they show. Arrays may then be
+        subset by genes and cells along the axes of their latents.
         """
 
 

@@ -102,7 +102,7 @@ class Block:
             params |= {f"{self.label}_{name}": value for name, value in weights.items()}
         return params
 
-    def settle(self, params: Mapping[str, Array]) -> Params:
+    def finalise(self, params: Mapping[str, Array]) -> Params:
         """Add the rows that the core needs for draws of a part of the elements."""
         batch, sizes = self._sizes(params)
         rows = self.core.settled_rows(sizes, batch=batch) if self.dense else None

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpyro
 import numpyro.distributions as dist
 
+from scribe._counts.container import Counts
 from scribe._counts.data import CountData
 from scribe._rng import Numbers
 from scribe._types import AnyArray, Array, Key, Params
@@ -30,7 +31,7 @@ class Blocks(Guide):
     def blocks(self, latents: Latents) -> tuple[Block, ...]:
         """The blocks that the latents form."""
 
-    def claims(self, latents: Latents) -> Latents:
+    def select(self, latents: Latents) -> Latents:
         """Those of its blocks."""
         mine = {latent for block in self.blocks(latents) for latent in block.order}
         return tuple(latent for latent in latents if latent in mine)
@@ -59,12 +60,12 @@ class Blocks(Guide):
 
         return guide
 
-    def settle(self, params: Mapping[str, Array], *, latents: Latents, totals: Array) -> Params:
+    def finalise(self, params: Mapping[str, Array], *, latents: Latents, counts: Counts) -> Params:
         """What the cores add."""
-        settled = dict(params)
+        final = dict(params)
         for block in self.blocks(latents):
-            settled |= block.settle(params)
-        return settled
+            final |= block.finalise(params)
+        return final
 
     def centre(self, params: Mapping[str, Array], *, latents: Latents) -> dict[str, Array]:
         """Where the noise is zero."""

@@ -13,7 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro
 
+from scribe._counts.container import Counts
 from scribe._counts.data import CountData
+from scribe._device import on_device
 from scribe._model.build import plates
 from scribe._model.checks import require_known
 from scribe._nn import MLP
@@ -82,7 +84,7 @@ class Amortised(Normals):
         """From the logarithm of a total to two numbers."""
         return MLP(tuple(self.hidden_dims), activation=self.activation, layer_norm=False, residual=False)
 
-    def claims(self, latents: Latents) -> Latents:
+    def select(self, latents: Latents) -> Latents:
         """Those that run over cells."""
         return tuple(latent for latent in latents if latent.axes == ("cell",))
 
@@ -131,13 +133,13 @@ class Amortised(Normals):
 
         return guide
 
-    def settle(self, params: Mapping[str, Array], *, latents: Latents, totals: Array) -> Params:
+    def finalise(self, params: Mapping[str, Array], *, latents: Latents, counts: Counts) -> Params:
         """Add location and scale of every cell."""
-        settled = dict(params)
+        final = dict(params)
         for latent in latents:
-            loc, scale = self._normal(latent, params, totals)
-            settled |= {latent.name + LOC: loc, latent.name + LOG_SCALE: jnp.log(scale)}
-        return settled
+            loc, scale = self._normal(latent, params, on_device(counts.totals))
+            final |= {latent.name + LOC: loc, latent.name + LOG_SCALE: jnp.log(scale)}
+        return final
 
 
 def _array(latent: Latent, name: str) -> str:

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpyro.distributions as dist
 
+from scribe._counts.container import Counts
 from scribe._counts.data import CountData
 from scribe._rng import Numbers
 from scribe._types import AnyArray, Array, Key, Params
@@ -35,7 +36,7 @@ class Composed(Guide):
         """Every part with its latents, without the parts that have none."""
         rest, split = latents, []
         for part in self.parts:
-            mine = part.claims(rest)
+            mine = part.select(rest)
             rest = tuple(latent for latent in rest if latent not in mine)
             split.append((part, mine))
         if rest:
@@ -44,7 +45,7 @@ class Composed(Guide):
             raise ValueError(msg)
         return [(part, mine) for part, mine in split if mine]
 
-    def claims(self, latents: Latents) -> Latents:
+    def select(self, latents: Latents) -> Latents:
         """All."""
         return latents
 
@@ -67,12 +68,12 @@ class Composed(Guide):
 
         return guide
 
-    def settle(self, params: Mapping[str, Array], *, latents: Latents, totals: Array) -> Params:
+    def finalise(self, params: Mapping[str, Array], *, latents: Latents, counts: Counts) -> Params:
         """What every part adds."""
-        settled = dict(params)
+        final = dict(params)
         for part, mine in self._split(latents):
-            settled |= part.settle(params, latents=mine, totals=totals)
-        return settled
+            final |= part.finalise(params, latents=mine, counts=counts)
+        return final
 
     def centre(self, params: Mapping[str, Array], *, latents: Latents) -> dict[str, Array]:
         """Those of the parts."""

@@ -12,6 +12,7 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 
+from scribe._counts.container import Counts
 from scribe._counts.data import CountData
 from scribe._device import on_device
 from scribe._model.build import plates
@@ -26,7 +27,7 @@ __all__ = ["MeanField", "Normals"]
 
 
 class Normals(Guide):
-    """A guide of independent normals, whose locations and log-scales are arrays of their own once it has settled."""
+    """A guide of independent normals, whose locations and log-scales are arrays of their own once it has final."""
 
     def centre(self, params: Mapping[str, Array], *, latents: Latents) -> dict[str, Array]:
         """The locations."""
@@ -71,7 +72,7 @@ class MeanField(Normals):
     _: KW_ONLY
     by_total: bool = False
 
-    def claims(self, latents: Latents) -> Latents:
+    def select(self, latents: Latents) -> Latents:
         """All."""
         return latents
 
@@ -103,6 +104,6 @@ class MeanField(Normals):
 
         return guide
 
-    def settle(self, params: Mapping[str, Array], *, latents: Latents, totals: Array) -> Params:
+    def finalise(self, params: Mapping[str, Array], *, latents: Latents, counts: Counts) -> Params:
         """Nothing more is needed."""
         return dict(params)

@@ -91,7 +91,7 @@ def _by_gene(results: Results) -> bool:
     if not isinstance(guide, Guide):
         return False
     for part in guide.parts if isinstance(guide, Composed) else (guide,):
-        mine = part.claims(rest)
+        mine = part.select(rest)
         if not isinstance(part, MeanField) and any("gene" in latent.axes for latent in mine):
             return False
         rest = tuple(latent for latent in rest if latent not in mine)

@@ -21,6 +21,7 @@ from numpyro.infer.util import initialize_model, log_density
 
 import scribe
 from scribe._counts.container import Counts
+from scribe._counts.design import NO_DESIGN
 from scribe._model.build import build, data_for
 from scribe._model.initial import start as start_of
 from scribe._model.resolve import resolve_spec
@@ -43,7 +44,10 @@ def seconds_per_call(function, *arguments, n: int) -> float:
 def our_gradient(counts: Counts) -> float:
     """Seconds of the gradient of the log-density."""
     spec = resolve_spec()
-    model, data = build(spec, n_genes=counts.n_genes), data_for(spec, counts, None, totals_suffice=spec.totals_suffice)
+    model, data = (
+        build(spec, n_genes=counts.n_genes),
+        data_for(spec, counts, NO_DESIGN, totals_suffice=spec.totals_suffice),
+    )
     gradient = jax.jit(jax.grad(lambda z, data: -log_density(model, (data,), {}, z)[0]))
     latents = {name: jnp.asarray(value, float) for name, value in spec.start(start_of(spec, counts).values).items()}
     return seconds_per_call(gradient, latents, data, n=200)

@@ -239,7 +239,8 @@ def known_covariates(data: Any, options: Mapping[str, Any], counts: Counts) -> C
     """What is known of the cells of ``data``, with a warning of genes that some datasets lack."""
     known = read_covariates(data, options, n_cells=counts.n_cells)
     if known.design.dataset is not None:
-        warn_of_absent_genes(counts, known.design.dataset, known.datasets)
+        cells = counts.cells_with(known.design.dataset, len(known.datasets))
+        warn_of_absent_genes(cells, known.datasets, source=counts.source)
     return known
 
 

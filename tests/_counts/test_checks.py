@@ -235,6 +235,10 @@ def test_totals_that_are_no_target_pass_in_silence():
             Counts.from_matrix(values)
 
 
+def absent(counts, dataset, labels):
+    warn_of_absent_genes(counts.cells_with(dataset, len(labels)), labels, source=counts.source)
+
+
 @pytest.mark.parametrize("n_lacking", [1, 12])
 def test_genes_that_a_dataset_lacks_are_told(n_lacking):
     """After an outer join of 40 genes; rare genes that one of them does not show by chance are no sign."""
@@ -247,7 +251,7 @@ def test_genes_that_a_dataset_lacks_are_told(n_lacking):
     with pytest.warns(
         CountsWarning, match=rf"10 cells or more, .* are in none: {n_lacking} in 'b3'\. .*join=\"inner\""
     ):
-        warn_of_absent_genes(counts, dataset, ("b1", "b2", "b3"))
+        absent(counts, dataset, ("b1", "b2", "b3"))
 
 
 def test_few_genes_that_a_dataset_lacks_are_not_told():
@@ -260,7 +264,7 @@ def test_few_genes_that_a_dataset_lacks_are_not_told():
         counts = Counts.from_matrix(values)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            warn_of_absent_genes(counts, dataset, ("male", "female"))
+            absent(counts, dataset, ("male", "female"))
 
 
 def test_a_gene_of_many_molecules_in_few_cells_may_be_missed():
@@ -269,4 +273,4 @@ def test_a_gene_of_many_molecules_in_few_cells_may_be_missed():
     values[:5, 0] = 100
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        warn_of_absent_genes(Counts.from_matrix(values), np.arange(40) // 20, ("first", "second"))
+        absent(Counts.from_matrix(values), np.arange(40) // 20, ("first", "second"))

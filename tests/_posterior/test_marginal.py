@@ -14,7 +14,7 @@ import scribe
 from scribe._counts.container import Counts
 from scribe._counts.design import Design
 from scribe._model.resolve import resolve_spec
-from scribe._posterior.marginal import log_likelihood_of_cells
+from scribe._posterior.marginal import NewCells, log_likelihood_of_cells
 from scribe._posterior.posterior import Posterior
 from scribe.engines import Verdict
 from scribe.guides import MeanField
@@ -135,7 +135,7 @@ def test_probabilities_of_what_a_cell_may_contain_sum_to_one(name, made_fit):
         posterior = scribe.get.results(fit).posterior
         cells = np.stack(np.meshgrid(*[np.arange(float(top))] * n_genes), axis=-1).reshape(-1, n_genes)
         counts, like = Counts.from_matrix(cells), np.zeros(len(cells), int)
-        for found in of_cells(posterior, counts, 2, like=like, design=Design()):
+        for found in of_cells(posterior, counts, 2, new=NewCells(like, Design())):
             np.testing.assert_allclose(np.exp(found).sum(), 1.0, rtol=1e-3)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from scribe._counts.container import Counts
-from scribe._counts.design import Design
+from scribe._counts.design import NO_DESIGN, Design
 from scribe._model.resolve import resolve_spec
 from scribe.engines import NUTS, Task, diagnostics
 from scribe.engines.mixing import judge
@@ -68,12 +68,12 @@ def test_numbering_is_the_best_of_all_permutations() -> None:
 
 def test_numbers_that_mean_something_are_kept() -> None:
     spec = resolve_spec(components=THREE)
-    assert exchangeable(spec, None)
+    assert exchangeable(spec, NO_DESIGN)
     assert exchangeable(spec, Design(dataset=np.zeros(4, np.int32)))
     assert not exchangeable(spec, Design(logits=np.zeros((4, K))))
-    assert not exchangeable(resolve_spec(), None)
-    assert not exchangeable(resolve_spec(components=THREE, priors={"mixing": (1.0, 1.0, 5.0)}), None)
-    assert exchangeable(resolve_spec(components=THREE, priors={"mixing": (2.0, 2.0, 2.0)}), None)
+    assert not exchangeable(resolve_spec(), NO_DESIGN)
+    assert not exchangeable(resolve_spec(components=THREE, priors={"mixing": (1.0, 1.0, 5.0)}), NO_DESIGN)
+    assert exchangeable(resolve_spec(components=THREE, priors={"mixing": (2.0, 2.0, 2.0)}), NO_DESIGN)
 
 
 def test_the_verdict_says_so() -> None:

@@ -19,7 +19,7 @@ from scribe._counts.design import Design
 from scribe._fit import fit_counts
 from scribe._model.likelihood import Likelihood
 from scribe._model.options import complete
-from scribe._posterior.marginal import log_likelihood_of_cells
+from scribe._posterior.marginal import NewCells, log_likelihood_of_cells
 from scribe._posterior.posterior import Posterior
 from scribe._posterior.results import Results
 from scribe._stats.information import log_mean_exp
@@ -85,9 +85,9 @@ def held_out_cells(
     # nothing is known of the capture of new cells: its mode is sought from that of a cell with about their total
     order = np.argsort(train.totals)
     nearest = order[np.minimum(np.searchsorted(train.totals[order], test.totals), len(order) - 1)]
-    about: dict[str, Any] = {"like": nearest, "design": design.subset(cells)}
+    new = NewCells(nearest, design.subset(cells))
     draws = fitted.values(jax.random.key(seed), n_samples)
-    return log_mean_exp(np.stack(list(log_likelihood_of_cells(fitted, test, draws, **about))))
+    return log_mean_exp(np.stack(list(log_likelihood_of_cells(fitted, test, draws, new=new))))
 
 
 def refit(results: Results, counts: Counts, design: Design, *, seed: int, engine: Engine | None) -> Results:

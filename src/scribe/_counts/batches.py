@@ -9,7 +9,7 @@ import numpy as np
 
 from scribe._counts.container import Counts
 from scribe._counts.data import CHUNK, Cells, CountData, NonZeros, Ragged, cells_on_device, ragged_cells
-from scribe._counts.design import Design
+from scribe._counts.design import NO_DESIGN, Design
 from scribe._device import on_device
 from scribe._types import AnyArray, Array
 
@@ -36,13 +36,13 @@ class CellBatches:
     """
 
     def __init__(
-        self, counts: Counts, batch_size: int, *, totals_suffice: bool, seed: int, design: Design | None = None
+        self, counts: Counts, batch_size: int, *, totals_suffice: bool, seed: int, design: Design = NO_DESIGN
     ) -> None:
         self._totals = counts.totals
         self._size = batch_size
         self._seed = seed
         self._order = np.random.default_rng(seed).permutation(counts.n_cells)
-        self._design = Design() if design is None else design
+        self._design = design
         self._rows: Ragged | None = None
         self._n_rows = 0
         if not totals_suffice:

@@ -12,16 +12,12 @@ import logging
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Literal, NoReturn, get_args
+from typing import Literal, NoReturn, get_args
 
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from scribe._counts.summaries import blocks, row_sums
-
-if TYPE_CHECKING:
-    from scribe._counts.container import Counts
 
 __all__ = [
     "Alternatives",
@@ -146,38 +142,44 @@ def check_values(
     return False
 
 
-def check_structure(counts: Counts) -> None:
+def check_structure(
+    source: str,
+    shape: tuple[int, int],
+    *,
+    empty_cells: NDArray[np.int64],
+    zero_genes: NDArray[np.int64],
+    gene_names: NDArray[np.object_] | None,
+    cell_names: NDArray[np.object_] | None,
+) -> None:
     """Warn of empty cells, all-zero genes and a lone cell at once, and of repeated names; nothing is dropped."""
-    notes = []
-    if counts.empty_cells.size:
-        shown = _first(counts.empty_cells, counts.cell_names)
-        notes.append(f"{counts.empty_cells.size:,} of {counts.n_cells:,} cells have no counts ({shown})")
-    if counts.zero_genes.size:
-        shown = _first(counts.zero_genes, counts.gene_names)
-        notes.append(f"{counts.zero_genes.size:,} of {counts.n_genes:,} genes are zero in every cell ({shown})")
+    notes, (n_cells, n_genes) = [], shape
+    if empty_cells.size:
+        notes.append(f"{empty_cells.size:,} of {n_cells:,} cells have no counts ({_first(empty_cells, cell_names)})")
+    if zero_genes.size:
+        shown = _first(zero_genes, gene_names)
+        notes.append(f"{zero_genes.size:,} of {n_genes:,} genes are zero in every cell ({shown})")
     if notes:
         notes[-1] += "; they are kept"
-    if counts.n_cells == 1:
+    if n_cells == 1:
         notes.append("there is only one cell, from which variation between cells cannot be learned")
     if notes:
-        warnings.warn(f"{counts.source}: {'; '.join(notes)}.", CountsWarning, stacklevel=outside_stacklevel())
-    named = (("gene", counts.gene_names), ("cell", counts.cell_names))
+        warnings.warn(f"{source}: {'; '.join(notes)}.", CountsWarning, stacklevel=outside_stacklevel())
+    named = (("gene", gene_names), ("cell", cell_names))
     repeats = [text for kind, names in named if (text := _repeats(kind, names))]
     if repeats:
         msg = (
-            f"{counts.source}: {' and '.join(repeats)} occur more than once, so results cannot be looked up by name. "
+            f"{source}: {' and '.join(repeats)} occur more than once, so results cannot be looked up by name. "
             "Call adata.var_names_make_unique() and adata.obs_names_make_unique() first."
         )
         warnings.warn(msg, CountsWarning, stacklevel=outside_stacklevel())
 
 
-def warn_of_absent_genes(counts: Counts, dataset: NDArray[np.integer], labels: Sequence[str]) -> None:
+def warn_of_absent_genes(cells: NDArray[np.floating], labels: Sequence[str], *, source: str) -> None:
     """Warn of genes without any count in a dataset that has the cells to show them, as an outer join leaves them.
 
-    ``dataset`` (cells,) are numbers of ``labels``. A few such genes, as those of a sex chromosome, are not told.
+    ``cells`` (datasets, genes) are the numbers of cells of every dataset that show a gene. A few such genes, as those
+    of a sex chromosome, are not told.
     """
-    shape, seen = (len(labels), counts.n_cells), counts.to_csr().sign()
-    cells = (sp.csr_matrix((np.ones(shape[1]), (dataset, np.arange(shape[1]))), shape) @ seen).toarray()
     others = cells.sum(axis=0) - cells
     # sizes and depths are judged by the genes that a dataset shows
     size = cells.sum(axis=1) / np.maximum(np.sum(others * (cells > 0), axis=1), 1)
@@ -188,7 +190,7 @@ def warn_of_absent_genes(counts: Counts, dataset: NDArray[np.integer], labels: S
     found = [f"{number:,} in {label!r}" for number, label, many in told if many]
     if found:
         msg = (
-            f"{counts.source}: genes that should be in {EXPECTED} cells or more, judged by the other datasets, are in "
+            f"{source}: genes that should be in {EXPECTED} cells or more, judged by the other datasets, are in "
             f"none: {_listed(found[:SHOWN], n=len(found))}. Were they measured there? An outer join, as of "
             'anndata.concat(..., join="outer"), fills with zeros what some of the data lack, and zeros are taken for '
             'observed: join="inner" keeps the genes that all share.'

@@ -134,7 +134,14 @@ class Counts:
             source=source,
             integer=integer,
         )
-        check_structure(counts)
+        check_structure(
+            source,
+            counts.shape,
+            empty_cells=counts.empty_cells,
+            zero_genes=counts.zero_genes,
+            gene_names=counts.gene_names,
+            cell_names=counts.cell_names,
+        )
         return counts
 
     def __repr__(self) -> str:
@@ -212,6 +219,12 @@ class Counts:
             msg = f"weights has shape {per_cell.shape}: expected one weight for each of the {self.n_cells:,} cells."
             raise ValueError(msg)
         return summaries.gene_moments(self.indptr, self.indices, self.data, weights=per_cell, n_genes=self.n_genes)
+
+    def cells_with(self, group: NDArray[np.integer], n_groups: int) -> NDArray[np.float64]:
+        """Return in how many cells of every group each gene is seen, (groups, genes), by their numbers (cells,)."""
+        of_entry = np.repeat(group.astype(np.int64), np.diff(self.indptr)) * self.n_genes + self.indices
+        counted = np.bincount(of_entry, minlength=n_groups * self.n_genes)
+        return counted.reshape(n_groups, self.n_genes).astype(np.float64)
 
     def rows(self, cells: Selector) -> NDArray[np.float32]:
         """Return the counts of some cells as a dense array, shape (selected cells, n_genes)."""

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from scribe._counts.container import Counts
-from scribe._counts.design import Design
+from scribe._counts.design import NO_DESIGN, Design
 from scribe._counts.summaries import sort_keys
 from scribe._device import on_device
 from scribe._types import AnyArray, Array, FloatArray, IntArray
@@ -167,7 +167,7 @@ def full_data(
     totals_suffice: bool,
     group: bool = False,
     by_cell: bool = False,
-    design: Design | None = None,
+    design: Design = NO_DESIGN,
     means: Means | None = None,
 ) -> CountData:
     """Put a whole data set on the device, in JAX's current floating type.
@@ -193,7 +193,7 @@ def full_data(
     else:
         totals, weight = counts.totals, np.ones(counts.n_cells)
     non_zeros = None if totals_suffice else _non_zeros(counts, by_cell=by_cell)
-    cells = cells_on_device(totals, weight, np.arange(len(totals)), Design() if design is None else design)
+    cells = cells_on_device(totals, weight, np.arange(len(totals)), design)
     known_means = means_of(counts) if means is None else means
     return CountData(pairs_on_device(counts), cells, non_zeros, jnp.ones(()), known_means)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from scribe._types import FloatArray, IntArray
 
-__all__ = ["Design"]
+__all__ = ["NO_DESIGN", "Design"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,3 +38,7 @@ class Design:
     def datasets(self, n_cells: int) -> IntArray:
         """Number of the dataset of every cell, all zero where there are none."""
         return np.zeros(n_cells, np.int32) if self.dataset is None else self.dataset
+
+
+NO_DESIGN = Design()
+"""Nothing is known of cells but their counts."""

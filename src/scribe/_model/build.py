@@ -65,7 +65,7 @@ class CountMatrix(dist.Distribution):
 
 
 def data_for(
-    spec: ModelSpec, counts: Counts, design: Design | None, *, totals_suffice: bool, group: bool = False
+    spec: ModelSpec, counts: Counts, design: Design, *, totals_suffice: bool, group: bool = False
 ) -> CountData:
     """Data on the device, in the form in which the likelihood of a model reads them."""
     return full_data(
@@ -78,9 +78,9 @@ def data_for(
     )
 
 
-def columns_for(spec: ModelSpec, counts: Counts, design: Design | None) -> Counts:
+def columns_for(spec: ModelSpec, counts: Counts, design: Design) -> Counts:
     """Counts with a column per gene, or per gene and dataset where genes have parameters of their own in each."""
-    if spec.n_datasets == 1 or design is None or design.dataset is None:
+    if spec.n_datasets == 1 or design.dataset is None:
         return counts
     return counts.spread(design.dataset, spec.n_datasets)
 

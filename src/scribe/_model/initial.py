@@ -23,7 +23,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import gammaln
 
 from scribe._counts.container import Counts
-from scribe._counts.design import Design
+from scribe._counts.design import NO_DESIGN, Design
 from scribe._device import on_device
 from scribe._model.axes import LEVELS_AND_GENES
 from scribe._model.clusters import components_at_start
@@ -64,16 +64,15 @@ class Start(NamedTuple):
 
 
 def start(
-    spec: ModelSpec, counts: Counts, design: Design | None = None, *, seed: int = 0, restart: bool = False
+    spec: ModelSpec, counts: Counts, design: Design = NO_DESIGN, *, seed: int = 0, restart: bool = False
 ) -> Start:
     """Start of a fit, from a few passes over the non-zeros.
 
     ``seed`` and ``restart`` say from which clusters the components of a mixture start.
     """
-    known = Design() if design is None else design
     capture = _capture(spec, counts)
-    dataset = known.datasets(counts.n_cells)
-    component = _components(spec, counts, known, seed=seed, restart=restart)
+    dataset = design.datasets(counts.n_cells)
+    component = _components(spec, counts, design, seed=seed, restart=restart)
     natural = _natural(spec, counts, capture, component=component, dataset=dataset)
     natural["log_mixing"] = _log_mixing(spec, component, dataset)
     moments, fields = ({n: on_device(x) for n, x in of.items()} for of in (natural, _fields(spec, counts, seed=seed)))

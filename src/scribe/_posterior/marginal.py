@@ -36,7 +36,7 @@ from scribe._model.spec import ModelSpec
 from scribe._posterior.posterior import Posterior
 from scribe._types import Array, FloatArray, IntArray
 
-__all__ = ["log_likelihood_of_cells"]
+__all__ = ["NewCells", "log_likelihood_of_cells"]
 
 Result = TypeVar("Result")
 
@@ -94,6 +94,13 @@ class _Population(NamedTuple):
         return density - jax.scipy.special.log_ndtr(-self.mean / self.sd)
 
 
+class NewCells(NamedTuple):
+    """Cells that were not fitted: cells of the fit about whose captures theirs are sought, and what is known of them."""
+
+    like: IntArray
+    design: Design
+
+
 class _Setting(NamedTuple):
     """Parameters at one draw, and the population of captures."""
 
@@ -131,27 +138,24 @@ def log_likelihood_of_cells(
     counts: Counts,
     draws: Iterable[Mapping[str, Array]],
     *,
-    like: IntArray | None = None,
-    design: Design | None = None,
+    new: NewCells | None = None,
 ) -> Iterator[FloatArray]:
     """Log-likelihood of every cell without its capture, (cells,), at draws as `Posterior.values` gives them.
 
-    The cells are those of the fit, each left out of the population of captures, or new ones: with ``like``, the numbers
-    of cells of the fit from whose captures those of new cells are sought, and their ``design``.
+    The cells are those of the fit, each left out of the population of captures, or ``new`` ones.
     """
-    part = posterior if like is None else posterior.subset(cells=like)
-    part = part if design is None else replace(part, design=design)
+    part = posterior if new is None else replace(posterior.subset(cells=new.like), design=new.design)
     spec, data, site = posterior.spec, part.data(counts), posterior.spec.capture_site
-    if site is None:
-        for values in draws:
-            yield np.asarray(spec.likelihood.by_cell(part.parameters(values), data))
-        return
     if spec.family.field:
         msg = (
             f"A cell of {spec.family.name} that is left out has latents of its own, which this criterion cannot "
             'integrate over: use criterion="thinned".'
         )
         raise ValueError(msg)
+    if site is None:
+        for values in draws:
+            yield np.asarray(spec.likelihood.by_cell(part.parameters(values), data))
+        return
     if posterior.n_cells < _FEWEST:
         msg = (
             f"The capture of a cell that is left out is one of a population, and {posterior.n_cells} cells make none: "
@@ -160,13 +164,13 @@ def log_likelihood_of_cells(
         raise ValueError(msg)
 
     def at(values: Mapping[str, Array]) -> _Setting:
-        here = values if like is None else {**values, site: values[site][like]}
+        here = values if new is None else {**values, site: values[site][new.like]}
         log_exposure = posterior.parameters(values).log_exposure
-        return _Setting(part.parameters(here), _Population.of(log_exposure, others=like is None))
+        return _Setting(part.parameters(here), _Population.of(log_exposure, others=new is None))
 
     centre = posterior.centre()
     setting = at(centre)
-    peaks = _search(spec, setting, centre[site] if like is None else centre[site][like], data)
+    peaks = _search(spec, setting, centre[site] if new is None else centre[site][new.like], data)
     few, many = _gauss_hermite(), _stretched()
     quick, exact = (_integrated(spec, setting, peaks, rule, data) for rule in (few, many))
     noise = 4 * jnp.finfo(exact.dtype).eps * jnp.max(jnp.abs(exact))

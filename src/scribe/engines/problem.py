@@ -16,7 +16,7 @@ from numpyro.infer import Trace_ELBO
 from scribe._counts.batches import CellBatches
 from scribe._counts.container import Counts
 from scribe._counts.data import CountData, padded_length
-from scribe._counts.design import Design
+from scribe._counts.design import NO_DESIGN, Design
 from scribe._device import on_device
 from scribe._model.build import build, columns_for, data_for
 from scribe._model.initial import start as start_of
@@ -326,7 +326,7 @@ def make_problem(
     stable_update: bool = True,
     seed: int = 0,
     restart: bool = False,
-    design: Design = Design(),  # noqa: B008  # frozen
+    design: Design = NO_DESIGN,
 ) -> Problem:
     """Put the data on the device, find the starting values and the compiled steps; a ``restart`` starts elsewhere."""
     batched = batch_size is not None and batch_size < counts.n_cells

@@ -24,9 +24,9 @@ __all__ = ["exchangeable", "numbering", "relabel"]
 _MOST_ROUNDS = 20
 
 
-def exchangeable(spec: ModelSpec, design: Design | None) -> bool:
+def exchangeable(spec: ModelSpec, design: Design) -> bool:
     """Whether renumbering the components changes nothing: none is known beforehand by labels or by its weight."""
-    if "component" not in spec.levels or (design is not None and design.logits is not None):
+    if "component" not in spec.levels or design.logits is not None:
         return False
     prior = spec.priors[MIXING.name]
     return isinstance(prior, Dirichlet) and np.ptp(prior.concentration) == 0

@@ -29,7 +29,7 @@ PHI = over("gene", TransformedNormal(0.0, 1.0, "exp"), Gaussian(0.0, 0.5))
 OMEGA = over("gene", TransformedNormal(-5.0, 1.0, "exp"), Horseshoe())
 GATE = over("gene", TransformedNormal(-5.0, 1.0, "sigmoid"), NormalExponentialGamma())
 
-PARAMS = {p.name: p for c in coordinates.ALL for p in c.sampled} | {p.name: p for p in families.PARAMS}
+PARAMS = {p.name: p for c in coordinates.ALL for p in c.sampled} | {p.name: p for p in families.added_params()}
 OPTIONS = complete({}, kind=ModelOptions)
 
 

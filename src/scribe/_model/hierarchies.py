@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from numbers import Real
 from typing import Any
 
 from scribe._model.checks import nearest
-from scribe.families import Param
+from scribe._model.names import with_role
+from scribe._model.options import ModelOptions, options_table
+from scribe.families import Param, Population
 from scribe.priors import DEVIATIONS, Deviation, Gaussian, Over, Prior, TransformedNormal, over
 
 __all__ = [
     "FLAT",
     "HYPERPARAMETERS",
     "PROB_DATASET_MODES",
-    "Population",
     "check_family",
     "check_mode",
     "deviation_of",
@@ -29,47 +30,10 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
-class Population:
-    """Where a population of parameters is centred and how far it spreads, on the real line.
-
-    ``loc`` are mean and standard deviation of the location, ``scale`` those of the inverse softplus of a Gaussian
-    population's scale: (-2, 0.5) is a scale of 0.13, 13 percent of a positive parameter.
-    """
-
-    loc: tuple[float, float]
-    scale: tuple[float, float]
-
-
-_ROLES = {"p": "probability", "phi": "probability", "mu": "expression", "r": "expression"}
-"""What a parameter is, where several stand for the same."""
-
-_POPULATIONS: dict[tuple[str, str], Population] = {
-    ("probability", "gene"): Population((0.0, 1.0), (0.0, 0.5)),
-    ("gate", "gene"): Population((-5.0, 1.0), (-2.0, 0.5)),
-    ("omega", "gene"): Population((-5.0, 1.0), (0.0, 1.0)),
-    # about a location that has the prior of a model without levels
-    ("expression", "component"): Population((0.0, 3.0), (-2.0, 0.5)),
-    ("expression", "dataset"): Population((0.0, 3.0), (-2.0, 0.5)),
-    ("probability", "dataset"): Population((0.0, 1.0), (0.0, 0.5)),
-    ("gate", "dataset"): Population((-2.0, 1.0), (-2.0, 0.5)),
-    ("omega", "dataset"): Population((-5.0, 1.0), (0.0, 1.0)),
-    ("mu_eta", "dataset"): Population((12.0, 1.0), (-2.0, 0.5)),
-}
-"""Default hyperpriors by the role of a parameter and the axis of the population."""
-
-_EXPRESSION, _PROBABILITY = ("mu", "r"), ("p", "phi")
-
 FLAT: dict[str, tuple[tuple[str, ...], str]] = {
-    "prob_prior": (_PROBABILITY, "gene"),
-    "zero_inflation_prior": (("gate",), "gene"),
-    "overdispersion_prior": (("omega",), "gene"),
-    "expression_prior": (_EXPRESSION, "component"),
-    "expression_dataset_prior": (_EXPRESSION, "dataset"),
-    "prob_dataset_prior": (_PROBABILITY, "dataset"),
-    "zero_inflation_dataset_prior": (("gate",), "dataset"),
-    "overdispersion_dataset_prior": (("omega",), "dataset"),
-    "capture_scaling_prior": (("mu_eta",), "dataset"),
+    keyword: (with_role(option.population[0]), option.population[1])
+    for keyword, option in options_table(ModelOptions).items()
+    if option.population is not None
 }
 """Keywords that ask for a population: the parameters of which the sampled one is meant, and the axis."""
 
@@ -93,7 +57,7 @@ def over_levels(param: Param, prior: Prior, populations: Mapping[str, Any], *, o
         if axis not in populations:
             continue
         value = populations[axis]
-        if axis == "dataset" and param.name in _PROBABILITY and options["prob_dataset_mode"] != "scalar":
+        if axis == "dataset" and param.role == "probability" and options["prob_dataset_mode"] != "scalar":
             genes = hierarchy(param, "gene", "gaussian", link=prior.link, options=options, base=prior)
             if options["prob_dataset_mode"] == "two_level":
                 return _two_level(param, prior, value, options=options)
@@ -108,12 +72,12 @@ def _two_level(param: Param, prior: Prior, value: Any, *, options: Mapping[str, 
         msg = "prob_dataset_mode='two_level' makes genes a population within every dataset: leave prob_prior out."
         raise ValueError(msg)
     datasets = hierarchy(param, "dataset", value, link=prior.link, options=options, base=prior) or prior
-    return over("gene", datasets, Gaussian(*_POPULATIONS["probability", "gene"].scale, per=("dataset",)))
+    return over("gene", datasets, Gaussian(*dict(param.populations)["gene"].scale, per=("dataset",)))
 
 
 def find_population(param: Param, axis: str) -> Population | None:
     """Hyperpriors of a parameter along an axis; None where it has no population there."""
-    return _POPULATIONS.get((_ROLES.get(param.name, param.name), axis))
+    return dict(param.populations).get(axis)
 
 
 def is_family(value: Any) -> bool:

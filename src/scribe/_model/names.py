@@ -10,7 +10,7 @@ from scribe._model.checks import nearest, require_known
 from scribe._model.spec import CAPTURE_SITES, MIXING, SCALING
 from scribe.families import Family, Param, from_layers
 
-__all__ = ["DESCRIPTIVE", "MODELS", "describe", "rename", "resolve_family", "site_among", "site_of"]
+__all__ = ["DESCRIPTIVE", "MODELS", "describe", "rename", "resolve_family", "site_among", "site_of", "with_role"]
 
 MODELS: dict[str, tuple[str, ...]] = {
     "nbdm": ("nb",),
@@ -37,7 +37,7 @@ _PARAMETERS: dict[str, Param] = {
     param.name: param
     for param in (
         *(param for system in coordinates.ALL for param in system.sampled),
-        *families.PARAMS,
+        *families.added_params(),
         *CAPTURE_SITES.values(),
         MIXING,
         SCALING,
@@ -48,6 +48,11 @@ DESCRIPTIVE: dict[str, str] = {site: param.descriptive for site, param in _PARAM
 """Site name -> the descriptive name results print with ``descriptive_names=True``."""
 
 _SITES: dict[str, str] = {name: site for site, param in _PARAMETERS.items() for name in (site, *param.names)}
+
+
+def with_role(role: str) -> tuple[str, ...]:
+    """Names of the parameters that stand for the same in different coordinates, in the order of the alphabet."""
+    return tuple(sorted(name for name, param in _PARAMETERS.items() if param.role == role))
 
 
 def site_of(name: str) -> str | None:

@@ -36,12 +36,16 @@ _BY_FACTOR = f"{_FAMILIES}, or a dict of them by column of dataset_key"
 
 @dataclass(frozen=True)
 class Option:
-    """A flat keyword: its default, the group it is listed under, what it does, and an older name it goes by."""
+    """A flat keyword: its default, the group it is listed under, what it does, and an older name it goes by.
+
+    ``population`` are the role of a parameter and an axis, where the keyword asks for a population of it along that.
+    """
 
     default: Any
     group: str
     doc: str
     alias: str | None = None
+    population: tuple[str, str] | None = None
 
 
 class ModelOptions(TypedDict, total=False):
@@ -83,7 +87,12 @@ class ModelOptions(TypedDict, total=False):
     ]
     capture_scaling_prior: Annotated[
         Family,
-        Option("none", "dataset", f"Learn total mRNA, as a population of datasets where there are some: {_FAMILIES}."),
+        Option(
+            "none",
+            "dataset",
+            f"Learn total mRNA, as a population of datasets where there are some: {_FAMILIES}.",
+            population=("mu_eta", "dataset"),
+        ),
     ]
     expression_anchor: Annotated[
         bool, Option(False, "model", "Centre mu at the observed means over mean capture; unconstrained, sampling mu.")
@@ -92,16 +101,42 @@ class ModelOptions(TypedDict, total=False):
         float, Option(0.3, "model", "Standard deviation of log mu about the anchor: 0.1 is tight, above 1 weak.")
     ]
     prob_prior: Annotated[
-        Family, Option("none", "model", f"Population of p or phi across genes: {_FAMILIES}.", "p_prior")
+        Family,
+        Option(
+            "none",
+            "model",
+            f"Population of p or phi across genes: {_FAMILIES}.",
+            "p_prior",
+            population=("probability", "gene"),
+        ),
     ]
     expression_prior: Annotated[
-        Family, Option("none", "mixture", f"Population of mu or r across components: {_FAMILIES}.", "mu_prior")
+        Family,
+        Option(
+            "none",
+            "mixture",
+            f"Population of mu or r across components: {_FAMILIES}.",
+            "mu_prior",
+            population=("expression", "component"),
+        ),
     ]
     expression_dataset_prior: Annotated[
-        Family, Option("none", "dataset", f"Population of mu or r across datasets: {_BY_FACTOR}.")
+        Family,
+        Option(
+            "none",
+            "dataset",
+            f"Population of mu or r across datasets: {_BY_FACTOR}.",
+            population=("expression", "dataset"),
+        ),
     ]
     prob_dataset_prior: Annotated[
-        Family, Option("none", "dataset", f"Population of p or phi across datasets: {_BY_FACTOR}.")
+        Family,
+        Option(
+            "none",
+            "dataset",
+            f"Population of p or phi across datasets: {_BY_FACTOR}.",
+            population=("probability", "dataset"),
+        ),
     ]
     prob_dataset_mode: Annotated[
         str,
@@ -113,19 +148,41 @@ class ModelOptions(TypedDict, total=False):
         ),
     ]
     zero_inflation_dataset_prior: Annotated[
-        Family, Option("none", "dataset", f"Population of the gate across datasets: {_BY_FACTOR}.")
+        Family,
+        Option(
+            "none", "dataset", f"Population of the gate across datasets: {_BY_FACTOR}.", population=("gate", "dataset")
+        ),
     ]
     overdispersion_dataset_prior: Annotated[
-        Family, Option("none", "dataset", f"Population of the overdispersion across datasets: {_BY_FACTOR}.")
+        Family,
+        Option(
+            "none",
+            "dataset",
+            f"Population of the overdispersion across datasets: {_BY_FACTOR}.",
+            population=("omega", "dataset"),
+        ),
     ]
     zero_inflation_prior: Annotated[
-        Family, Option("none", "model", f"Population of the gate across genes: {_FAMILIES}.", "gate_prior")
+        Family,
+        Option(
+            "none",
+            "model",
+            f"Population of the gate across genes: {_FAMILIES}.",
+            "gate_prior",
+            population=("gate", "gene"),
+        ),
     ]
     overdispersion: Annotated[
         str, Option("none", "model", "Heavier tails: 'bnb', a beta-negative-binomial, or 'none'.")
     ]
     overdispersion_prior: Annotated[
-        Family, Option("horseshoe", "model", f"With overdispersion='bnb', its population across genes: {_FAMILIES}.")
+        Family,
+        Option(
+            "horseshoe",
+            "model",
+            f"With overdispersion='bnb', its population across genes: {_FAMILIES}.",
+            population=("omega", "gene"),
+        ),
     ]
     horseshoe_tau0: Annotated[float, Option(1.0, "model", "Global scale of horseshoe priors; smaller shrinks more.")]
     horseshoe_slab_df: Annotated[float, Option(4.0, "model", "Degrees of freedom of the slab of horseshoe priors.")]

@@ -31,14 +31,14 @@ from scribe._model.names import DESCRIPTIVE, resolve_family, site_of
 from scribe._model.options import ModelOptions, complete, options_table
 from scribe._model.spec import CAPTURE_SITES, MIXING, SCALING, ModelSpec
 from scribe.coordinates import Coordinates
-from scribe.families import Family, Param
+from scribe.families import MODIFIERS, Family, Param
 from scribe.priors import CaptureAnchor, Dirichlet, LogNormal, MeanAnchor, Prior, TransformedNormal, organism
 
 __all__ = ["resolve_spec"]
 
 _POSITIVE_TRANSFORMS = ("softplus", "exp")
 
-_MODIFIED = {"gate": "zero_inflation=True", "omega": "overdispersion='bnb'"}
+_MODIFIED = {param.name: one.keyword for one in MODIFIERS.values() if one.keyword for param in one.adds}
 """Parameters that a keyword adds to a model."""
 
 

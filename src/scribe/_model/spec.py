@@ -19,7 +19,7 @@ from scribe._model.axes import LEVEL_AXES, LEVELS_AND_GENES, Levels
 from scribe._model.likelihood import Likelihood
 from scribe._types import AnyArray, Array
 from scribe.coordinates import Coordinates
-from scribe.families import Family, Param, from_layers
+from scribe.families import Family, Param, Population, from_layers
 from scribe.priors import (
     Beta,
     BetaPrime,
@@ -54,7 +54,15 @@ CAPTURE_SITES: dict[str, Param] = {
 MIXING = Param("mixing_weights", ("mixing",), "simplex", ("component",), Dirichlet(1.0), (0.0, 1.0))
 """Weights of the components of a mixture."""
 
-SCALING = Param("mu_eta", ("capture_scaling",), "real", (), TransformedNormal(12.0, 1.0, "identity"), (12.0, 1.0))
+SCALING = Param(
+    "mu_eta",
+    ("capture_scaling",),
+    "real",
+    (),
+    TransformedNormal(12.0, 1.0, "identity"),
+    (12.0, 1.0),
+    populations=(("dataset", Population((12.0, 1.0), (-2.0, 0.5))),),
+)
 """Log of the total mRNA of a cell where an anchor of capture leaves it to the data."""
 
 _DUMMY = {"gene": 3, "cell": 5}

@@ -24,7 +24,7 @@ from scribe._model.spec import MIXING, ModelSpec
 from scribe._posterior.posterior import Posterior
 from scribe._rng import stream
 from scribe._types import AnyArray, Array, FloatArray, Key
-from scribe.families import GATE, Family
+from scribe.families import Family
 
 __all__ = ["ESTIMANDS", "Estimand", "Level", "Population", "Quantity", "draws_at_levels"]
 
@@ -96,7 +96,7 @@ def _at_levels(
     def of_draw(one: dict[str, Array], key: Key) -> tuple[dict[str, Array], Array]:
         wide = at_cells(spec.natural(spec.working(one)), component, dataset)
         wide = {name: jnp.broadcast_to(value, shape) if value.ndim else value for name, value in wide.items()}
-        wide |= {GATE.natural: jnp.full(shape, -jnp.inf)} if GATE.natural in wide else {}
+        wide = spec.family.expressed(wide)
         law = _Cells(spec.family, spec.family.predictor(spec.working(one), jnp.zeros(1)), wide)
         make = {"mean": law.log_mean, "cell": lambda: law.sample_log_rate(key), "variance": law.log_variance}
         return {name: make[name]() for name in quantities}, _log_shares(one, component, dataset)

@@ -95,7 +95,7 @@ class _Population(NamedTuple):
 
 
 class NewCells(NamedTuple):
-    """Cells that were not fitted: cells of the fit about whose captures theirs are sought, and what is known of them."""
+    """Cells that were not fitted: what is known of them, and cells of the fit about whose captures theirs lie."""
 
     like: IntArray
     design: Design

@@ -38,6 +38,7 @@ from scribe._posterior.simulate import Sparse, simulate_blocks
 from scribe._rng import as_key, categorical, stream
 from scribe._types import AnyArray, Array, FloatArray, IntArray, Key, Rng
 from scribe.engines import ALL, Engine, Fitted, Outcome
+from scribe.families import Family
 
 __all__ = ["Results"]
 
@@ -423,7 +424,7 @@ class Results:
             )
             parameters = self._in_components(drawn, data, of_components)
             if biological:
-                parameters = _before_capture(parameters)
+                parameters = _before_capture(self.spec.family, parameters)
             yield simulate_blocks(self.spec.family, parameters, of_counts, n_genes=self.n_genes, ids=posterior.ids)
 
     def _dense_samples(self, n_samples: int, **options: Any) -> FloatArray:
@@ -670,9 +671,9 @@ def require_results(found: object, *, verb: str) -> None:
         raise TypeError(msg)
 
 
-def _before_capture(parameters: Parameters) -> Parameters:
+def _before_capture(family: Family, parameters: Parameters) -> Parameters:
     """Parameters of the molecules before capture, none of them silenced."""
-    natural = {n: jnp.full_like(v, -jnp.inf) if n == "gate_logit" else v for n, v in parameters.natural.items()}
+    natural = family.expressed(parameters.natural)
     return parameters._replace(natural=natural).at_exposure(jnp.zeros_like(parameters.log_exposure))
 
 

@@ -9,19 +9,27 @@ gives every gene its own.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from scribe._types import Array, Natural
 from scribe.coordinates._base import Coordinates
-from scribe.families import Param
+from scribe.families import Param, Population
 from scribe.priors import Beta, BetaPrime, LogNormal
 
 __all__ = ["CANONICAL", "MEAN_DISP", "MEAN_ODDS", "MEAN_PROB", "MU"]
 
 # expression spans five orders of magnitude, hence the wide log-normals on mu and r
-MU = Param("mu", ("expression", "mean_expression"), "positive", ("gene",), LogNormal(0.0, 3.0), (0.0, 3.0))
-_R = Param("r", ("dispersion",), "positive", ("gene",), LogNormal(0.0, 3.0), (0.0, 3.0))
-_P = Param("p", ("prob", "probability"), "unit", (), Beta(1.0, 1.0), (0.0, 1.0))
-_PHI = Param("phi", ("odds", "odds_ratio"), "positive", (), BetaPrime(1.0, 1.0), (0.0, 1.0))
+_WIDE = LogNormal(0.0, 3.0)
+# levels scatter about a location that has the prior of a model without them
+_OF_LEVELS = tuple((axis, Population((0.0, 3.0), (-2.0, 0.5))) for axis in ("component", "dataset"))
+_EVEN = tuple((axis, Population((0.0, 1.0), (0.0, 0.5))) for axis in ("gene", "dataset"))
+_EXPRESSION: dict[str, Any] = {"role": "expression", "populations": _OF_LEVELS}
+_PROBABILITY: dict[str, Any] = {"role": "probability", "populations": _EVEN}
+
+MU = Param("mu", ("expression", "mean_expression"), "positive", ("gene",), _WIDE, (0.0, 3.0), **_EXPRESSION)
+_R = Param("r", ("dispersion",), "positive", ("gene",), _WIDE, (0.0, 3.0), **_EXPRESSION)
+_P = Param("p", ("prob", "probability"), "unit", (), Beta(1.0, 1.0), (0.0, 1.0), **_PROBABILITY)
+_PHI = Param("phi", ("odds", "odds_ratio"), "positive", (), BetaPrime(1.0, 1.0), (0.0, 1.0), **_PROBABILITY)
 
 
 def _canonical(x: Mapping[str, Array]) -> dict[str, Array]:

@@ -1,17 +1,17 @@
 """Count distributions and the modifiers that compose them."""
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from scribe.families._base import Family, Modifier, Moments, Param, Thinned
+from scribe.families._base import Family, Modifier, Moments, Param, Population, Thinned
 from scribe.families._peaks import Highest, Part, highest_peak, most_probable
-from scribe.families.beta_mixed import OVERDISPERSION, BetaMixed, beta_mixed, deeper
+from scribe.families.beta_mixed import BetaMixed, beta_mixed, deeper
 from scribe.families.capture import WithCapture, with_capture
 from scribe.families.nb import NegativeBinomial
 from scribe.families.poisson import Poisson
 from scribe.families.two_state import TwoState
-from scribe.families.zero_inflated import GATE, ZeroInflated, zero_inflated
+from scribe.families.zero_inflated import ZeroInflated, zero_inflated
 
 nb = NegativeBinomial()
 poisson = Poisson()
@@ -20,15 +20,8 @@ two_state = TwoState()
 ALL: dict[str, Family] = {"nb": nb, "poisson": poisson, "two_state": two_state}
 """Every base family by name."""
 
-MODIFIERS: dict[str, Callable[..., Family]] = {
-    "with_capture": with_capture,
-    "beta_mixed": beta_mixed,
-    "zero_inflated": zero_inflated,
-}
+MODIFIERS: dict[str, type[Modifier]] = {one.kind: one for one in (WithCapture, BetaMixed, ZeroInflated)}
 """Every modifier by name."""
-
-PARAMS: tuple[Param, ...] = (GATE, OVERDISPERSION)
-"""Every parameter that a modifier may add."""
 
 
 def from_layers(layers: Iterable[str], settings: Mapping[str, Mapping[str, Any]] | None = None) -> Family:
@@ -38,11 +31,14 @@ def from_layers(layers: Iterable[str], settings: Mapping[str, Mapping[str, Any]]
     return functools.reduce(lambda family, name: MODIFIERS[name](family, **given.get(name, {})), modifiers, ALL[base])
 
 
+def added_params() -> tuple[Param, ...]:
+    """Every parameter that a modifier adds."""
+    return tuple(param for one in MODIFIERS.values() for param in (*one.adds, *one.shifts))
+
+
 __all__ = [
     "ALL",
-    "GATE",
     "MODIFIERS",
-    "PARAMS",
     "BetaMixed",
     "Family",
     "Highest",
@@ -52,10 +48,12 @@ __all__ = [
     "Param",
     "Part",
     "Poisson",
+    "Population",
     "Thinned",
     "TwoState",
     "WithCapture",
     "ZeroInflated",
+    "added_params",
     "beta_mixed",
     "deeper",
     "from_layers",

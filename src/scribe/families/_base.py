@@ -18,7 +18,7 @@ from scribe._types import Array, Key, Natural
 from scribe.families._peaks import Part, most_probable
 from scribe.priors import Prior
 
-__all__ = ["Family", "Modifier", "Moments", "Param", "Thinned"]
+__all__ = ["Family", "Modifier", "Moments", "Param", "Population", "Thinned"]
 
 
 class Moments(NamedTuple):
@@ -26,6 +26,17 @@ class Moments(NamedTuple):
 
     mean: Array
     variance: Array
+
+
+class Population(NamedTuple):
+    """Where a population of parameters is centred and how far it spreads, on the real line.
+
+    ``loc`` are mean and standard deviation of the location, ``scale`` those of the inverse softplus of a Gaussian
+    population's scale: (-2, 0.5) is a scale of 0.13, 13 percent of a positive parameter.
+    """
+
+    loc: tuple[float, float]
+    scale: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -50,6 +61,11 @@ class Param:
         Value on the real line at which a fit starts a parameter that a modifier adds.
     spread
         Standard deviation by which elements start apart, where equal ones would stay so.
+    role
+        What the parameter is, where several stand for the same in different coordinates; its name unless given.
+    populations
+        Default hyperpriors of populations, by the axis (``"gene"``, ``"component"`` or ``"dataset"``) that they are
+        along.
     """
 
     name: str
@@ -60,6 +76,11 @@ class Param:
     normal: tuple[float, float]
     start: float = 0.0
     spread: float = 0.0
+    role: str = ""
+    populations: tuple[tuple[str, Population], ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "role", self.role or self.name)
 
     @property
     def descriptive(self) -> str:
@@ -250,6 +271,10 @@ class Family(ABC):
         ratio = self.log_pmf(u + 1.0, natural, offset) - self.log_pmf(u, natural, offset)
         return jnp.expm1(deeper - offset) * (u + 1.0) * jnp.exp(ratio)
 
+    def expressed(self, natural: Natural) -> dict[str, Array]:
+        """Natural parameters of cells in which nothing silences a gene."""
+        return dict(natural)
+
     def shifted(self, natural: Natural, field: Array) -> dict[str, Array]:
         """Natural parameters at which the log rates of molecules are higher by ``field``, all of one rank.
 
@@ -287,14 +312,21 @@ class Modifier(Family):
 
     A modifier that changes the probabilities redefines ``cell_term``, ``correction`` and ``log_pmf``, and leaves
     ``cell_totals`` at None. ``kind`` is its name; the parameters in ``adds`` come on top of those of the base, as
-    natural ones, and those in ``shifts`` through the predictor.
+    natural ones, and those in ``shifts`` through the predictor. ``keyword`` is what users pass for it, if anything.
     """
 
     kind: ClassVar[str]
     adds: ClassVar[tuple[Param, ...]] = ()
     shifts: ClassVar[tuple[Param, ...]] = ()
+    keyword: ClassVar[str] = ""
 
     base: Family
+
+    def __post_init__(self) -> None:
+        """Refuse a base that it does not go around."""
+        if self.kind in self.base.layers:
+            msg = f"{self.base.name} has {self.kind} already; apply {self.kind} once."
+            raise ValueError(msg)
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -324,7 +356,8 @@ class Modifier(Family):
     @property
     def settings(self) -> dict[str, dict[str, Any]]:
         """Those of the base, and the fields of this one."""
-        own = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "base"}
+        mine = [field for field in fields(self) if field.name != "base"]
+        own = {f.name: getattr(self, f.name) for f in mine if getattr(self, f.name) != f.default}
         return {**self.base.settings, **({self.kind: own} if own else {})}
 
     def predictor(self, working: Mapping[str, Array], log_exposure: Array) -> Predictor:
@@ -343,6 +376,10 @@ class Modifier(Family):
     def sample_log_rate(self, key: Key, natural: Natural) -> Array:
         """That of the base."""
         return self.base.sample_log_rate(key, natural)
+
+    def expressed(self, natural: Natural) -> dict[str, Array]:
+        """As the base."""
+        return self.base.expressed(natural)
 
     def shifted(self, natural: Natural, field: Array) -> dict[str, Array]:
         """As the base."""

@@ -33,7 +33,7 @@ from jax.scipy.special import gammaln, xlogy
 
 from scribe._dist.special import log_binomial, nb_log_pmf
 from scribe._types import Array, Key, Natural
-from scribe.families._base import Family, Modifier, Moments, Param, Thinned
+from scribe.families._base import Family, Modifier, Moments, Param, Population, Thinned
 from scribe.families._beta_mixture import (
     LOST,
     Mixing,
@@ -54,7 +54,17 @@ from scribe.priors import LogNormal
 __all__ = ["OVERDISPERSION", "BetaMixed", "BetaMixedThinned", "beta_mixed", "deeper"]
 
 OVERDISPERSION = Param(
-    "omega", ("overdispersion",), "positive", ("gene",), LogNormal(-5.0, 1.0), (-5.0, 1.0), start=-3.0
+    "omega",
+    ("overdispersion",),
+    "positive",
+    ("gene",),
+    LogNormal(-5.0, 1.0),
+    (-5.0, 1.0),
+    start=-3.0,
+    populations=(
+        ("gene", Population((-5.0, 1.0), (0.0, 1.0))),
+        ("dataset", Population((-5.0, 1.0), (0.0, 1.0))),
+    ),
 )
 """Excess of the variance over that of the negative binomial, :math:`\\omega`."""
 
@@ -186,8 +196,15 @@ class BetaMixed(Modifier):
 
     kind = "beta_mixed"
     adds = (OVERDISPERSION,)
+    keyword = "overdispersion='bnb'"
 
     gain: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.base.layers not in (("nb",), ("nb", "with_capture")):
+            msg = f"beta_mixed needs a negative binomial, nb or with_capture(nb), and got {self.base.name}."
+            raise ValueError(msg)
 
     def _split(self, natural: Natural, offset: Array) -> tuple[Mixing, Array | None]:
         """Concentrations, and the capture relative to where they hold: None where that is here."""
@@ -296,10 +313,4 @@ def deeper(family: Family, gain: float) -> Family:
 
 def beta_mixed(base: Family) -> Family:
     """Let the probability of a negative binomial, captured or not, vary by a Beta distribution."""
-    if "beta_mixed" in base.layers:
-        msg = f"{base.name} is mixed already; apply beta_mixed once."
-        raise ValueError(msg)
-    if base.layers not in (("nb",), ("nb", "with_capture")):
-        msg = f"beta_mixed needs a negative binomial, nb or with_capture(nb), and got {base.name}."
-        raise ValueError(msg)
     return BetaMixed(base)

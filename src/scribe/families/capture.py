@@ -77,7 +77,4 @@ class WithCapture(Modifier):
 
 def with_capture(base: Family) -> Family:
     """Observe ``base`` through a capture probability per cell."""
-    if base.captured:
-        msg = f"{base.name} already has cell-specific capture; apply with_capture once."
-        raise ValueError(msg)
     return WithCapture(base)

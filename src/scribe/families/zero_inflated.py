@@ -8,13 +8,25 @@ import jax
 import jax.numpy as jnp
 
 from scribe._types import Array, Key, Natural
-from scribe.families._base import Family, Modifier, Moments, Param, Thinned
+from scribe.families._base import Family, Modifier, Moments, Param, Population, Thinned
 from scribe.families._peaks import Part
 from scribe.priors import Beta
 
 __all__ = ["GATE", "ZeroInflated", "ZeroInflatedThinned", "zero_inflated"]
 
-GATE = Param("gate", ("zero_inflation",), "unit", ("gene",), Beta(1.0, 9.0), (-2.0, 1.0), start=-3.0)
+GATE = Param(
+    "gate",
+    ("zero_inflation",),
+    "unit",
+    ("gene",),
+    Beta(1.0, 9.0),
+    (-2.0, 1.0),
+    start=-3.0,
+    populations=(
+        ("gene", Population((-5.0, 1.0), (-2.0, 0.5))),
+        ("dataset", Population((-2.0, 1.0), (-2.0, 0.5))),
+    ),
+)
 """Probability of a gene to be silent in a cell."""
 
 
@@ -68,6 +80,7 @@ class ZeroInflated(Modifier):
 
     kind = "zero_inflated"
     adds = (GATE,)
+    keyword = "zero_inflation=True"
 
     def _mix(self, u: Array, base: Array, gate_logit: Array) -> Array:
         open_gate = -jax.nn.softplus(gate_logit) + base
@@ -99,6 +112,11 @@ class ZeroInflated(Modifier):
         above = u > 0
         return jnp.where(above, gate, 0.0) + open_gate * below, jnp.where(above, 0.0, gate) + open_gate * at
 
+    def expressed(self, natural: Natural) -> dict[str, Array]:
+        """All gates open."""
+        out = self.base.expressed(natural)
+        return {**out, "gate_logit": jnp.full_like(natural["gate_logit"], -jnp.inf)}
+
     def sample(self, key: Key, natural: Natural, offset: Array) -> Array:
         """Draw the base and close the gate at random."""
         key_base, key_gate = jax.random.split(key)
@@ -125,7 +143,4 @@ class ZeroInflated(Modifier):
 
 def zero_inflated(base: Family) -> Family:
     """Give every gene of ``base`` a probability of being silent."""
-    if "gate_logit" in base.natural:
-        msg = f"{base.name} is zero-inflated already; apply zero_inflated once."
-        raise ValueError(msg)
     return ZeroInflated(base)

@@ -309,3 +309,42 @@ def test_only_whole_counts_are_split():
         counts = Counts.from_matrix([[1.5, 2.0], [3.0, 40.0]])
     with pytest.raises(ValueError, match="not whole numbers, which are no molecules to split"):
         counts.split(0.5, np.random.default_rng(0))
+
+
+def test_views_of_the_non_zeros_against_the_dense_matrix():
+    rng = np.random.default_rng(5)
+    dense = rng.poisson(0.4, (23, 11)).astype(np.float32)
+    dense[:, 0] += 1
+    counts = Counts.from_matrix(dense + np.eye(23, 11, dtype=np.float32))
+    dense = counts.rows(slice(None))
+    cell, gene, value = counts.entries(slice(4, 9))
+    assert cell.min() == 4
+    assert cell.max() == 8
+    rebuilt = np.zeros_like(dense[4:9])
+    rebuilt[cell - 4, gene] = value
+    np.testing.assert_array_equal(rebuilt, dense[4:9])
+    found = np.zeros_like(dense)
+    for most in (1, 40, 10**6):
+        found[:] = 0
+        seen = []
+        for genes, (cell, gene, value) in counts.columns(3, most=most):
+            found[cell, genes.start + gene] = value
+            seen.append(genes)
+        np.testing.assert_array_equal(found, dense)
+        assert [genes.start for genes in seen] == [0, 3, 6, 9]
+        assert seen[-1].stop == 11
+    weights, matrix = rng.normal(size=(23, 4)), rng.normal(size=(11, 2))
+    np.testing.assert_allclose(counts.sums(weights), weights.T @ dense, rtol=1e-5)
+    np.testing.assert_allclose(counts.times(matrix), dense @ matrix, rtol=1e-5)
+    group = np.arange(23) % 3
+    expected = np.stack([(dense[group == number] > 0).sum(axis=0) for number in range(3)])
+    np.testing.assert_array_equal(counts.cells_with(group, 3), expected)
+
+
+def test_counts_less_some_of_them():
+    counts = Counts.from_matrix(np.random.default_rng(6).poisson(2.0, (30, 7)) + 1)
+    rest, taken = counts.split(0.3, np.random.default_rng(0))
+    found = counts.less(taken)
+    np.testing.assert_array_equal(found.rows(slice(None)), rest.rows(slice(None)))
+    assert found.digest() == rest.digest() != taken.digest()
+    assert found.nnz == rest.nnz

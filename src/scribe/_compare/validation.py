@@ -63,16 +63,16 @@ def predict_molecules(
 
 def _log_thinning(train: Counts, counts: Counts, *, share: float) -> FloatArray:
     """Log-probability of every cell's counts to be split as they were, (cells,)."""
-    held_out = counts.to_csr() - train.to_csr()
-    n_ways = _log_factorials(counts.to_csr()) - _log_factorials(train.to_csr()) - _log_factorials(held_out)
-    n_held_out = counts.totals - train.totals
-    return np.asarray(n_ways + xlog1py(train.totals, -share) + xlogy(n_held_out, share))
+    held_out = counts.less(train)
+    n_ways = _log_factorials(counts) - _log_factorials(train) - _log_factorials(held_out)
+    return np.asarray(n_ways + xlog1py(train.totals, -share) + xlogy(held_out.totals, share))
 
 
-def _log_factorials(matrix: Any) -> FloatArray:
-    terms = matrix.astype(np.float64)
-    terms.data = gammaln(terms.data + 1.0)
-    return np.asarray(terms.sum(axis=1)).ravel()
+def _log_factorials(counts: Counts) -> FloatArray:
+    """Sums over the genes of every cell, (cells,)."""
+    cell, _, value = counts.entries()
+    terms = gammaln(value.astype(np.float64) + 1.0)
+    return np.asarray(np.bincount(cell, terms, minlength=counts.n_cells), np.float64)
 
 
 def held_out_cells(

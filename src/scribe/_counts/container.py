@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -17,13 +18,21 @@ from scribe._counts.checks import Alternatives, NonInteger, check_structure, che
 from scribe._counts.summaries import CellGroups, GeneMoments, PairHistogram
 from scribe._types import AnyArray
 
-__all__ = ["Counts", "Names", "Selector"]
+__all__ = ["Counts", "Entries", "Names", "Selector"]
 
 Names = Sequence[str] | AnyArray
 """Names of genes or cells."""
 
 Selector = slice | Sequence[int] | AnyArray
 """Which genes or cells: a slice, indices (negative ones count from the end) or a boolean mask."""
+
+
+class Entries(NamedTuple):
+    """Non-zeros one by one, (non-zeros,) each: numbers of cell and gene, and the count."""
+
+    cell: NDArray[np.integer]
+    gene: NDArray[np.integer]
+    value: NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -236,6 +245,43 @@ class Counts:
         dense[row, self.indices[entry]] = self.data[entry]
         return dense
 
+    def entries(self, cells: slice = slice(None)) -> Entries:
+        """Return the non-zeros of consecutive cells, in the order of cells, then genes."""
+        first, last, _ = cells.indices(self.n_cells)
+        starts = self.indptr[first : last + 1]
+        part = slice(int(starts[0]), int(starts[-1]))
+        cell = np.repeat(np.arange(first, last, dtype=np.int32), np.diff(starts))
+        return Entries(cell, self.indices[part], self.data[part])
+
+    def columns(self, size: int, *, most: int) -> Iterator[tuple[slice, Entries]]:
+        """Yield the non-zeros of ``size`` genes at a time, in the order of genes, counted from the first, then cells.
+
+        About ``most`` non-zeros are put in that order at once: the whole matrix is never in memory a second time.
+        """
+        matrix = self.to_csr()
+        step = size * max(int(most / max(self.nnz, 1) * self.n_genes) // size, 1)
+        for first in range(0, self.n_genes, step):
+            some = matrix[:, first : first + step].tocsc()
+            for start in range(0, some.shape[1], size):
+                part = some[:, start : start + size]
+                gene = np.repeat(np.arange(part.shape[1]), np.diff(part.indptr))
+                yield slice(first + start, first + start + part.shape[1]), Entries(part.indices, gene, part.data)
+
+    def times(self, matrix: AnyArray) -> AnyArray:
+        """Return the product with a matrix (genes, k), (cells, k)."""
+        return np.asarray(self.to_csr() @ matrix)
+
+    def sums(self, weights: AnyArray) -> AnyArray:
+        """Return sums over cells with weights (cells, k), (k, genes)."""
+        return np.asarray((self.to_csr().T @ weights).T)
+
+    def digest(self) -> str:
+        """Return a number that tells the counts from others."""
+        digest = hashlib.sha256()
+        for array in (self.indptr, self.indices, self.data):
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
     def subset(self, *, cells: Selector | None = None, genes: Selector | None = None) -> Counts:
         """Return the counts of some cells and genes (None keeps all), in the order asked for; no check is repeated."""
         matrix, cell_names, gene_names = self.to_csr(), self.cell_names, self.gene_names
@@ -287,6 +333,14 @@ class Counts:
             )
 
         return of(self.data - taken), of(taken)
+
+    def less(self, other: Counts) -> Counts:
+        """Return the same counts without those of others, which are in no element more."""
+        matrix = self.to_csr() - other.to_csr()
+        matrix.eliminate_zeros()
+        matrix.sort_indices()
+        indptr = _read_only(matrix.indptr.astype(np.int64))
+        return replace(self, indptr=indptr, indices=_read_only(matrix.indices), data=_read_only(matrix.data))
 
     def to_csr(self) -> Any:
         """Return a `scipy.sparse.csr_matrix` that shares the values; they are read-only."""

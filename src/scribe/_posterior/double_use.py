@@ -38,8 +38,9 @@ def prior_shares(posterior: Posterior, counts: Counts, key: Key, n_samples: int)
     Up to a number for every cell that all draws share.
     """
     n, means, total = counts.n_cells, counts.gene_totals + 0.5, float(counts.totals.sum())
-    shift = counts.to_csr().astype(np.float64)
-    shift.data = -np.log1p(-shift.data / means[shift.indices])
+    cell, gene, value = counts.entries()
+    terms = -np.log1p(-value.astype(np.float64) / means[gene])
+    shift = sparse.csr_matrix((terms, (cell, gene)), counts.shape)
     # all means also change as there is one cell less
     of_all = np.log1p(-1.0 / n)
     of_total = of_all - np.log1p(-counts.totals / total)

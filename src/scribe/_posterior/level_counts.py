@@ -21,7 +21,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import sparse
 
 from scribe._counts.container import Counts
 from scribe._counts.data import CountData
@@ -155,13 +154,8 @@ def count_levels(posterior: Posterior, counts: Counts, levels: Sequence[Level]) 
 
 def _observed(counts: Counts, gamma: AnyArray, dataset: IntArray, shape: tuple[int, ...]) -> FloatArray:
     """Molecules of every gene, (components, datasets, genes)."""
-    cells = np.arange(counts.n_cells)
-    matrix = counts.to_csr().astype(np.float64)
-    of_component = []
-    for weight in gamma.T.astype(np.float64):
-        members = sparse.csr_matrix((weight, (dataset, cells)), shape=(shape[1], counts.n_cells))
-        of_component.append((members @ matrix).toarray())
-    observed = np.stack(of_component)
+    members = np.eye(shape[1])[dataset]
+    observed = np.stack([counts.sums(weight[:, None] * members) for weight in gamma.T.astype(np.float64)])
     return np.where(observed < _LEAST_COUNT, 0.0, observed)
 
 

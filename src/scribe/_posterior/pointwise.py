@@ -84,20 +84,21 @@ class ByElement(NamedTuple):
 
     def blocks(self, counts: Counts) -> Iterator[tuple[slice, FloatArray, FloatArray]]:
         """Elpd and penalty, (cells, genes) each, of one block of cells after the other."""
-        size = max(_BLOCK_ELEMENTS // max(counts.n_genes, 1), 1)
+        size, start = max(_BLOCK_ELEMENTS // max(counts.n_genes, 1), 1), 0
         for first in range(0, counts.n_cells, size):
             cells = slice(first, min(first + size, counts.n_cells))
             # blocks of one shape, the last one too
             index = np.minimum(np.arange(first, first + size), counts.n_cells - 1)
             offset, dataset, component = (None if x is None else jnp.asarray(x[index]) for x in self.levels)
-            start, stop = counts.indptr[cells.start], counts.indptr[cells.stop]
-            row = np.repeat(np.arange(cells.stop - first), np.diff(counts.indptr[first : cells.stop + 1]))
+            here = counts.entries(cells)
+            stop = start + len(here.value)
             out = []
             for zero, non_zero in zip(self.zero, self.non_zero, strict=True):
                 dense = np.array(_at(zero, offset, dataset, component), np.float64)
                 dense = np.broadcast_to(dense, (size, counts.n_genes))[: cells.stop - first].copy()
-                dense[row, counts.indices[start:stop]] = non_zero[start:stop]
+                dense[here.cell - first, here.gene] = non_zero[start:stop]
                 out.append(dense)
+            start = stop
             yield cells, out[0], out[1]
 
 
@@ -171,13 +172,13 @@ def by_element(posterior: Posterior, counts: Counts, draws: Iterable[Parameters]
 
 def _entries(counts: Counts) -> _Entries:
     length = min(_PIECE, max(counts.nnz, 1))
-    cell = np.repeat(np.arange(counts.n_cells, dtype=np.int32), np.diff(counts.indptr))
+    cell, gene_of, value = counts.entries()
 
     def pieces(x: AnyArray) -> AnyArray:
         return np.pad(x, (0, -len(x) % length)).reshape(-1, length)
 
-    gene, owner = (on_device(pieces(x), np.int32) for x in (counts.indices, cell))
-    return _Entries(on_device(pieces(counts.data)), gene, owner)
+    gene, owner = (on_device(pieces(x), np.int32) for x in (gene_of, cell))
+    return _Entries(on_device(pieces(value)), gene, owner)
 
 
 def _values(family: Family, parameters: Parameters, entries: _Entries) -> tuple[Array, Array]:

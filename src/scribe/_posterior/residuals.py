@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -85,16 +85,15 @@ def residual_blocks(posterior: Posterior, counts: Counts, key: Key, *, n_samples
     (n_cells, n_genes), family = counts.shape, posterior.spec.family
     tiles, size = _tiles(draws, n_cells), min(max(_BLOCK_ELEMENTS // n_cells, 1), n_genes)
     of_zeros = (_interpolated if draws.predictor.separable else _one_by_one)(family, draws, tiles, size)
-    for genes, columns in _columns(counts, size):
+    for genes, (cell, gene, u) in counts.columns(size, most=_COLUMNS):
         # the last block is as wide as all others, so that nothing is compiled anew
-        filled, width = np.minimum(np.arange(size) + genes.start, genes.stop - 1), columns.shape[1]
+        filled, width = np.minimum(np.arange(size) + genes.start, genes.stop - 1), genes.stop - genes.start
         here = draws._replace(natural=_take(draws.natural, -1, filled), predictor=draws.predictor.take_genes(filled))
         value, of_tile = np.empty((width, n_cells), np.float32), of_zeros(here)
         for i, tile in enumerate(tiles):
             value[:, tile.cells] = np.asarray(of_tile(i))[:width]
         rank = np.asarray(_ranks(key_ranks, posterior.ids["cell"], posterior.ids["gene"][filled]))
         value *= rank[:width]
-        cell, gene, u = columns.indices, np.repeat(np.arange(width), np.diff(columns.indptr)), columns.data
         for piece, _ in by_size(u):
             below, at = np.asarray(_non_zeros(family, here, cell[piece], gene[piece], u[piece]))
             value[gene[piece], cell[piece]] = below + rank[gene[piece], cell[piece]] * at
@@ -104,17 +103,6 @@ def residual_blocks(posterior: Posterior, counts: Counts, key: Key, *, n_samples
 @jax.jit
 def _ranks(key: Key, cell: Array, gene: Array) -> Array:
     return uniform(key, cell[None], gene[:, None], jnp.zeros(()).dtype)
-
-
-def _columns(counts: Counts, size: int) -> Iterator[tuple[slice, Any]]:
-    """So many genes at a time, with their counts by columns; the whole matrix is never in memory a second time."""
-    matrix = counts.to_csr()
-    step = size * max(int(_COLUMNS / max(counts.nnz, 1) * counts.n_genes) // size, 1)
-    for first in range(0, counts.n_genes, step):
-        some = matrix[:, first : first + step].tocsc()
-        for start in range(0, some.shape[1], size):
-            stop = min(start + size, some.shape[1])
-            yield slice(first + start, first + stop), some[:, start:stop]
 
 
 def _stacked(posterior: Posterior, counts: Counts, key: Key, n_samples: int) -> Parameters:

@@ -89,8 +89,7 @@ def fingerprint(objective: Mapping[str, Any], *, seed: int, earlier: Fitted | No
 def of_data(spec: ModelSpec, counts: Counts, design: Design) -> dict[str, Any]:
     """What an objective says of its model and data."""
     covariates = (x for x in (design.dataset, design.logits) if x is not None)
-    digests = {"counts": _digest((counts.indptr, counts.indices, counts.data)), "design": _digest(covariates)}
-    return {"model": spec.to_json(), **digests}
+    return {"model": spec.to_json(), "counts": counts.digest(), "design": _digest(covariates)}
 
 
 def _digest(arrays: Iterable[Any]) -> str:

@@ -113,7 +113,7 @@ def sweep(spec: ModelSpec, counts: Counts, *, most: int, level: int) -> Swept | 
     genes, cells, direction = _start(spec, counts)
     rules = (quadrature(len(blocks.loc), _ORDER) for blocks in (genes, cells))
     data = _Data(pairs_on_device(counts), Context(on_device(counts.totals), *means_of(counts)), *rules)
-    matrix, losses, left, n = counts.to_csr(), [], np.inf, 0
+    losses, left, n = [], np.inf, 0
     with progress(most, desc="fit", unit="sweep") as bar:
         for number in range(most):
             interval = _range_of(cells, data, spec=spec)
@@ -123,7 +123,7 @@ def sweep(spec: ModelSpec, counts: Counts, *, most: int, level: int) -> Swept | 
             nodes, to_nodes = interval.nodes(n), to_coefficients(n)
             basis = np.asarray(_basis(cells, interval, data, spec=spec, n=n))
             counts_there, cells_there = (
-                (matrix.T @ basis.T @ to_nodes).T,
+                (counts.sums(basis.T).T @ to_nodes).T,
                 basis.sum(axis=1, dtype=np.float64) @ to_nodes,
             )
             tables = _Nodes(nodes, on_device(cells_there), on_device(counts_there))
@@ -139,7 +139,7 @@ def sweep(spec: ModelSpec, counts: Counts, *, most: int, level: int) -> Swept | 
                 params = _params(spec, genes, cells)
                 return Swept(params, np.asarray(losses), Remaining(left, 0.0, "the decrement of Newton's steps"))
             zeros, ones = map(np.asarray, _at_nodes(genes, nodes, data, spec=spec))
-            coefficients = on_device((matrix @ (to_nodes @ ones).T.astype(ones.dtype) + to_nodes @ zeros).T)
+            coefficients = on_device((counts.times((to_nodes @ ones).T.astype(ones.dtype)) + to_nodes @ zeros).T)
             likelihood, shifted = _Likelihood(coefficients, interval), 0.0
             for _ in range(_SHIFTS if number else 0):
                 (genes, cells, likelihood), gained = _together(genes, cells, direction, likelihood, data, spec=spec)

@@ -156,8 +156,7 @@ def _by_chain(results: Results, draws: FloatArray) -> FloatArray:
 
 def _observed(results: Results) -> list[list[Sparse]]:
     """Observed counts in the form of one simulated data set."""
-    matrix = results.counts().to_csr().tocoo()
-    return [[Sparse(matrix.row, matrix.col, matrix.data)]]
+    return [[Sparse(*results.counts().entries())]]
 
 
 def _coords(results: Results, variables: _Variables) -> dict[str, AnyArray]:

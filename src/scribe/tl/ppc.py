@@ -176,7 +176,7 @@ def _together(counts: Counts, genes: Sequence[str] | int) -> IntArray:
     if not isinstance(genes, int):
         index = index_of(genes, counts.n_genes, counts.gene_names, what="gene")
         return np.asarray(list(dict.fromkeys(index)), np.int64)
-    candidates = np.argsort(-np.bincount(counts.indices, minlength=counts.n_genes), kind="stable")[:_CANDIDATES]
+    candidates = np.argsort(-counts.cells_with(np.zeros(counts.n_cells, int), 1)[0], kind="stable")[:_CANDIDATES]
     some = counts.subset(cells=np.arange(0, counts.n_cells, -(-counts.n_cells // _SOME_CELLS)))
     return candidates[diverse(some.subset(genes=candidates).rows(slice(None)), some.totals, genes)]
 
@@ -184,10 +184,7 @@ def _together(counts: Counts, genes: Sequence[str] | int) -> IntArray:
 def _blocks(counts: Counts) -> Iterator[Block]:
     """Observed counts in the form of simulated ones."""
     for first in range(0, counts.n_cells, _BLOCK_CELLS):
-        starts = counts.indptr[first : first + _BLOCK_CELLS + 1]
-        part = slice(int(starts[0]), int(starts[-1]))
-        cell = np.repeat(np.arange(first, first + len(starts) - 1), np.diff(starts))
-        yield cell, counts.indices[part], counts.data[part]
+        yield counts.entries(slice(first, first + _BLOCK_CELLS))
 
 
 def _watched(replicates: Iterable[Iterable[Block]], bar: Progress) -> Iterator[Iterable[Block]]:

@@ -27,7 +27,8 @@ from scribe._counts.design import NO_DESIGN, Design
 from scribe._device import on_device
 from scribe._model.axes import LEVELS_AND_GENES
 from scribe._model.clusters import components_at_start
-from scribe._model.spec import MIXING, SCALING, ModelSpec
+from scribe._model.sites import MIXING, SCALING
+from scribe._model.spec import ModelSpec
 from scribe._types import AnyArray, Array, FloatArray, IntArray
 from scribe.priors import latent_name
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 from scribe._device import quiet_compiler
+from scribe._docs import sections_of, with_shared
 from scribe._model.checks import refuse_unknown
 from scribe._model.options import Option
 
@@ -18,10 +19,20 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+_SHARED = {
+    "adata": "Annotated data with a fit and the counts it was made on.",
+    "key": "Name of the fit.",
+    "n_samples": "Draws of the parameters to average over; 0 takes them at their most probable values.",
+    "rng": "Seed, NumPy generator or JAX key; the seed of the fit unless given.",
+    "copy": "Return a copy of ``adata`` with the results instead of writing into it.",
+}
+"""What parameters of verbs are, unless a docstring says otherwise."""
+
+
 def verb(function: Callable[P, R]) -> Callable[P, R]:
     """Make a function one for users: it refuses unknown keywords with a hint, also those of its ``**options``.
 
-    While it runs the compiler keeps to itself.
+    Its docstring gets the descriptions of parameters that verbs share. While it runs the compiler keeps to itself.
     """
 
     @functools.wraps(function)
@@ -30,6 +41,8 @@ def verb(function: Callable[P, R]) -> Callable[P, R]:
         with quiet_compiler():
             return function(*args, **kwargs)
 
+    head, sections = sections_of(function)
+    checked.__doc__ = "\n\n".join([head, *with_shared(sections, inspect.signature(function).parameters, _SHARED)])
     return checked
 
 

@@ -11,7 +11,7 @@ from scribe._model.axes import Levels
 from scribe._model.checks import nearest
 from scribe._model.hierarchies import is_family
 from scribe._model.names import site_of
-from scribe._model.spec import MIXING
+from scribe._model.sites import MIXING
 from scribe.families import Param
 
 __all__ = ["REGIME", "named_params", "numbered", "resolve_levels", "without_datasets"]

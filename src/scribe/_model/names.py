@@ -7,7 +7,7 @@ from typing import Any
 
 from scribe import coordinates, families
 from scribe._model.checks import nearest, require_known
-from scribe._model.spec import CAPTURE_SITES, MIXING, SCALING
+from scribe._model.sites import CAPTURE_SITES, MIXING, SCALING
 from scribe.families import Family, Param, from_layers
 
 __all__ = ["DESCRIPTIVE", "MODELS", "describe", "rename", "resolve_family", "site_among", "site_of", "with_role"]

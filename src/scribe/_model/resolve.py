@@ -29,7 +29,8 @@ from scribe._model.hierarchies import (
 from scribe._model.levels import REGIME, numbered, resolve_levels, without_datasets
 from scribe._model.names import DESCRIPTIVE, resolve_family, site_of
 from scribe._model.options import ModelOptions, complete, options_table
-from scribe._model.spec import CAPTURE_SITES, MIXING, SCALING, ModelSpec
+from scribe._model.sites import CAPTURE_SITES, MIXING, SCALING
+from scribe._model.spec import ModelSpec
 from scribe.coordinates import Coordinates
 from scribe.families import MODIFIERS, Family, Param
 from scribe.priors import CaptureAnchor, Dirichlet, LogNormal, MeanAnchor, Prior, TransformedNormal, organism

@@ -14,81 +14,30 @@ import jax.numpy as jnp
 from scribe import coordinates as coordinate_systems
 from scribe import priors as prior_table
 from scribe._counts.parameters import Parameters
-from scribe._dist.links import LINKS, Link
 from scribe._model.axes import LEVEL_AXES, LEVELS_AND_GENES, Levels
 from scribe._model.likelihood import Likelihood
+from scribe._model.sites import CAPTURE_SITES, MIXING, SCALING, Site
 from scribe._types import AnyArray, Array
 from scribe.coordinates import Coordinates
-from scribe.families import Family, Param, Population, from_layers
+from scribe.families import Family, Param, from_layers
 from scribe.priors import (
-    Beta,
-    BetaPrime,
     CaptureAnchor,
-    Dirichlet,
     Draw,
     Effects,
     Latent,
     Law,
-    LogNormal,
     MeanAnchor,
     Over,
     Prior,
-    TransformedNormal,
 )
 
-__all__ = ["CAPTURE_SITES", "MIXING", "SCALING", "ModelSpec", "Site"]
-
-_FLAT_ODDS = BetaPrime(1.0, 1.0)
-
-CAPTURE_SITES: dict[str, Param] = {
-    param.name: param
-    for param in (
-        Param("p_capture", ("capture_prob", "capture_probability"), "unit", ("cell",), Beta(1.0, 1.0), (0.0, 1.0)),
-        Param("phi_capture", ("capture_odds", "capture_odds_ratio"), "positive", ("cell",), _FLAT_ODDS, (0.0, 1.0)),
-        # sampled with an anchor alone, which replaces this prior
-        Param("eta_capture", ("capture_efficiency",), "positive", ("cell",), LogNormal(0.0, 1.0), (0.0, 1.0)),
-    )
-}
-"""The forms in which a cell's capture probability may be sampled."""
-
-MIXING = Param("mixing_weights", ("mixing",), "simplex", ("component",), Dirichlet(1.0), (0.0, 1.0))
-"""Weights of the components of a mixture."""
-
-SCALING = Param(
-    "mu_eta",
-    ("capture_scaling",),
-    "real",
-    (),
-    TransformedNormal(12.0, 1.0, "identity"),
-    (12.0, 1.0),
-    populations=(("dataset", Population((12.0, 1.0), (-2.0, 0.5))),),
-)
-"""Log of the total mRNA of a cell where an anchor of capture leaves it to the data."""
+__all__ = ["ModelSpec"]
 
 _DUMMY = {"gene": 3, "cell": 5}
 """Lengths of axes that a specification does not know, while shapes are traced."""
 
 
 _Arrays = Mapping[str, Array]
-
-
-@dataclass(frozen=True)
-class Site:
-    """A sampled parameter with its prior and the axes it runs over."""
-
-    param: Param
-    prior: Prior
-    axes: tuple[str, ...]
-
-    @property
-    def name(self) -> str:
-        """Name of the parameter."""
-        return self.param.name
-
-    @property
-    def link(self) -> Link:
-        """Link between the real line and the parameter."""
-        return LINKS[self.prior.link]
 
 
 @dataclass(frozen=True)

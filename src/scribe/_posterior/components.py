@@ -20,7 +20,8 @@ from scipy.special import logsumexp
 
 from scribe._counts.container import Counts
 from scribe._counts.design import Design
-from scribe._model.spec import MIXING, ModelSpec
+from scribe._model.sites import MIXING
+from scribe._model.spec import ModelSpec
 from scribe._posterior.posterior import Posterior
 from scribe._types import FloatArray
 from scribe.engines import SVI, Fitted, NonFiniteError, Task, Verdict

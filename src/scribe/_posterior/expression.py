@@ -20,7 +20,8 @@ from scipy.special import log_softmax, logsumexp, softmax
 from scribe._counts.levels import at_cells
 from scribe._counts.predictors import Predictor
 from scribe._model.axes import LEVEL_AXES
-from scribe._model.spec import MIXING, ModelSpec
+from scribe._model.sites import MIXING
+from scribe._model.spec import ModelSpec
 from scribe._posterior.posterior import Posterior
 from scribe._rng import stream
 from scribe._types import AnyArray, Array, FloatArray, Key

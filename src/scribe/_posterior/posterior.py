@@ -20,7 +20,8 @@ from scribe._device import on_device
 from scribe._dist.pushed import PushedKernels, PushedNormal, kernel_density
 from scribe._model.axes import LEVEL_AXES
 from scribe._model.build import data_for
-from scribe._model.spec import ModelSpec, Site
+from scribe._model.sites import Site
+from scribe._model.spec import ModelSpec
 from scribe._posterior.indexing import check_draws
 from scribe._rng import Numbers, identities
 from scribe._types import AnyArray, Array, FloatArray, IntArray, Key

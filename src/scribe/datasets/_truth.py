@@ -15,7 +15,8 @@ from scribe._counts.parameters import Parameters
 from scribe._counts.predictors import Scalar
 from scribe._model.checks import nearest
 from scribe._model.names import DESCRIPTIVE, site_of
-from scribe._model.spec import CAPTURE_SITES, ModelSpec, Site
+from scribe._model.sites import CAPTURE_SITES, Site
+from scribe._model.spec import ModelSpec
 from scribe._types import Array, Key
 from scribe.coordinates import Coordinates
 from scribe.families import Param

@@ -15,7 +15,8 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from scribe._counts.design import Design
-from scribe._model.spec import MIXING, ModelSpec
+from scribe._model.sites import MIXING
+from scribe._model.spec import ModelSpec
 from scribe._types import AnyArray, Array, FloatArray, IntArray
 from scribe.priors import Dirichlet
 

@@ -32,7 +32,8 @@ from scribe._counts.interpolation import Interval, clenshaw, nodes_needed, to_co
 from scribe._counts.likelihood import take_genes
 from scribe._device import on_device
 from scribe._model.initial import start as start_of
-from scribe._model.spec import ModelSpec, Site
+from scribe._model.sites import Site
+from scribe._model.spec import ModelSpec
 from scribe._progress import progress
 from scribe._types import Array, FloatArray, Natural, Params
 from scribe.engines.convergence import Remaining

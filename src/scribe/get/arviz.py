@@ -52,8 +52,6 @@ def datatree(
     ----------
     adata
         Annotated data with a fit, possibly a subset of the one that was fitted.
-    key
-        Name of the fit.
     n_samples
         Draws of a fit by SVI, which are one chain. Of a fit by MCMC all are returned, chain by chain.
     groups

@@ -34,8 +34,6 @@ def de(
         Annotated data with a comparison.
     group
         Group or groups to return; None returns all.
-    key
-        Name of the fit.
     key_added
         Name of the comparison, of whichever fit it is; ``key + '_de'`` unless given.
     only_de

@@ -37,10 +37,6 @@ def denoised(
 
     Parameters
     ----------
-    adata
-        Annotated data with a fit and the counts it was made on.
-    key
-        Name of the fit.
     method
         ``"mean"``, ``"mode"`` or ``"sample"`` of the posterior of every count, or a pair of them: for observed counts
         and for zeros.
@@ -50,8 +46,6 @@ def denoised(
         Draws of the parameters to integrate a mean over; 0 takes them at their most probable values.
     genes
         Genes to keep; None keeps all.
-    rng
-        Seed, NumPy generator or JAX key; the seed of the fit unless given.
 
     Returns
     -------

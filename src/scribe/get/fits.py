@@ -21,8 +21,6 @@ def results(adata: AnnData, *, key: str = "scribe") -> Results:
     ----------
     adata
         Annotated data with a fit, possibly a subset of the one that was fitted.
-    key
-        Name of the fit.
 
     Returns
     -------
@@ -53,8 +51,6 @@ def params(adata: AnnData, *, key: str = "scribe") -> pd.DataFrame:
     ----------
     adata
         Annotated data with a fit.
-    key
-        Name of the fit.
 
     Returns
     -------

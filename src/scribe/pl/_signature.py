@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypedDict, TypeVar
 
 from scribe._device import quiet_compiler
+from scribe._docs import sections_of, with_shared
 from scribe._model.checks import refuse_unknown
 from scribe._types import AnyArray
 
@@ -112,8 +113,7 @@ def plot(
     """
     calls = (f"fit(adata{fit and ', '}{fit})", *after)
     each = "" if panels is None else f", one per {panels}"
-    shared = {name: f"{name}\n    {text}" for name, text in _SHARED.items()}
-    shared["ax"] = f"ax\n    Axes to draw into{each}; None makes a figure."
+    shared = {**_SHARED, "ax": f"Axes to draw into{each}; None makes a figure."}
     returns = f"Returns\n-------\n{'Array of the' if each else 'The'} axes{each}."
     keywords = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind.__forward_arg__)
@@ -123,11 +123,7 @@ def plot(
     def complete(function: Callable[P, R]) -> Callable[P, R]:
         signature = inspect.signature(function)
         signature = signature.replace(parameters=[*list(signature.parameters.values())[:-1], *keywords])
-        head, *sections = re.split(r"\n\n(?=\w+\n-+\n)", inspect.getdoc(function) or "")
-        named = dict(shared)
-        if sections and sections[0].startswith("Parameters\n"):
-            for entry in re.split(r"\n(?=\S)", sections.pop(0))[2:]:
-                named |= dict.fromkeys(entry.partition("\n")[0].split(", "), entry)
+        head, sections = sections_of(function)
 
         @wraps(function)
         def checked(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -139,9 +135,8 @@ def plot(
         lines = ["import scribe", "adata = scribe.datasets.pbmc68k_counts()", *(f"scribe.tl.{call}" for call in calls)]
         lines.append(f"{'axes' if each else 'ax'} = scribe.pl.{function.__name__}(adata)")
         example = "\n".join(["Examples\n--------", *(f">>> {line}" for line in lines)])
-        # names described together are listed once
-        described = "\n".join(["Parameters\n----------", *dict.fromkeys(named[name] for name in signature.parameters)])
-        checked.__doc__ = "\n\n".join([head, described, returns, *sections, example])
+        described, *rest = with_shared(sections, signature.parameters, shared)
+        checked.__doc__ = "\n\n".join([head, described, returns, *rest, example])
         vars(checked)["__signature__"] = signature
         return checked
 

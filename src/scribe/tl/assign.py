@@ -50,8 +50,6 @@ def assign(
     ----------
     adata
         Annotated data with a fit of a mixture and the counts it was made on.
-    key
-        Name of the fit.
     n_samples
         Draws of the parameters to average over; 0 takes them at their most probable values, as :func:`scribe.tl.fit`
         does: the quickest way, and too certain where types overlap.
@@ -60,10 +58,6 @@ def assign(
     doublet_rate
         Share of cells that hold two types, 0.05 say: above 0 every pair of components, in the shares of a quarter, a
         half and three quarters, is a component as well, at the cost of as many more.
-    rng
-        Seed, NumPy generator or JAX key; the seed of the fit unless given.
-    copy
-        Return a copy of ``adata`` with the results instead of writing into it.
 
     Returns
     -------

@@ -67,8 +67,6 @@ def compare_models(
         Seed, NumPy generator or JAX key; 42 unless given.
     key_added
         Name of the comparison.
-    copy
-        Return a copy of ``adata`` with the results instead of writing into it.
     **options
         What else to say, by name; see below.
     observations

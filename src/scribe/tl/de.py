@@ -98,12 +98,8 @@ def de(
         any difference a tenth have an ``lfsr`` below 5 %; ``"parametric"``: normal log-ratios. With ``sample_key`` one
         of the first two. None is ``"shrinkage"``, with ``estimand="cell"`` ``"empirical"``: what varies between cells
         is no error that could be shrunk.
-    key
-        Name of the fit.
     key_added
         Name of the result; ``key + '_de'`` unless given.
-    copy
-        Return a copy of ``adata`` with the results instead of writing into it.
     **options
         What else to say, by name; see below.
     component
@@ -124,8 +120,6 @@ def de(
         Genes to keep: names, numbers or a mask, such as that of :func:`scribe.tl.gof`. The others are pooled.
     gene_sets
         Sets of genes by name, or a .gmt file, whose shift against all other genes is tested.
-    rng
-        Seed, NumPy generator or JAX key; the seed of the fit unless given.
     n_samples, n_samples_dirichlet, rank
         As in :func:`scribe.compare`, whose ``reference`` is ``reference_genes`` here.
     reference_genes

@@ -44,10 +44,6 @@ def denoise(
 
     Parameters
     ----------
-    adata
-        Annotated data with a fit and the counts it was made on.
-    key
-        Name of the fit.
     method
         ``"mean"`` of the posterior, its ``"mode"`` (a whole number, at the most probable parameters), or one
         ``"sample"`` (whole numbers with the spread of real molecules). A pair of them is for observed counts and for
@@ -60,10 +56,6 @@ def denoise(
         Name of the slots; ``key + '_denoised'`` unless given.
     sd
         Write the posterior standard deviation as well.
-    rng
-        Seed, NumPy generator or JAX key; the seed of the fit unless given.
-    copy
-        Return a copy of ``adata`` with the results instead of writing into it.
 
     Returns
     -------

@@ -61,8 +61,6 @@ def fit(
     resume
         Continue the fit that ``adata`` holds under ``key_added``, on the counts it was made on, which must still be
         where they were.
-    copy
-        Return a copy of ``adata`` with the results instead of writing into it.
     **options
         Every keyword of :doc:`the table </guide/options>`: model, priors, guide and inference settings.
 

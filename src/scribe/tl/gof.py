@@ -41,12 +41,6 @@ def gof(
 
     Parameters
     ----------
-    adata
-        Annotated data with a fit and the counts it was made on.
-    key
-        Name of the fit.
-    n_samples
-        Draws of the parameters to average over; 0 takes them at their most probable values.
     min_variance, max_variance
         Genes whose residuals vary less or more than that fail.
     max_ks
@@ -60,10 +54,6 @@ def gof(
         Genes fail, too, if more than this share of the bins of their histogram is outside the central 95 % of the
         replicates of :func:`scribe.tl.ppc`, which must have been run. None leaves it out; 0.05 is expected of a good
         model, 0.5 a loose limit.
-    rng
-        Seed, NumPy generator or JAX key; the seed of the fit unless given.
-    copy
-        Return a copy of ``adata`` with the results instead of writing into it.
 
     Returns
     -------

@@ -45,10 +45,6 @@ def normalize(
 
     Parameters
     ----------
-    adata
-        Annotated data with a fit and the counts it was made on.
-    key
-        Name of the fit.
     target_sum
         What the values of a cell sum to.
     n_samples
@@ -58,10 +54,6 @@ def normalize(
         Write the layer of cells; False writes the table of genes alone, at no cost in cells.
     key_added
         Name of the layer, ``key + '_normalized'`` unless given, and what the name of the table begins with.
-    rng
-        Seed, NumPy generator or JAX key; the seed of the fit unless given.
-    copy
-        Return a copy of ``adata`` with the results instead of writing into it.
 
     Returns
     -------

@@ -51,10 +51,6 @@ def ppc(
 
     Parameters
     ----------
-    adata
-        Annotated data with a fit and the counts it was made on.
-    key
-        Name of the fit.
     n_samples
         Number of replicate data sets; p-values are resolved to ``1/(n_samples + 1)``.
     genes
@@ -69,10 +65,6 @@ def ppc(
     joint
         Genes to look at together, for :func:`scribe.pl.corner_ppc` and :func:`scribe.pl.compositional_ppc`: names, or
         how many, of the pairs that correlate most and least among the hundred found in most cells.
-    rng
-        Seed, NumPy generator or JAX key; the seed of the fit unless given.
-    copy
-        Return a copy of ``adata`` with the results instead of writing into it.
 
     Returns
     -------

@@ -44,20 +44,12 @@ def ppc_umap(
 
     Parameters
     ----------
-    adata
-        Annotated data with a fit and the counts it was made on.
-    key
-        Name of the fit.
     n_cells
         Number of simulated cells, at most those of the fit: replicates of so many of its cells, taken at random.
     n_neighbors
         Neighbours of a cell, for the map and for the mixing.
     n_comps
         Number of principal axes.
-    rng
-        Seed, NumPy generator or JAX key; the seed of the fit unless given.
-    copy
-        Return a copy of ``adata`` with the results instead of writing into it.
 
     Returns
     -------

@@ -45,8 +45,6 @@ def split_counts(
         Seed, NumPy generator or JAX key; 42 unless given.
     key_added
         Name of the two layers.
-    copy
-        Return a copy of ``adata`` with the results instead of writing into it.
 
     Returns
     -------

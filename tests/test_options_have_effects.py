@@ -114,6 +114,8 @@ CASES: dict[str, tuple[dict[str, Any], Any]] = {
 
 ELSEWHERE = {"svi_init", "enable_x64", "check_components", "seed", "cells_axis", "non_integer"}
 """Keywords that act on data, random numbers or precision: in tests/test_fit.py, tests/engines and tests/_adata."""
+ELSEWHERE |= {f"informative_priors_{name}" for name in ("from", "tau", "n_samples", "freeze")}
+"""What these do is tested in tests/_posterior/test_inform.py."""
 
 
 def built(options: dict[str, Any]) -> str:

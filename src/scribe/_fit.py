@@ -28,6 +28,7 @@ from scribe._model.spec import ModelSpec
 from scribe._model.transfer import transfer
 from scribe._posterior.by_engine import results_class
 from scribe._posterior.components import ComponentsWarning, Fewer, fewer_components, remarks
+from scribe._posterior.inform import Informing, inform
 from scribe._posterior.levels import with_level_cells
 from scribe._posterior.posterior import Posterior
 from scribe._posterior.results import Results
@@ -47,6 +48,8 @@ _Ended = TypeVar("_Ended", bound=Outcome)
 _MODEL_OPTIONS = tuple(options_table(ModelOptions))
 
 _LEVEL_KEYS = ("n_components", "annotation_key", "dataset_key")
+
+_INFORMING = tuple(f"informative_priors_{name}" for name in ("from", "tau", "n_samples", "freeze"))
 
 _OF_SVI = {"guide": "svi"}
 """Groups of keywords that belong to an engine without being named after it."""
@@ -159,15 +162,36 @@ def _near(earlier: Any, spec: ModelSpec, counts: Counts, *, seed: int) -> list[d
     return [jax.device_get(move(values)) for values in draws]
 
 
+def _informed(
+    spec: ModelSpec, design: Design, counts: Counts, *, options: Mapping[str, Any], seed: int
+) -> tuple[ModelSpec, Design]:
+    """The model and what is known beside the counts, with priors from an earlier fit where one is given."""
+    earlier = options["informative_priors_from"]
+    if earlier is None:
+        idle = given_among(options, _INFORMING)
+        if idle:
+            msg = f"{', '.join(idle)} has no effect without informative_priors_from: pass the results of a fit as well."
+            raise ValueError(msg)
+        return spec, design
+    if not isinstance(earlier, Results):
+        msg = f"informative_priors_from= takes results, as scribe.fit and scribe.get.results give; got {earlier!r}."
+        raise TypeError(msg)
+    how = Informing(*(options[name] for name in _INFORMING[1:]))
+    return inform(spec, design, counts, earlier=earlier.posterior, how=how, seed=seed)
+
+
 def _same_spec(
     earlier: Results, counts: Counts, model: str | Family | None, *, options: Mapping[str, Any], known: Covariates
 ) -> ModelSpec:
     """Specification of a fit to be continued, after checking that it is one of this model and these data."""
     _same_data(earlier, counts, verb="resume= continues")
+    if given_among(options, _INFORMING):
+        msg = "resume= continues a fit with the priors that it has: leave informative_priors_from out, or fit anew."
+        raise ValueError(msg)
     defaults = complete({})
     if model is None and all(options[name] == defaults[name] for name in (*_MODEL_OPTIONS, *_LEVEL_KEYS)):
         return earlier.spec
-    if _spec(model, options, known).to_json() != earlier.spec.to_json():
+    if _spec(model, options, known).to_json() != earlier.spec.uninformed.to_json():
         msg = "resume= continues a fit of the same model, but the model options differ. Leave them out, or fit anew."
         raise ValueError(msg)
     return earlier.spec
@@ -197,7 +221,7 @@ def fit_counts(
         )
         raise ValueError(msg)
     if earlier is None:
-        spec, design = _spec(model, options, known), known.design
+        spec, design = _informed(_spec(model, options, known), known.design, counts, options=options, seed=seed)
     else:
         spec = _same_spec(earlier, counts, model, options=options, known=known)
         design = earlier.posterior.design

@@ -118,9 +118,11 @@ def sampler(shape: tuple[int, ...]) -> Draw:
 
 def test_every_prior_has_a_row() -> None:
     kinds = {row.prior.to_json()["type"] for row in TABLE.values()}
-    # Dirichlet weights and hierarchies are no elementwise parameters: tests/priors
-    assert kinds == set(priors.ALL) - {"dirichlet", "over"}
-    assert {type(row.prior) for row in TABLE.values()} == set(priors.ALL.values()) - {priors.Dirichlet, priors.Over}
+    # Dirichlet weights and hierarchies are no elementwise parameters: tests/priors; an informed prior depends on an
+    # earlier fit: tests/_posterior/test_inform.py
+    others = {priors.Dirichlet, priors.Over, priors.Informed}
+    assert kinds == set(priors.ALL) - {"dirichlet", "over", "informed"}
+    assert {type(row.prior) for row in TABLE.values()} == set(priors.ALL.values()) - others
     used = {row.prior.transform for row in TABLE.values() if isinstance(row.prior, TransformedNormal)}
     assert used == set(LINKS) - {"softmax", "identity"}
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -13,13 +14,13 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from scribe._adata.names import AXIS_SLOT, Slots
+from scribe._adata.names import AXIS_SLOT, KNOWN, Slots
 from scribe._adata.records import SCHEMA_VERSION, Config, read_config, readable, require
 from scribe._adata.slots import check_free, check_key, check_target, remove_fit, write_slots
 from scribe._adata.source import counts_reader
 from scribe._adata.uns import clean_uns
 from scribe._counts.container import Counts
-from scribe._counts.design import Design
+from scribe._counts.design import Design, Moments
 from scribe._model.labels import apart
 from scribe._model.spec import ModelSpec
 from scribe._posterior.assign import assign
@@ -80,15 +81,21 @@ def _site_arrays(posterior: Posterior) -> tuple[dict[str, dict[str, Any]], dict[
     """
     placed: dict[str, dict[str, Any]] = {"varm": {}, "obsm": {}, "uns": {}}
     layout: dict[str, dict[str, Any]] = {}
-    for latent in posterior.spec.latents:
-        kinds = {role.kind: name for name, role in posterior.roles.items() if role.latent == latent}
-        arrays = [np.asarray(posterior.params[name]) for name in kinds.values()]
+
+    def place(slot: str, latent: Latent, columns: Mapping[str, AnyArray]) -> None:
         aligned = _aligned(latent)
-        slot, attribute = latent.name.removesuffix(LATENT_SUFFIX), "uns" if aligned is None else AXIS_SLOT[aligned]
-        stacked, more_axes = _joined(arrays, len(latent.axes))
+        attribute = "uns" if aligned is None else AXIS_SLOT[aligned]
+        stacked, more_axes = _joined([np.asarray(array) for array in columns.values()], len(latent.axes))
         # genes or cells come first in a slot that is subset with them
         placed[attribute][slot] = stacked if aligned is None else np.moveaxis(stacked, latent.axes.index(aligned), 0)
-        layout[slot] = {"slot": attribute, "columns": list(kinds), "more_axes": more_axes}
+        layout[slot] = {"slot": attribute, "columns": list(columns), "more_axes": more_axes}
+
+    for latent in posterior.spec.latents:
+        mine = {role.kind: posterior.params[name] for name, role in posterior.roles.items() if role.latent == latent}
+        place(latent.name.removesuffix(LATENT_SUFFIX), latent, mine)
+    for name, known in posterior.design.known.items():
+        about = Latent(name, known.axes)
+        place(name.removesuffix(LATENT_SUFFIX) + KNOWN, about, {"_loc": known.loc, "_scale": known.scale})
     for name, role in posterior.roles.items():
         if role.latent is None:
             placed["uns"][name], layout[name] = np.asarray(posterior.params[name]), {"slot": "uns"}
@@ -258,7 +265,7 @@ def read_fit(adata: AnnData, *, key: str = "scribe") -> Results:
     record = require(adata, key)
     names = {"gene": np.asarray(adata.var_names, object), "cell": np.asarray(adata.obs_names, object)}
     config = read_config(record, key)
-    spec, params = config.spec, _read_params(adata, key, config)
+    spec, (params, moments) = config.spec, _read_params(adata, key, config)
     with readable(f"adata.uns[{key!r}]", key=key):
         seed, data = int(record["seed"]), record["data"]
         all_genes, known = adata.n_vars == int(data["n_genes"]), from_record(record, config.engine)
@@ -268,7 +275,7 @@ def read_fit(adata: AnnData, *, key: str = "scribe") -> Results:
         params,
         n_genes=adata.n_vars,
         n_cells=adata.n_obs,
-        design=_read_design(adata, Slots(key), spec, data=data, owned=config.slots),
+        design=replace(_read_design(adata, Slots(key), spec, data=data, owned=config.slots), known=moments),
         labels=names,
     )
     return results_class(config.engine)(
@@ -288,10 +295,13 @@ def read_fit(adata: AnnData, *, key: str = "scribe") -> Results:
     )
 
 
-def _read_params(adata: AnnData, key: str, config: Config) -> dict[str, AnyArray]:
-    """Arrays of the guide; none that is not finite is taken."""
+def _read_params(adata: AnnData, key: str, config: Config) -> tuple[dict[str, AnyArray], dict[str, Moments]]:
+    """Arrays of the guide, and moments that an earlier fit left behind; none that is not finite is taken."""
     params: dict[str, AnyArray] = {}
-    latents = {latent.name: latent for latent in config.spec.latents}
+    latents = {latent.name: latent.axes for latent in config.spec.latents}
+    of_known = {latent_name(name): latent_name(name + KNOWN) for name in config.spec.informed}
+    axes = {latent: config.spec.site(latent.removesuffix(LATENT_SUFFIX)).axes for latent in of_known}
+    every = latents | {of_known[latent]: mine for latent, mine in axes.items()}
     for site, place in config.layout.items():
         attribute = place["slot"]
         if attribute == "uns":
@@ -306,7 +316,7 @@ def _read_params(adata: AnnData, key: str, config: Config) -> dict[str, AnyArray
             )
             raise KeyError(msg)
         with readable(where, key=key):
-            found = _of_site(np.asarray(holder[name]), site, place, latents)
+            found = _of_site(np.asarray(holder[name]), site, place, every)
             wrong = [array for array, values in found.items() if not np.all(np.isfinite(values))]
             if wrong:
                 msg = f"{', '.join(wrong)} holds values that are not finite"
@@ -314,19 +324,24 @@ def _read_params(adata: AnnData, key: str, config: Config) -> dict[str, AnyArray
         params |= found
     with readable(f"adata.uns[{key!r}]['config']", key=key):
         known = {role.latent for role in roles(params, config.spec.latents).values()}
-        lacking = [name for name, latent in latents.items() if latent not in known]
+        lacking = [latent.name for latent in config.spec.latents if latent not in known]
+        lacking += [name for name in of_known.values() if f"{name}_loc" not in params or f"{name}_scale" not in params]
         if lacking:
             msg = f"layout lacks {', '.join(lacking)}"
             raise ValueError(msg)
-    return params
+    moments = {
+        latent: Moments(axes[latent], params.pop(f"{name}_loc"), params.pop(f"{name}_scale"))
+        for latent, name in of_known.items()
+    }
+    return params, moments
 
 
 def _of_site(
-    stacked: AnyArray, site: str, place: Mapping[str, Any], latents: Mapping[str, Latent]
+    stacked: AnyArray, site: str, place: Mapping[str, Any], axes: Mapping[str, tuple[str, ...]]
 ) -> dict[str, AnyArray]:
     """Undo `_site_arrays` for one slot."""
     if place["slot"] != "uns":
-        mine = latents[latent_name(site)].axes
+        mine = axes[latent_name(site)]
         stacked = np.moveaxis(stacked, 0, [axis in AXIS_SLOT for axis in mine].index(True))
     if "columns" not in place:
         return {site: stacked}

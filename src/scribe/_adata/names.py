@@ -5,7 +5,10 @@ from __future__ import annotations
 from scribe._model.spec import ModelSpec
 from scribe.priors import LATENT_SUFFIX
 
-__all__ = ["AXIS_SLOT", "Slots", "check_name"]
+__all__ = ["AXIS_SLOT", "KNOWN", "Slots", "check_name"]
+
+KNOWN = "_prior"
+"""What follows the name of a parameter in that of the slot of what an earlier fit says of it."""
 
 AXIS_SLOT = {"gene": "varm", "cell": "obsm"}
 """Where arrays along an axis are kept."""
@@ -46,9 +49,11 @@ class Slots:
         obsm = {self.responsibilities: mixed, self.logits: logits}
         named = {"obs": [n for n, has in obs.items() if has], "obsm": [n for n, has in obsm.items() if has]}
         named["varm"] = [self.params]
-        for latent in spec.latents:
-            for axis in set(latent.axes) & set(AXIS_SLOT):
-                named[AXIS_SLOT[axis]].append(self.of(latent.name.removesuffix(LATENT_SUFFIX)))
+        slots = {latent.name.removesuffix(LATENT_SUFFIX): latent.axes for latent in spec.latents}
+        slots |= {name + KNOWN: spec.site(name).axes for name in spec.informed}
+        for name, axes in slots.items():
+            for axis in set(axes) & set(AXIS_SLOT):
+                named[AXIS_SLOT[axis]].append(self.of(name))
         return named
 
     def of_derived(self, kind: str, place: str, names: dict[str, list[str]]) -> dict[str, list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -26,7 +27,7 @@ class CellBatch(NamedTuple):
     def join(self, data: CountData) -> CountData:
         """The whole data set with its cells replaced by those of the batch, which keep their rows."""
         cells = self.cells._replace(rows=data.cells.rows[self.cells.rows])
-        return CountData(data.pairs, cells, self.non_zeros, self.scale, data.means)
+        return data._replace(cells=cells, non_zeros=self.non_zeros, scale=self.scale)
 
 
 class CellBatches:
@@ -42,7 +43,8 @@ class CellBatches:
         self._size = batch_size
         self._seed = seed
         self._order = np.random.default_rng(seed).permutation(counts.n_cells)
-        self._design = design
+        # what is known of latents is data of all batches
+        self._design = replace(design, known={})
         self._rows: Ragged | None = None
         self._n_rows = 0
         if not totals_suffice:

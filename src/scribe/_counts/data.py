@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -17,6 +18,7 @@ __all__ = [
     "CHUNK",
     "Cells",
     "CountData",
+    "Known",
     "Means",
     "NonZeros",
     "Pairs",
@@ -86,11 +88,19 @@ class Means(NamedTuple):
     total: Array
 
 
+class Known(NamedTuple):
+    """Mean and standard deviation of a latent, over its axes: `scribe._counts.design.Moments` on the device."""
+
+    loc: Array
+    scale: Array
+
+
 class CountData(NamedTuple):
     """Everything a model reads of the data.
 
     ``scale`` () multiplies what the cells contribute: cells / batch size in a minibatch, else 1. ``pairs`` always
-    and ``means`` always cover the whole data set. ``non_zeros`` is None where totals suffice.
+    and ``means`` always cover the whole data set. ``non_zeros`` is None where totals suffice. ``known`` is what an
+    earlier fit says of latents, by name; along cells it has their rows.
     """
 
     pairs: Pairs
@@ -98,6 +108,7 @@ class CountData(NamedTuple):
     non_zeros: NonZeros | None
     scale: Array
     means: Means
+    known: Mapping[str, Known]
 
 
 class Ragged(NamedTuple):
@@ -184,7 +195,8 @@ def full_data(
     by_cell
         Whether rows of non-zeros share their cell rather than their gene, for sums that are kept cell by cell.
     design, means
-        Covariates of the cells, and mean counts of genes where the columns of the counts are not genes.
+        Covariates of the cells with what is known of latents, and mean counts of genes where the columns of the counts
+        are not genes.
     """
     if group:
         groups = counts.groups()
@@ -195,7 +207,8 @@ def full_data(
     non_zeros = None if totals_suffice else _non_zeros(counts, by_cell=by_cell)
     cells = cells_on_device(totals, weight, np.arange(len(totals)), design)
     known_means = means_of(counts) if means is None else means
-    return CountData(pairs_on_device(counts), cells, non_zeros, jnp.ones(()), known_means)
+    known = {name: Known(on_device(x.loc), on_device(x.scale)) for name, x in design.known.items()}
+    return CountData(pairs_on_device(counts), cells, non_zeros, jnp.ones(()), known_means, known)
 
 
 def cells_on_device(totals: FloatArray, weight: FloatArray, rows: IntArray, design: Design) -> Cells:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-__all__ = ["LEVELS_AND_GENES", "LEVEL_AXES", "Levels"]
+import jax.numpy as jnp
+
+from scribe._types import Array
+
+__all__ = ["LEVELS_AND_GENES", "LEVEL_AXES", "Levels", "at_levels"]
 
 LEVEL_AXES = ("component", "dataset")
 """Axes of a model beside genes and cells, in the order in which arrays have them."""
@@ -29,3 +34,16 @@ class Levels:
         if (len(self.labels) < 2 and self.params) or len(set(self.labels)) < len(self.labels):
             msg = f"An axis needs two different levels or more, got {list(self.labels)}."
             raise ValueError(msg)
+
+
+def at_levels(natural: Mapping[str, Array], chosen: Iterable[tuple[str, int]]) -> dict[str, Array]:
+    """Natural parameters at chosen levels, pairs of an axis and a number; the axes stay, with a length of 1."""
+
+    def at(value: Array, position: int, number: int) -> Array:
+        own = value.ndim == len(LEVELS_AND_GENES) and value.shape[position] > 1
+        return jnp.take(value, jnp.asarray([number]), axis=position) if own else value
+
+    out = dict(natural)
+    for axis, number in chosen:
+        out = {name: at(value, LEVEL_AXES.index(axis), number) for name, value in out.items()}
+    return out

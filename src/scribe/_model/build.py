@@ -12,15 +12,15 @@ import numpyro.distributions as dist
 from numpyro import handlers
 
 from scribe._counts.container import Counts
-from scribe._counts.data import CountData, full_data, means_of
+from scribe._counts.data import CountData, Known, full_data, means_of
 from scribe._counts.design import Design
 from scribe._counts.parameters import Parameters
 from scribe._model.likelihood import Likelihood
 from scribe._model.spec import ModelSpec
 from scribe._types import Array, Key
-from scribe.priors import Context, Draw, Latent, Law
+from scribe.priors import Context, Draw, Latent, Law, latent_name
 
-__all__ = ["CountMatrix", "Model", "build", "columns_for", "data_for", "plates"]
+__all__ = ["CountMatrix", "Model", "build", "columns_for", "data_for", "known_here", "plates"]
 
 Model = Callable[[CountData], None]
 """A numpyro model of a data set."""
@@ -97,13 +97,26 @@ def plates(axes: tuple[str, ...], shape: tuple[int, ...], data: CountData) -> It
         yield
 
 
+def known_here(spec: ModelSpec, data: CountData) -> dict[str, Known]:
+    """What an earlier fit says of latents, those of cells for the cells at hand."""
+    axes = {latent_name(site.name): site.axes for site in spec.sites}
+
+    def here(name: str, value: Array) -> Array:
+        return jnp.take(value, data.cells.rows, axes[name].index("cell")) if "cell" in axes[name] else value
+
+    return {name: Known(*(here(name, value) for value in known)) for name, known in data.known.items()}
+
+
 def _sampler(spec: ModelSpec, data: CountData, n_genes: int, values: Mapping[str, Array]) -> Draw:
     """Make every latent a numpyro site; ``values`` are those of the parameters so far."""
     lengths = {**spec.lengths, "gene": n_genes, "cell": data.cells.totals.shape[0]}
+    known = known_here(spec, data)
 
     def draw(latent: Latent, law: Law) -> Array:
+        if latent.frozen:
+            return known[latent.name].loc
         shape = tuple(lengths[axis] for axis in latent.axes)
-        context = Context(data.cells.totals, *data.means, spec.log_total(values, data.cells.dataset))
+        context = Context(data.cells.totals, *data.means, spec.log_total(values, data.cells.dataset), known)
         with plates(latent.axes, shape, data):
             value: Array = numpyro.sample(latent.name, law(context).expand(shape))
             return value

@@ -22,7 +22,7 @@ __all__ = ["InferenceConfig", "ModelConfig", "ModelConfigBuilder", "configured"]
 
 _OF_MODELS = ("model", "mixture", "dataset", "guide")
 _OF_ENGINES = ("inference", "svi", "mcmc")
-_ELSEWHERE = ("model_config", "inference_config", "svi_init")
+_ELSEWHERE = ("model_config", "inference_config", "svi_init", "informative_priors_from")
 """Keywords of these groups that take objects of a fit, and are no part of a configuration."""
 
 _REPLACED = {

@@ -30,7 +30,7 @@ from scribe._model.clusters import components_at_start
 from scribe._model.sites import MIXING, SCALING
 from scribe._model.spec import ModelSpec
 from scribe._types import AnyArray, Array, FloatArray, IntArray
-from scribe.priors import latent_name
+from scribe.priors import LATENT_SUFFIX, latent_name
 
 __all__ = ["Start", "capture_start", "mean_over_others", "start"]
 
@@ -78,6 +78,7 @@ def start(
     natural["log_mixing"] = _log_mixing(spec, component, dataset)
     moments, fields = ({n: on_device(x) for n, x in of.items()} for of in (natural, _fields(spec, counts, seed=seed)))
     values, moves = jax.device_get(_values_and_moves(spec, moments, on_device(np.log(capture)), fields))
+    values |= {name.removesuffix(LATENT_SUFFIX): known.loc for name, known in design.known.items()}
     return Start(values, {name: move for name, move in moves.items() if np.any(np.abs(move) > _ROUNDING)})
 
 
@@ -131,9 +132,9 @@ def _values_and_moves(
 
     none = jnp.zeros(2 if spec.family.captured else 1)
     moves = jax.jacfwd(lambda shift: spec.start(at(shift)))(none)
-    if spec.capture_site is not None:
+    name = latent_name(str(spec.capture_site))
+    if name in moves:
         # hardly bounded where capture is nearly complete and cannot be traded
-        name = latent_name(spec.capture_site)
         moves[name] = jnp.clip(moves[name], -2.0, 2.0)
     return at(none), moves
 

@@ -227,6 +227,22 @@ class FitOptions(ModelOptions, CellOptions, total=False):
             None, "inference", "The engine as a scribe.InferenceConfig, a dict or an object; it overrides keywords."
         ),
     ]
+    informative_priors_from: Annotated[
+        Any,
+        Option(
+            None, "model", "Results of an earlier fit, or in scribe.tl.fit its key, whose parameters are the priors."
+        ),
+    ]
+    informative_priors_tau: Annotated[
+        float, Option(1.0, "model", "Factor of the standard deviations of such priors; above 1 trusts them less.")
+    ]
+    informative_priors_n_samples: Annotated[
+        int, Option(1_000, "model", "Draws of the earlier fit that the moments of such priors are taken from.")
+    ]
+    informative_priors_freeze: Annotated[
+        str | Sequence[str],
+        Option((), "model", "Parameters that stay where the earlier fit left them: ('r', 'mu', 'eta') or other names."),
+    ]
     guide: Annotated[
         Any, Option("mean_field", "guide", "Variational family: 'mean_field', 'low_rank', 'flow' or an object.")
     ]

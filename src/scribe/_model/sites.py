@@ -18,7 +18,7 @@ CAPTURE_SITES: dict[str, Param] = {
         Param("p_capture", ("capture_prob", "capture_probability"), "unit", ("cell",), Beta(1.0, 1.0), (0.0, 1.0)),
         Param("phi_capture", ("capture_odds", "capture_odds_ratio"), "positive", ("cell",), _FLAT_ODDS, (0.0, 1.0)),
         # sampled with an anchor alone, which replaces this prior
-        Param("eta_capture", ("capture_efficiency",), "positive", ("cell",), LogNormal(0.0, 1.0), (0.0, 1.0)),
+        Param("eta_capture", ("capture_efficiency", "eta"), "positive", ("cell",), LogNormal(0.0, 1.0), (0.0, 1.0)),
     )
 }
 """The forms in which a cell's capture probability may be sampled."""

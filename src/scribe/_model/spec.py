@@ -6,6 +6,7 @@ import functools
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 
 from scribe import coordinates as coordinate_systems
 from scribe import priors as prior_table
+from scribe._counts.data import Known
 from scribe._counts.parameters import Parameters
 from scribe._model.axes import LEVEL_AXES, LEVELS_AND_GENES, Levels
 from scribe._model.likelihood import Likelihood
@@ -24,6 +26,7 @@ from scribe.priors import (
     CaptureAnchor,
     Draw,
     Effects,
+    Informed,
     Latent,
     Law,
     MeanAnchor,
@@ -38,6 +41,8 @@ _DUMMY = {"gene": 3, "cell": 5}
 
 
 _Arrays = Mapping[str, Array]
+
+_NOTHING_KNOWN: Mapping[str, Known] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -110,6 +115,15 @@ class ModelSpec:
     @functools.cached_property
     def latents(self) -> tuple[Latent, ...]:
         """Everything that is sampled, in sampling order: one per parameter, and what priors have of their own."""
+        return tuple(latent for latent in self._every_latent if not latent.frozen)
+
+    @functools.cached_property
+    def frozen(self) -> tuple[Latent, ...]:
+        """Everything that stays where an earlier fit left it."""
+        return tuple(latent for latent in self._every_latent if latent.frozen)
+
+    @functools.cached_property
+    def _every_latent(self) -> tuple[Latent, ...]:
         found: list[Latent] = []
 
         def note(latent: Latent, law: Law) -> Array:
@@ -134,10 +148,17 @@ class ModelSpec:
         jax.eval_shape(note)
         return found
 
-    def values(self, latents: Mapping[str, Array]) -> dict[str, Array]:
-        """Parameters on the real line from all latents, and the effects of factors that they are sums of."""
-        sites = {site.name: site.prior(site.name, site.axes, lambda one, _: latents[one.name]) for site in self.sites}
-        effects = self._effects(lambda one, _: latents[one.name])
+    def values(self, latents: Mapping[str, Array], known: Mapping[str, Known] = _NOTHING_KNOWN) -> dict[str, Array]:
+        """Parameters on the real line from all latents, and the effects of factors that they are sums of.
+
+        Frozen latents that are not among them stay at the means in ``known``.
+        """
+
+        def read(latent: Latent, _: Law) -> Array:
+            return latents[latent.name] if latent.name in latents else known[latent.name].loc
+
+        sites = {site.name: site.prior(site.name, site.axes, read) for site in self.sites}
+        effects = self._effects(read)
         return {**sites, **{name: value for name, (_, value) in effects.items()}}
 
     def _effects(self, draw: Draw) -> Effects:
@@ -158,6 +179,7 @@ class ModelSpec:
     def anchor(self) -> CaptureAnchor | None:
         """What anchors capture to the total mRNA of a cell, if anything does."""
         prior = self.priors.get("eta_capture")
+        prior = prior.base if isinstance(prior, Informed) else prior
         return prior if isinstance(prior, CaptureAnchor) else None
 
     @functools.cached_property
@@ -331,6 +353,16 @@ class ModelSpec:
             {name: prior_table.from_json(prior) for name, prior in record["priors"].items()},
             {axis: _levels(**stored) for axis, stored in record.get("levels", {}).items()},
         )
+
+    @property
+    def informed(self) -> dict[str, Informed]:
+        """Priors that an earlier fit has left behind, by site name."""
+        return {name: prior for name, prior in self.priors.items() if isinstance(prior, Informed)}
+
+    @property
+    def uninformed(self) -> ModelSpec:
+        """The same model without what an earlier fit says."""
+        return self.with_priors({name: prior.base for name, prior in self.informed.items()})
 
     def with_priors(self, priors: Mapping[str, Prior]) -> ModelSpec:
         """Return the same model with some priors replaced."""

@@ -118,10 +118,13 @@ def nearly_empty(posterior: Posterior) -> dict[str, float]:
 def fewer_components(posterior: Posterior, counts: Counts, engine: SVI, fit: Fitted) -> Fewer | None:
     """Fit the mixture of a posterior with the two components as one that differ least; ``fit`` is its record.
 
-    None where there is nothing to compare: no mixture, a fit that was not to converge, or a smaller one that failed.
+    None where there is nothing to compare: no mixture, components that an earlier fit knows, a fit that was not
+    to converge, or a smaller one that failed.
     """
     rule, guide, (steps, ended) = engine.early_stopping, posterior.guide, _end(fit)
     if not (posterior.mixed and isinstance(guide, Guide) and rule.enabled and steps >= max(rule.warmup, _FIRST)):
+        return None
+    if any("component" in known.axes for known in posterior.design.known.values()):
         return None
     pair = _least_missed(_log_probabilities(posterior, counts))
     spec, design = _as_one(posterior.spec, posterior.design, pair)

@@ -60,7 +60,7 @@ def _slopes(spec: ModelSpec, latents: Mapping[str, Array], log_means: Array, log
     """Derivatives of the log prior in log mean counts, (draws, genes), and in that of totals, (draws,)."""
 
     def log_prior(logs: tuple[Array, Array], one: Mapping[str, Array]) -> Array:
-        context = Context(jnp.zeros(1), *map(jnp.exp, logs))
+        context = Context(jnp.zeros(1), jnp.exp(logs[0]), jnp.exp(logs[1]))
         terms: list[Array] = []
 
         def read(latent: Latent, law: Law) -> Array:

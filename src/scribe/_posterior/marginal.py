@@ -144,7 +144,10 @@ def log_likelihood_of_cells(
 
     The cells are those of the fit, each left out of the population of captures, or ``new`` ones.
     """
-    part = posterior if new is None else replace(posterior.subset(cells=new.like), design=new.design)
+    part = posterior
+    if new is not None:
+        like = posterior.subset(cells=new.like)
+        part = replace(like, design=replace(new.design, known=like.design.known))
     spec, data, site = posterior.spec, part.data(counts), posterior.spec.capture_site
     if spec.family.field:
         msg = (

@@ -13,22 +13,25 @@ import numpy as np
 import numpyro.distributions as dist
 
 from scribe._counts.container import Counts
-from scribe._counts.data import CountData
+from scribe._counts.data import CountData, Known
 from scribe._counts.design import Design
 from scribe._counts.parameters import Parameters
 from scribe._device import on_device
 from scribe._dist.pushed import PushedKernels, PushedNormal, kernel_density
-from scribe._model.axes import LEVEL_AXES
+from scribe._model.axes import at_levels
 from scribe._model.build import data_for
 from scribe._model.sites import Site
 from scribe._model.spec import ModelSpec
 from scribe._posterior.indexing import check_draws
 from scribe._rng import Numbers, identities
 from scribe._types import AnyArray, Array, FloatArray, IntArray, Key
-from scribe.guides import Approximation, Draws, Ids, Role, roles
-from scribe.priors import latent_name
+from scribe.guides import LOC, LOG_SCALE, Approximation, Draws, Ids, MeanField, Role, roles
+from scribe.priors import LATENT_SUFFIX, latent_name
 
 __all__ = ["Posterior", "Summary"]
+
+_OF_FROZEN = 2**30
+"""What the key of draws of frozen latents is numbered by."""
 
 _KERNELS = 512
 """Draws behind a kernel density."""
@@ -99,28 +102,35 @@ class Posterior:
             labels={**self.labels, **labels},
             n_genes=self.n_genes if genes is None else len(genes),
             n_cells=self.n_cells if cells is None else len(cells),
-            design=self.design if cells is None else self.design.subset(cells),
+            design=self.design.subset(cells, genes=genes),
         )
 
     def device_params(self) -> dict[str, Array]:
         """Arrays of the guide in JAX's current floating type."""
         return {name: on_device(value) for name, value in self.params.items()}
 
+    def known(self) -> dict[str, Known]:
+        """Moments of latents that an earlier fit left behind, on the device."""
+        return {name: Known(on_device(x.loc), on_device(x.scale)) for name, x in self.design.known.items()}
+
     def centre(self) -> dict[str, Array]:
         """Location of every site on the real line: the most probable value there."""
-        return self.spec.values(self.guide.centre(self.device_params(), latents=self.spec.latents))
+        return self.spec.values(self.guide.centre(self.device_params(), latents=self.spec.latents), self.known())
 
     def draws(self, key: Key, n_draws: int) -> dict[str, Array]:
         """Draws of every site on the real line, (draws, ...) each."""
         numbers = np.arange(n_draws, dtype=np.uint32)
-        return _draws(self.spec, self.guide, self.device_params(), key=key, numbers=numbers, ids=self.ids)
+        return _draws(self.spec, self.guide, self.device_params(), self.known(), key=key, numbers=numbers, ids=self.ids)
 
     def stored_draws(self) -> dict[str, Array]:
         """All draws of a posterior that consists of them, in the order in which they were made."""
         if not isinstance(self.guide, Draws):
             msg = f"A posterior by {self.guide.name!r} stores no draws: it makes new ones."
             raise TypeError(msg)
-        return jax.vmap(self.spec.values)(self.guide.stored(self.device_params()))
+        stored = self.guide.stored(self.device_params())
+        numbers = np.arange(self.guide.n_draws(self.params), dtype=np.uint32)
+        frozen = _frozen(self.spec, self.known(), key=jax.random.key(0), numbers=numbers, ids=self.ids)
+        return jax.vmap(self.spec.values)({**stored, **frozen})
 
     @property
     def n_draws(self) -> int | None:
@@ -138,10 +148,10 @@ class Posterior:
     def _blocks(
         self, draw: Callable[..., dict[str, Array]], key: Key, n_draws: int, block: int
     ) -> Iterator[dict[str, Array]]:
-        params = self.device_params()
+        params, known = self.device_params(), self.known()
         for first in range(0, n_draws, block):
             numbers = np.arange(first, min(first + block, n_draws), dtype=np.uint32)
-            yield draw(self.spec, self.guide, params, key=key, numbers=numbers, ids=self.ids)
+            yield draw(self.spec, self.guide, params, known, key=key, numbers=numbers, ids=self.ids)
 
     def draw_one_by_one(self, key: Key, n_draws: int) -> Iterator[dict[str, Array]]:
         """The draws of `draws` singly, so that no more than one is in memory."""
@@ -159,8 +169,8 @@ class Posterior:
 
     def parameters(self, values: Mapping[str, Array]) -> Parameters:
         """Natural parameters and what is known of cells from one value of every site on the real line."""
-        known = self.design.dataset, self.design.logits
-        dataset, logits = (None if x is None else on_device(x, x.dtype) for x in known)
+        covariates = self.design.dataset, self.design.logits
+        dataset, logits = (None if x is None else on_device(x, x.dtype) for x in covariates)
         return _parameters(self.spec, tuple(self.chosen.items()), self.n_cells, dict(values), dataset, logits)
 
     def data(self, counts: Counts) -> CountData:
@@ -208,13 +218,18 @@ class Posterior:
         Normal on the real line where it is, else a kernel density of draws; of weights, the Dirichlet with their mean
         and variance.
         """
-        params, latents = self.device_params(), {latent.name for latent in self.spec.latents}
-        laws: dict[str, dist.Distribution | None] = {}
+        params, known = self.device_params(), _as_mean_field(self.spec, self.known())
+        latents = {latent.name for latent in self.spec.latents}
+        laws: dict[str, dist.Distribution | None] = {
+            latent.name.removesuffix(LATENT_SUFFIX): MeanField().marginal(latent.name, known, latents=self.spec.frozen)
+            for latent in self.spec.frozen
+        }
         for site in self.spec.sites:
             name = latent_name(site.name)
-            # weights, and a parameter that is a function of several latents, are known by their draws alone
-            known = name in latents and site.link.name != "softmax"
-            laws[site.name] = self.guide.marginal(name, params, latents=self.spec.latents) if known else None
+            if site.name not in laws:
+                # weights, and a parameter that is a function of several latents, are known by their draws alone
+                alone = name in latents and site.link.name != "softmax"
+                laws[site.name] = self.guide.marginal(name, params, latents=self.spec.latents) if alone else None
         draws = self.draws(jax.random.key(0), _KERNELS) if None in laws.values() else {}
         return {site.name: _law(site, laws[site.name], draws) for site in self.spec.sites}
 
@@ -286,32 +301,58 @@ def _parameters(
 ) -> Parameters:
     dataset, logits = covariates
     every = spec.parameters(values, n_cells=n_cells, dataset=dataset, logits=logits)
-    natural, axes = every.natural, [axis for axis, _ in chosen]
-    for axis, number in chosen:
-        position = LEVEL_AXES.index(axis)
-        natural = {
-            name: jnp.take(x, jnp.asarray([number]), axis=position) if x.ndim == 3 and x.shape[position] > 1 else x
-            for name, x in natural.items()
-        }
+    axes = [axis for axis, _ in chosen]
     return every._replace(
-        natural=natural,
+        natural=at_levels(every.natural, chosen),
         dataset=None if "dataset" in axes else dataset,
         log_weights=None if "component" in axes else every.log_weights,
     )
 
 
+def _as_mean_field(spec: ModelSpec, known: Mapping[str, Known]) -> dict[str, Array]:
+    """Arrays of a mean-field guide of the frozen latents, as the earlier fit left them."""
+    arrays = {}
+    for latent in spec.frozen:
+        arrays[latent.name + LOC], scale = known[latent.name]
+        arrays[latent.name + LOG_SCALE] = jnp.log(scale)
+    return arrays
+
+
+def _frozen(spec: ModelSpec, known: Mapping[str, Known], *, key: Key, numbers: Numbers, ids: Ids) -> dict[str, Array]:
+    """Draws of frozen latents, from what the earlier fit says of them."""
+    if not spec.frozen:
+        return {}
+    arrays = _as_mean_field(spec, known)
+    return MeanField().draw(jax.random.fold_in(key, _OF_FROZEN), arrays, latents=spec.frozen, numbers=numbers, ids=ids)
+
+
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _latents(
-    spec: ModelSpec, guide: Approximation, params: dict[str, Array], *, key: Key, numbers: Numbers, ids: Ids
+    spec: ModelSpec,
+    guide: Approximation,
+    params: dict[str, Array],
+    known: dict[str, Known],
+    *,
+    key: Key,
+    numbers: Numbers,
+    ids: Ids,
 ) -> dict[str, Array]:
-    return guide.draw(key, params, latents=spec.latents, numbers=numbers, ids=ids)
+    sampled = guide.draw(key, params, latents=spec.latents, numbers=numbers, ids=ids)
+    return {**sampled, **_frozen(spec, known, key=key, numbers=numbers, ids=ids)}
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _draws(
-    spec: ModelSpec, guide: Approximation, params: dict[str, Array], *, key: Key, numbers: Numbers, ids: Ids
+    spec: ModelSpec,
+    guide: Approximation,
+    params: dict[str, Array],
+    known: dict[str, Known],
+    *,
+    key: Key,
+    numbers: Numbers,
+    ids: Ids,
 ) -> dict[str, Array]:
-    return jax.vmap(spec.values)(_latents(spec, guide, params, key=key, numbers=numbers, ids=ids))
+    return jax.vmap(spec.values)(_latents(spec, guide, params, known, key=key, numbers=numbers, ids=ids))
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -85,7 +85,7 @@ class Seen(Prior):
         def seeing(context: Context) -> Context:
             dtype = context.totals.dtype
             totals, means, total = (jnp.asarray(x, dtype) for x in (self.totals, self.gene_means, self.mean_total))
-            return Context(totals, means, total, context.log_m0)
+            return context._replace(totals=totals, gene_means=means, mean_total=total)
 
         return self.prior(name, axes, lambda latent, law: draw(latent, lambda context: law(seeing(context))))
 

@@ -88,7 +88,8 @@ def fingerprint(objective: Mapping[str, Any], *, seed: int, earlier: Fitted | No
 
 def of_data(spec: ModelSpec, counts: Counts, design: Design) -> dict[str, Any]:
     """What an objective says of its model and data."""
-    covariates = (x for x in (design.dataset, design.logits) if x is not None)
+    known = (x for moments in design.known.values() for x in (moments.loc, moments.scale))
+    covariates = (x for x in (design.dataset, design.logits, *known) if x is not None)
     return {"model": spec.to_json(), "counts": counts.digest(), "design": _digest(covariates)}
 
 

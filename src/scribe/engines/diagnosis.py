@@ -65,8 +65,8 @@ def _likelihood(problem: Problem, params: Params, key: Key) -> list[_Place]:
     counts, likelihood = problem.counts, problem.spec.likelihood
     latents, first = problem.spec.latents, jnp.zeros(1, jnp.uint32)
     draw = problem.guide.draw(key, problem.per_cell(params), latents=latents, numbers=first, ids={})
-    values = problem.spec.values({name: value[0] for name, value in draw.items()})
     data = data_for(problem.spec, counts, problem.design, totals_suffice=False)
+    values = problem.spec.values({name: value[0] for name, value in draw.items()}, data.known)
     known = {"dataset": data.cells.dataset, "logits": data.cells.logits}
     parameters = problem.spec.parameters(values, n_cells=counts.n_cells, **known)
     places = [

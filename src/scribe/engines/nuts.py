@@ -248,7 +248,7 @@ class _Run:
             ]
             step_size = np.concatenate(_in_threads(jobs, self.setting, monitor.stop))
         statistics = {name: kept.pop(name) for name in _STATISTICS}
-        kept, relabelled = (kept, 0) if self.mixture is None else relabel(self.mixture, kept)
+        kept, relabelled = (kept, 0) if self.mixture is None else relabel(self.mixture, kept, self.data.known)
         verdict = judge(
             kept, statistics, step_size=step_size, max_tree_depth=engine.max_tree_depth, relabelled=relabelled
         )

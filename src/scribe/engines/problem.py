@@ -331,9 +331,14 @@ def make_problem(
     """Put the data on the device, find the starting values and the compiled steps; a ``restart`` starts elsewhere."""
     batched = batch_size is not None and batch_size < counts.n_cells
     many_equal = len(counts.groups().totals) < _GROUP_BELOW * counts.n_cells
-    group = (
-        spec.totals_suffice and spec.family.captured and not (batched or spec.levels) and (many_equal or guide.by_total)
-    )
+    of_cells = any("cell" in known.axes for known in design.known.values())
+    if of_cells and guide.by_total:
+        msg = (
+            "An earlier fit tells cells of equal totals apart, which share their capture in this guide: by_total=False."
+        )
+        raise ValueError(msg)
+    alike = spec.totals_suffice and spec.family.captured and not (batched or spec.levels or of_cells)
+    group = alike and (many_equal or guide.by_total)
     groups = counts.groups().index if group or guide.by_total else None
     data = data_for(spec, counts, design, totals_suffice=spec.totals_suffice or batched, group=group)
     if groups is not None and not group:
@@ -344,7 +349,7 @@ def make_problem(
         batches = CellBatches(columns, batch_size, totals_suffice=spec.totals_suffice, seed=seed, design=design)
     first = None if groups is None else _first_of_groups(groups, padded_length(len(counts.groups().totals)))
     start, moves = start_of(spec, counts, design, seed=seed, restart=restart)
-    if first is not None and spec.capture_site is not None:
+    if first is not None and spec.capture_site is not None and latent_name(spec.capture_site) in moves:
         start[spec.capture_site] = start[spec.capture_site][first]
         moves[latent_name(spec.capture_site)] = moves[latent_name(spec.capture_site)][first]
     example = _example(data, batches, 0)

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from scribe._counts.data import Known
 from scribe._counts.design import Design
 from scribe._model.sites import MIXING
 from scribe._model.spec import ModelSpec
@@ -26,16 +27,22 @@ _MOST_ROUNDS = 20
 
 
 def exchangeable(spec: ModelSpec, design: Design) -> bool:
-    """Whether renumbering the components changes nothing: none is known beforehand by labels or by its weight."""
-    if "component" not in spec.levels or design.logits is not None:
+    """Whether renumbering the components changes nothing: no labels, no earlier fit and no weight tells them apart."""
+    named = design.logits is not None or any("component" in known.axes for known in design.known.values())
+    if "component" not in spec.levels or named:
         return False
     prior = spec.priors[MIXING.name]
     return isinstance(prior, Dirichlet) and np.ptp(prior.concentration) == 0
 
 
-def relabel(spec: ModelSpec, draws: Mapping[str, AnyArray]) -> tuple[dict[str, AnyArray], int]:
-    """Draws of all latents, (chains, draws, ...), under one numbering of the components, and how many had another."""
-    order = numbering(_features(spec, draws))
+def relabel(
+    spec: ModelSpec, draws: Mapping[str, AnyArray], known: Mapping[str, Known]
+) -> tuple[dict[str, AnyArray], int]:
+    """Draws of all latents, (chains, draws, ...), under one numbering of the components, and how many had another.
+
+    ``known`` are the moments of frozen latents.
+    """
+    order = numbering(_features(spec, draws, known))
     moved = np.any(order != np.arange(order.shape[-1]), axis=-1)
     out = dict(draws)
     if moved.any():
@@ -47,12 +54,12 @@ def relabel(spec: ModelSpec, draws: Mapping[str, AnyArray]) -> tuple[dict[str, A
     return out, int(moved.sum())
 
 
-def _features(spec: ModelSpec, draws: Mapping[str, AnyArray]) -> FloatArray:
+def _features(spec: ModelSpec, draws: Mapping[str, AnyArray], known: Mapping[str, Known]) -> FloatArray:
     """Everything that tells components apart, on the real line: (chains, draws, components, features)."""
     own = [site for site in spec.sites if "component" in site.axes]
 
     def one(latents: Mapping[str, Array]) -> Array:
-        values = spec.values(latents)
+        values = spec.values(latents, known)
         parts = [jnp.moveaxis(values[site.name], site.axes.index("component"), 0) for site in own]
         return jnp.concatenate([part.reshape(part.shape[0], -1) for part in parts], axis=1)
 

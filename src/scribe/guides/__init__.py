@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from scribe._nn import MLP
-from scribe.guides._base import LOC, Approximation, Guide, Ids, Role, roles
+from scribe.guides._base import LOC, LOG_SCALE, Approximation, Guide, Ids, Role, roles
 from scribe.guides.amortised import Amortised
 from scribe.guides.choose import choose, given
 from scribe.guides.compose import Composed, whole
@@ -37,6 +37,7 @@ def _value(plain: Any) -> Any:
 __all__ = [
     "ALL",
     "LOC",
+    "LOG_SCALE",
     "MLP",
     "Amortised",
     "Approximation",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -20,6 +20,7 @@ from scribe.guides.flow import Flow
 from scribe.guides.joint import Joint
 from scribe.guides.low_rank import LowRank
 from scribe.guides.mean_field import MeanField
+from scribe.priors import LATENT_SUFFIX, Informed
 
 __all__ = ["choose", "given"]
 
@@ -76,6 +77,7 @@ def _genes(options: Mapping[str, Any], asked: Mapping[str, Any], spec: ModelSpec
         return family
     known = (spec.coordinates.sampled, spec.family.params)
     params = named_params(options["joint_params"], known, keyword="joint_params")
+    _refuse_frozen("joint_params", params, spec)
     if options["dense_params"] is None:
         return Joint(params, family=family)
     dense = named_params(options["dense_params"], known, keyword="dense_params")
@@ -92,6 +94,15 @@ def _genes(options: Mapping[str, Any], asked: Mapping[str, Any], spec: ModelSpec
         msg = f"dense_params={list(dense)} needs guide_rank, e.g. guide_rank=10, or guide_flow."
         raise ValueError(msg)
     return Joint(params, family=family, dense=dense)
+
+
+def _refuse_frozen(keyword: str, params: Iterable[str], spec: ModelSpec) -> None:
+    """Raise where a keyword is about a parameter of which there is nothing to infer."""
+    for latent in spec.frozen:
+        site = latent.name.removesuffix(LATENT_SUFFIX)
+        if site in params:
+            msg = f"{keyword} is about {site!r}, which informative_priors_freeze holds fixed: leave one of the two out."
+            raise ValueError(msg)
 
 
 def _has_levels(spec: ModelSpec) -> bool:
@@ -143,10 +154,11 @@ def _capture(options: Mapping[str, Any], asked: Mapping[str, Any], spec: ModelSp
     if not spec.family.captured:
         msg = f"amortize_capture needs a model with capture, e.g. model='nbvcp'; this one is {spec.family.name}."
         raise ValueError(msg)
+    _refuse_frozen("amortize_capture", (str(spec.capture_site),), spec)
     if config is not None:
         return _from_config(config, flat)
     # cells of one total differ in capture between datasets whose genes differ
-    exact = spec.totals_suffice and not spec.levels
+    exact = spec.totals_suffice and not (spec.levels or isinstance(spec.priors[str(spec.capture_site)], Informed))
     return MeanField(by_total=True) if exact and not flat else Amortised(**flat)
 
 

@@ -12,12 +12,13 @@ from scribe.priors.dirichlet import Dirichlet
 from scribe.priors.gaussian import Fixed, Gaussian
 from scribe.priors.hierarchy import Over, over
 from scribe.priors.horseshoe import Horseshoe
+from scribe.priors.informed import Informed
 from scribe.priors.neg import NormalExponentialGamma
 from scribe.priors.simple import Beta, BetaPrime, LogNormal, TransformedNormal
 
 ALL: dict[str, Callable[..., Prior]] = {
     prior.kind: prior
-    for prior in (LogNormal, Beta, BetaPrime, TransformedNormal, CaptureAnchor, Dirichlet, MeanAnchor, Over)
+    for prior in (LogNormal, Beta, BetaPrime, TransformedNormal, CaptureAnchor, Dirichlet, MeanAnchor, Over, Informed)
 }
 """Every prior by the type name under which a specification stores it."""
 
@@ -54,6 +55,7 @@ __all__ = [
     "Fixed",
     "Gaussian",
     "Horseshoe",
+    "Informed",
     "Latent",
     "Law",
     "LogNormal",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
 import numpyro.distributions as dist
 
+from scribe._counts.data import Known
 from scribe._types import AnyArray, Array
 
 __all__ = ["LATENT_SUFFIX", "Base", "Context", "Draw", "Effects", "Latent", "Law", "Prior", "latent_name", "record"]
@@ -22,24 +24,30 @@ def latent_name(site: str) -> str:
 
 
 class Context(NamedTuple):
-    """What a prior may depend on of the data.
+    """What a prior may depend on: the data, and an earlier fit.
 
     ``totals`` (cells,) are the total counts of the cells at hand. ``gene_means`` (genes,) are the mean counts of genes
     over all cells, half a count added to each gene's total, and ``mean_total`` () is the mean of the totals.
-    ``log_m0`` () or (cells,) is the log of the total mRNA, where that is a parameter of the model.
+    ``log_m0`` () or (cells,) is the log of the total mRNA, where that is a parameter of the model. ``known`` are mean
+    and standard deviation of latents by name, as an earlier fit left them.
     """
 
     totals: Array
     gene_means: Array
     mean_total: Array
     log_m0: Array | None = None
+    known: Mapping[str, Known] = MappingProxyType({})
 
 
 class Latent(NamedTuple):
-    """What a model samples, on the real line: the name of the numpyro site and the axes it runs over."""
+    """What a model samples, on the real line: the name of the numpyro site and the axes it runs over.
+
+    A ``frozen`` one is not sampled: it stays where an earlier fit left it.
+    """
 
     name: str
     axes: tuple[str, ...]
+    frozen: bool = False
 
 
 Law = Callable[[Context], dist.Distribution]

@@ -106,6 +106,9 @@ def fit(
     check_key(adata, key_added)
     earlier = read_fit(adata, key=key_added) if resume else None
     seed = seed_of(rng, complete_options, earlier=earlier)
+    informing = complete_options["informative_priors_from"]
+    if isinstance(informing, str):
+        complete_options["informative_priors_from"] = read_fit(adata, key=informing)
     if earlier is None:
         non_integer, axis = complete_options["non_integer"], complete_options["cells_axis"]
         counts = as_counts(adata, layer=layer, cells_axis=axis, non_integer=non_integer)

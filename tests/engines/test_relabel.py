@@ -44,11 +44,11 @@ def draws():
 def test_chains_are_brought_to_the_first_one(draws) -> None:
     spec, straight, switched = draws
     assert diagnostics(switched["mu_unconstrained"]).r_hat.min() > 1.1
-    found, n = relabel(spec, switched)
+    found, n = relabel(spec, switched, {})
     assert n == N_DRAWS + 30
     for name, value in straight.items():
         np.testing.assert_array_equal(found[name], value, err_msg=name)
-    same, n = relabel(spec, straight)
+    same, n = relabel(spec, straight, {})
     assert n == 0
     assert all(same[name] is value for name, value in straight.items())
 

@@ -16,7 +16,7 @@ from anndata.abc import CSCDataset, CSRDataset
 from scribe._adata.slots import computed_layers, refuse_computed_layer
 from scribe._counts.build import matrix_blocks, rows_per_block
 from scribe._counts.checks import NonInteger, looks_like_counts, other_calls
-from scribe._counts.container import Counts
+from scribe._counts.container import About, Counts
 from scribe._model.checks import nearest
 from scribe._types import FloatArray, IntArray
 
@@ -42,16 +42,17 @@ def read_counts(adata: AnnData, *, layer: str | None = None, non_integer: NonInt
     """
     refuse_computed_layer(adata, layer)
     source = "X" if layer is None else f"layers[{layer!r}]"
-    counts = Counts.from_chunks(
-        _blocks(adata, layer),
-        n_genes=adata.n_vars,
-        gene_names=adata.var_names,
-        cell_names=adata.obs_names,
-        source=source,
-        non_integer=non_integer,
-        alternatives=partial(integer_calls, adata, exclude=layer),
-        n_stored=_n_stored(adata, layer),
-    )
+    about: About = {
+        "gene_names": adata.var_names,
+        "cell_names": adata.obs_names,
+        "source": source,
+        "non_integer": non_integer,
+        "alternatives": partial(integer_calls, adata, exclude=layer),
+    }
+    if _by_rows(adata, layer):
+        counts = Counts.from_blocks(partial(_blocks, adata, layer), n_genes=adata.n_vars, **about)
+    else:
+        counts = Counts.from_chunks(_blocks(adata, layer), n_genes=adata.n_vars, **about)
     kind = "integers" if counts.integer else "not all integers"
     logger.info("fitting %s, %s x %s, %s", source, f"{counts.n_cells:,}", f"{counts.n_genes:,}", kind)
     return counts
@@ -163,12 +164,12 @@ def _blocks(adata: AnnData, layer: str | None) -> Iterator[Any]:
         yield from matrix_blocks(matrix)
 
 
-def _n_stored(adata: AnnData, layer: str | None) -> int | None:
-    """Number of values that the chosen matrix holds, where it is a sparse one on disk."""
-    if adata.isbacked and adata.is_view:
-        return None
+def _by_rows(adata: AnnData, layer: str | None) -> bool:
+    """Whether the chosen matrix is on disk, or lazy, and can be read by blocks of rows."""
+    if layer is None and adata.isbacked and adata.is_view:
+        return not isinstance(adata._adata_ref.X, CSCDataset)
     matrix = _matrix(adata, layer)
-    return int(matrix.group["data"].shape[0]) if isinstance(matrix, CSRDataset) else None
+    return isinstance(matrix, CSRDataset) or _is_from(LAZY, matrix)
 
 
 def _backed_view(adata: AnnData) -> Iterator[Any]:

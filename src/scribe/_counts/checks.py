@@ -109,19 +109,10 @@ def check_values(
     ``non_integer="warn"`` uses them as they are, ``"round"`` lets the caller round them and ``"raise"`` refuses them.
     For ``source`` and ``alternatives`` see `check_stored`.
     """
-    if non_integer not in get_args(NonInteger):
-        msg = f"non_integer={non_integer!r} is unknown: expected one of {', '.join(map(repr, get_args(NonInteger)))}."
-        raise ValueError(msg)
+    check_non_integer(non_integer)
     n_fractional, example = _fractional(data)
     if not n_fractional:
-        target = _target_sum(row_sums(indptr, data))
-        if target is not None:
-            msg = (
-                f"The totals of nearly all cells in {source} are within 3 % of {target:,.0f}, as of values that were "
-                "normalised to a target sum and rounded, which are not counts. Counts that were brought to one depth "
-                f"(downsampled) can be fitted as they are.{other_calls(alternatives)}"
-            )
-            warnings.warn(msg, CountsWarning, stacklevel=outside_stacklevel())
+        warn_of_one_depth(row_sums(indptr, data), source=source, alternatives=alternatives)
         return True
     fraction = n_fractional / data.size
     facts = f"{fraction:.2%} of the stored values are not whole numbers, e.g. {example:.4g}, largest {data.max():.4g}"
@@ -140,6 +131,25 @@ def check_values(
     )
     warnings.warn(msg, CountsWarning, stacklevel=outside_stacklevel())
     return False
+
+
+def check_non_integer(value: str) -> None:
+    """Raise at what is no way to treat values that are not whole."""
+    if value not in get_args(NonInteger):
+        msg = f"non_integer={value!r} is unknown: expected one of {', '.join(map(repr, get_args(NonInteger)))}."
+        raise ValueError(msg)
+
+
+def warn_of_one_depth(totals: NDArray[np.float64], *, source: str, alternatives: Alternatives = tuple) -> None:
+    """Warn of whole numbers whose totals (cells,) are all about a round one."""
+    target = _target_sum(totals)
+    if target is not None:
+        msg = (
+            f"The totals of nearly all cells in {source} are within 3 % of {target:,.0f}, as of values that were "
+            "normalised to a target sum and rounded, which are not counts. Counts that were brought to one depth "
+            f"(downsampled) can be fitted as they are.{other_calls(alternatives)}"
+        )
+        warnings.warn(msg, CountsWarning, stacklevel=outside_stacklevel())
 
 
 def check_structure(

@@ -1,30 +1,54 @@
-"""`Counts`: a cells x genes count matrix on the host, held by its non-zeros."""
+"""`Counts`: a cells x genes count matrix on the host, by its non-zeros."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict, Unpack
 
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from scribe._counts import summaries
 from scribe._counts.build import Rows, drop_zeros, join_blocks, matrix_blocks
-from scribe._counts.checks import Alternatives, NonInteger, check_structure, check_values
+from scribe._counts.checks import (
+    Alternatives,
+    NonInteger,
+    check_non_integer,
+    check_structure,
+    check_values,
+    warn_of_one_depth,
+)
+from scribe._counts.source import Blocks, InMemory, Source, csr, of_csr
 from scribe._counts.summaries import CellGroups, GeneMoments, PairHistogram
 from scribe._types import AnyArray
 
-__all__ = ["Counts", "Entries", "Names", "Selector"]
+__all__ = ["About", "Counts", "Entries", "Names", "Selector"]
 
 Names = Sequence[str] | AnyArray
 """Names of genes or cells."""
 
 Selector = slice | Sequence[int] | AnyArray
 """Which genes or cells: a slice, indices (negative ones count from the end) or a boolean mask."""
+
+
+class About(TypedDict, total=False):
+    """What is said of a matrix beside its values.
+
+    Names of genes and cells; where it came from (``source``), as named in messages; what to do about count-like values
+    that are not whole numbers (``non_integer``): ``"warn"`` once and use them, ``"round"`` them, or ``"raise"`` an
+    error. Values that are negative, not finite, normalised or log-transformed always raise. ``alternatives`` is called
+    when values are not whole, and returns the calls that would use whole counts instead.
+    """
+
+    gene_names: Names | None
+    cell_names: Names | None
+    source: str
+    non_integer: NonInteger
+    alternatives: Alternatives
 
 
 class Entries(NamedTuple):
@@ -39,18 +63,15 @@ class Entries(NamedTuple):
 class Counts:
     """A count matrix as compressed sparse rows (cells), checked once when it is built and read-only from then on.
 
-    Build one with `Counts.from_matrix` or `Counts.from_chunks`; the plain constructor trusts its arguments. Arrays are
-    shared with the matrix it was built from where that one already was canonical, so that matrix must not be changed
-    while the counts are in use. Whole counts above 2**24 are kept to float32 precision (relative error 6e-8).
+    Build one with `Counts.from_matrix`, `Counts.from_chunks` or `Counts.from_blocks`; the plain constructor trusts its
+    arguments. Arrays are shared with the matrix it was built from where that one already was canonical, so that matrix
+    must not be changed while the counts are in use. Whole counts above 2**24 are kept to float32 precision (relative error 6e-8).
 
     Parameters
     ----------
-    indptr
-        Row starts, shape (n_cells + 1,). 64-bit, so that the number of non-zeros may exceed 2**31.
-    indices, data
-        Gene of each non-zero, increasing within each row, and its value as found, all positive; each of shape (nnz,).
-    n_genes
-        Number of genes.
+    store
+        Where the non-zeros are: rows in memory, or blocks that are read again. Those that are needed all at once are
+        loaded then, and kept as long as the counts are.
     gene_names, cell_names
         Names as arrays of strings, shapes (n_genes,) and (n_cells,), or None.
     source
@@ -59,108 +80,99 @@ class Counts:
         Whether every count is a whole number.
     """
 
-    indptr: NDArray[np.int64]
-    indices: NDArray[np.int32]
-    data: NDArray[np.float32]
-    n_genes: int
+    store: Source
     gene_names: NDArray[np.object_] | None = None
     cell_names: NDArray[np.object_] | None = None
     source: str = "array"
     integer: bool = True
 
     @classmethod
-    def from_matrix(
-        cls,
-        matrix: object,
-        *,
-        cells_axis: int = 0,
-        gene_names: Names | None = None,
-        cell_names: Names | None = None,
-        source: str = "array",
-        non_integer: NonInteger = "warn",
-        alternatives: Alternatives = tuple,
-    ) -> Counts:
+    def from_matrix(cls, matrix: object, *, cells_axis: int = 0, **about: Unpack[About]) -> Counts:
         """Check a matrix in memory and hold its non-zeros.
 
-        Parameters
-        ----------
-        matrix
-            Any scipy sparse matrix or array, or anything `numpy.asarray` reads (NumPy and JAX arrays, nested lists).
-            It is never written to.
-        cells_axis
-            The axis of `matrix` that runs over cells: 0 or 1.
-        gene_names, cell_names
-            Names of genes and cells.
-        source
-            Where the matrix came from, as named in messages.
-        non_integer
-            What to do about count-like values that are not whole numbers: `"warn"` once and use them, `"round"` them,
-            or `"raise"` an error. Values that are negative, not finite, normalised or log-transformed always raise.
-        alternatives
-            Called when the values are not whole: returns the calls that would use whole counts instead.
+        It is any scipy sparse matrix or array, or anything `numpy.asarray` reads (NumPy and JAX arrays, nested lists),
+        and is never written to; ``cells_axis``, 0 or 1, is the one of its axes that runs over cells.
         """
-        return cls.from_chunks(
-            matrix_blocks(matrix, cells_axis=cells_axis),
-            gene_names=gene_names,
-            cell_names=cell_names,
-            source=source,
-            non_integer=non_integer,
-            alternatives=alternatives,
-        )
+        return cls.from_chunks(matrix_blocks(matrix, cells_axis=cells_axis), **about)
 
     @classmethod
-    def from_chunks(
+    def from_chunks(cls, chunks: Iterable[Any], *, n_genes: int | None = None, **about: Unpack[About]) -> Counts:
+        """Check and collect blocks of consecutive cells, holding one block at a time besides the non-zeros.
+
+        Blocks are sparse or dense and have ``n_genes`` genes, or as many as the first one.
+        """
+        return cls._checked(lambda **how: InMemory(join_blocks(chunks, n_genes=n_genes, **how)), **about)
+
+    @classmethod
+    def from_blocks(cls, read: Callable[[], Iterable[Any]], *, n_genes: int, **about: Unpack[About]) -> Counts:
+        """Check blocks of consecutive cells that can be read again, and leave them where they are.
+
+        ``read`` is called for every pass. Values that are not whole numbers are read into memory.
+        """
+        return cls._checked(functools.partial(Blocks, read, n_genes), **about)
+
+    @classmethod
+    def _checked(
         cls,
-        chunks: Iterable[Any],
+        make: Callable[..., Source],
         *,
-        n_genes: int | None = None,
         gene_names: Names | None = None,
         cell_names: Names | None = None,
         source: str = "array",
         non_integer: NonInteger = "warn",
         alternatives: Alternatives = tuple,
-        n_stored: int | None = None,
     ) -> Counts:
-        """Check and collect blocks of consecutive cells, holding one block at a time besides the non-zeros.
-
-        Blocks are sparse or dense and have ``n_genes`` genes, or as many as the first one, and no more than
-        ``n_stored`` values in all where that is known. For the other keywords see `from_matrix`.
-        """
-        rows = join_blocks(chunks, n_genes=n_genes, source=source, alternatives=alternatives, n_stored=n_stored)
-        integer = check_values(
-            rows.indptr, rows.indices, rows.data, source=source, alternatives=alternatives, non_integer=non_integer
-        )
-        if not integer and non_integer == "round":
-            rows, integer = drop_zeros(rows._replace(data=np.rint(rows.data))), True
-        shape = (rows.indptr.size - 1, rows.n_genes)
-        counts = cls(
-            indptr=_read_only(rows.indptr),
-            indices=_read_only(rows.indices),
-            data=_read_only(rows.data),
-            n_genes=rows.n_genes,
-            gene_names=_names(gene_names, "gene", shape=shape),
-            cell_names=_names(cell_names, "cell", shape=shape),
-            source=source,
-            integer=integer,
-        )
-        check_structure(
-            source,
-            counts.shape,
-            empty_cells=counts.empty_cells,
-            zero_genes=counts.zero_genes,
-            gene_names=counts.gene_names,
-            cell_names=counts.cell_names,
-        )
+        """Check values, and give cells and genes their names."""
+        check_non_integer(non_integer)
+        store, integer = make(source=source, alternatives=alternatives), True
+        if isinstance(store, Blocks) and store.whole:
+            warn_of_one_depth(store.totals, source=source, alternatives=alternatives)
+        else:
+            indptr, indices, data, n_genes = store.load()
+            about: dict[str, Any] = {"source": source, "alternatives": alternatives, "non_integer": non_integer}
+            integer = check_values(indptr, indices, data, **about)
+            rounded = not integer and non_integer == "round"
+            rows = Rows(indptr, indices, np.rint(data) if rounded else data, n_genes)
+            store, integer = _held(drop_zeros(rows) if rounded else rows), integer or rounded
+        shape = (store.lengths.size, store.n_genes)
+        genes, cells = _names(gene_names, "gene", shape=shape), _names(cell_names, "cell", shape=shape)
+        counts = cls(store=store, gene_names=genes, cell_names=cells, source=source, integer=integer)
+        empty, nothing = counts.empty_cells, counts.zero_genes
+        check_structure(source, shape, empty_cells=empty, zero_genes=nothing, gene_names=genes, cell_names=cells)
         return counts
 
     def __repr__(self) -> str:
         kind = "integers" if self.integer else "not all integers"
         return f"Counts({self.n_cells:,} cells x {self.n_genes:,} genes, {self.nnz:,} non-zeros, {kind}, {self.source})"
 
+    @cached_property
+    def _rows(self) -> Rows:
+        return self.store.load()
+
+    @property
+    def indptr(self) -> NDArray[np.int64]:
+        """Row starts, (cells + 1,). 64-bit, so that the number of non-zeros may exceed 2**31."""
+        return self._rows.indptr
+
+    @property
+    def indices(self) -> NDArray[np.int32]:
+        """Gene of each non-zero, increasing within each row, (non-zeros,)."""
+        return self._rows.indices
+
+    @property
+    def data(self) -> NDArray[np.float32]:
+        """Value of each non-zero, positive, (non-zeros,)."""
+        return self._rows.data
+
+    @property
+    def n_genes(self) -> int:
+        """Number of genes."""
+        return self.store.n_genes
+
     @property
     def n_cells(self) -> int:
         """Number of cells."""
-        return self.indptr.size - 1
+        return self.store.lengths.size
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -170,27 +182,27 @@ class Counts:
     @property
     def nnz(self) -> int:
         """Number of non-zero counts."""
-        return self.data.size
+        return int(self.store.lengths.sum())
 
     @cached_property
     def totals(self) -> NDArray[np.float64]:
         """Total count of each cell, shape (n_cells,)."""
-        return _read_only(summaries.row_sums(self.indptr, self.data))
+        return _read_only(self.store.totals)
 
     @cached_property
     def gene_totals(self) -> NDArray[np.float64]:
         """Total count of each gene, shape (n_genes,)."""
-        return _read_only(summaries.gene_sums(self.indices, self.data, n_genes=self.n_genes))
+        return _read_only(self.store.gene_totals)
 
     @cached_property
     def max_count(self) -> float:
         """Largest count, 0 when there is none."""
-        return float(self.data.max(initial=0.0))
+        return float(self.pairs().count.max(initial=0.0))
 
     @cached_property
     def empty_cells(self) -> NDArray[np.int64]:
         """Indices of the cells without any count."""
-        return np.flatnonzero(np.diff(self.indptr) == 0)
+        return np.flatnonzero(self.store.lengths == 0)
 
     @cached_property
     def zero_genes(self) -> NDArray[np.int64]:
@@ -200,15 +212,11 @@ class Counts:
     @cached_property
     def log_factorial_sum(self) -> float:
         """Sum of lgamma(u + 1) over all counts u: the constant of every count likelihood, accumulated in float64."""
-        return summaries.log_factorial_sum(self.data)
+        return summaries.log_factorial_sum(self.pairs())
 
     def pairs(self) -> PairHistogram:
         """Return in how many cells each gene shows each distinct non-zero count."""
-        return self._pairs
-
-    @cached_property
-    def _pairs(self) -> PairHistogram:
-        return summaries.pair_histogram(self.indices, self.data, n_genes=self.n_genes)
+        return self.store.pairs
 
     def groups(self) -> CellGroups:
         """Return the cells grouped by equal totals."""
@@ -227,13 +235,11 @@ class Counts:
         if per_cell.shape != (self.n_cells,):
             msg = f"weights has shape {per_cell.shape}: expected one weight for each of the {self.n_cells:,} cells."
             raise ValueError(msg)
-        return summaries.gene_moments(self.indptr, self.indices, self.data, weights=per_cell, n_genes=self.n_genes)
+        return self.store.moments(per_cell)
 
     def cells_with(self, group: NDArray[np.integer], n_groups: int) -> NDArray[np.float64]:
         """Return in how many cells of every group each gene is seen, (groups, genes), by their numbers (cells,)."""
-        of_entry = np.repeat(group.astype(np.int64), np.diff(self.indptr)) * self.n_genes + self.indices
-        counted = np.bincount(of_entry, minlength=n_groups * self.n_genes)
-        return counted.reshape(n_groups, self.n_genes).astype(np.float64)
+        return self.store.cells_with(group, n_groups)
 
     def rows(self, cells: Selector) -> NDArray[np.float32]:
         """Return the counts of some cells as a dense array, shape (selected cells, n_genes)."""
@@ -248,10 +254,17 @@ class Counts:
     def entries(self, cells: slice = slice(None)) -> Entries:
         """Return the non-zeros of consecutive cells, in the order of cells, then genes."""
         first, last, _ = cells.indices(self.n_cells)
-        starts = self.indptr[first : last + 1]
-        part = slice(int(starts[0]), int(starts[-1]))
-        cell = np.repeat(np.arange(first, last, dtype=np.int32), np.diff(starts))
-        return Entries(cell, self.indices[part], self.data[part])
+        return _entries(self._rows, first, last)
+
+    def entries_by(self, size: int) -> Iterator[Entries]:
+        """Yield the non-zeros of ``size`` cells at a time, or fewer, as `entries` gives them."""
+        first = 0
+        for rows in self.store.blocks():
+            n_cells = rows.indptr.size - 1
+            for start in range(0, n_cells, size):
+                part = _entries(rows, start, min(start + size, n_cells))
+                yield part._replace(cell=part.cell + np.int32(first))
+            first += n_cells
 
     def columns(self, size: int, *, most: int) -> Iterator[tuple[slice, Entries]]:
         """Yield the non-zeros of ``size`` genes at a time, in the order of genes, counted from the first, then cells.
@@ -269,11 +282,11 @@ class Counts:
 
     def times(self, matrix: AnyArray) -> AnyArray:
         """Return the product with a matrix (genes, k), (cells, k)."""
-        return np.asarray(self.to_csr() @ matrix)
+        return self.store.times(matrix)
 
     def sums(self, weights: AnyArray) -> AnyArray:
         """Return sums over cells with weights (cells, k), (k, genes)."""
-        return np.asarray((self.to_csr().T @ weights).T)
+        return self.store.sums(weights)
 
     def digest(self) -> str:
         """Return a number that tells the counts from others."""
@@ -284,23 +297,18 @@ class Counts:
 
     def subset(self, *, cells: Selector | None = None, genes: Selector | None = None) -> Counts:
         """Return the counts of some cells and genes (None keeps all), in the order asked for; no check is repeated."""
-        matrix, cell_names, gene_names = self.to_csr(), self.cell_names, self.gene_names
-        if cells is not None:
+        cell_names, gene_names = self.cell_names, self.gene_names
+        if cells is None:
+            rows = self._rows
+        else:
             chosen = _index(cells, self.n_cells)
-            matrix, cell_names = matrix[chosen], _take(cell_names, chosen)
+            rows, cell_names = self.store.take(chosen), _take(cell_names, chosen)
         if genes is not None:
             chosen = _index(genes, self.n_genes)
-            matrix, gene_names = matrix[:, chosen], _take(gene_names, chosen)
+            matrix, gene_names = csr(rows)[:, chosen], _take(gene_names, chosen)
             matrix.sort_indices()
-        return replace(
-            self,
-            indptr=_read_only(matrix.indptr.astype(np.int64)),
-            indices=_read_only(matrix.indices.astype(np.int32, copy=False)),
-            data=_read_only(matrix.data),
-            n_genes=matrix.shape[1],
-            gene_names=gene_names,
-            cell_names=cell_names,
-        )
+            rows = of_csr(matrix)
+        return replace(self, store=_held(rows), gene_names=gene_names, cell_names=cell_names)
 
     def spread(self, dataset: NDArray[np.integer], n_datasets: int) -> Counts:
         """Return the same counts with a column for every gene of every dataset, those of the first dataset first.
@@ -309,11 +317,9 @@ class Counts:
         cell.
         """
         of_entry = np.repeat(dataset.astype(np.int32), np.diff(self.indptr))
+        columns = self.indices + self.n_genes * of_entry
         return replace(
-            self,
-            indices=_read_only(self.indices + self.n_genes * of_entry),
-            n_genes=self.n_genes * n_datasets,
-            gene_names=None,
+            self, store=_held(Rows(self.indptr, columns, self.data, self.n_genes * n_datasets)), gene_names=None
         )
 
     def split(self, share: float, rng: np.random.Generator) -> tuple[Counts, Counts]:
@@ -327,10 +333,7 @@ class Counts:
         taken = rng.binomial(self.data.astype(np.int64), share).astype(np.float32)
 
         def of(data: NDArray[np.float32]) -> Counts:
-            rows = drop_zeros(Rows(self.indptr, self.indices, data, self.n_genes))
-            return replace(
-                self, indptr=_read_only(rows.indptr), indices=_read_only(rows.indices), data=_read_only(rows.data)
-            )
+            return replace(self, store=_held(drop_zeros(self._rows._replace(data=data))))
 
         return of(self.data - taken), of(taken)
 
@@ -339,14 +342,24 @@ class Counts:
         matrix = self.to_csr() - other.to_csr()
         matrix.eliminate_zeros()
         matrix.sort_indices()
-        indptr = _read_only(matrix.indptr.astype(np.int64))
-        return replace(self, indptr=indptr, indices=_read_only(matrix.indices), data=_read_only(matrix.data))
+        return replace(self, store=_held(of_csr(matrix)))
 
     def to_csr(self) -> Any:
         """Return a `scipy.sparse.csr_matrix` that shares the values; they are read-only."""
-        matrix = sp.csr_matrix((self.data, self.indices, self.indptr), shape=self.shape, copy=False)
-        matrix.has_canonical_format = True
-        return matrix
+        return csr(self._rows)
+
+
+def _entries(rows: Rows, first: int, last: int) -> Entries:
+    """Non-zeros of the rows from ``first`` to before ``last``."""
+    starts = rows.indptr[first : last + 1]
+    part = slice(int(starts[0]), int(starts[-1]))
+    cell = np.repeat(np.arange(first, last, dtype=np.int32), np.diff(starts))
+    return Entries(cell, rows.indices[part], rows.data[part])
+
+
+def _held(rows: Rows) -> InMemory:
+    """Rows in memory, read-only."""
+    return InMemory(Rows(_read_only(rows.indptr), _read_only(rows.indices), _read_only(rows.data), rows.n_genes))
 
 
 def _read_only(array: AnyArray) -> AnyArray:

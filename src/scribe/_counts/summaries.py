@@ -19,13 +19,13 @@ __all__ = [
     "BLOCK",
     "CellGroups",
     "GeneMoments",
+    "PairCounter",
     "PairHistogram",
     "blocks",
     "cell_groups",
     "gene_moments",
     "gene_sums",
     "log_factorial_sum",
-    "pair_histogram",
     "row_sums",
     "sort_keys",
 ]
@@ -128,9 +128,9 @@ def gene_moments(
     return moments
 
 
-def log_factorial_sum(data: NDArray[np.float32]) -> float:
-    """Sum lgamma(u + 1) over the stored values in float64; zeros contribute nothing."""
-    return float(sum(float(gammaln(data[part].astype(np.float64) + 1.0).sum()) for part in blocks(data.size)))
+def log_factorial_sum(pairs: PairHistogram) -> float:
+    """Sum lgamma(u + 1) over all counts in float64; zeros contribute nothing."""
+    return float(pairs.n @ gammaln(pairs.count.astype(np.float64) + 1.0))
 
 
 def cell_groups(totals: NDArray[np.float64]) -> CellGroups:
@@ -139,30 +139,35 @@ def cell_groups(totals: NDArray[np.float64]) -> CellGroups:
     return CellGroups(index.astype(np.int32), unique, n.astype(np.float64))
 
 
-def pair_histogram(
-    indices: NDArray[np.int32], data: NDArray[np.float32], *, n_genes: int, step: int = BLOCK
-) -> PairHistogram:
-    """Count the cells that show each distinct (gene, non-zero count) pair, in one pass over blocks of ``step`` values.
+class PairCounter:
+    """Counts the cells that show each distinct pair of gene and non-zero count, over any number of blocks.
 
-    ``indices`` and ``data`` (nnz,) are gene and value of every stored value, all positive. Whole counts below 16,
-    nearly all of single-cell data, are tallied in a genes x 16 table. The others are merged as sorted 64-bit keys: the
-    gene in the upper half and the bits of the float32 count in the lower half, which sort like the count itself because
-    counts are positive. Nothing can overflow, and counts need not be whole numbers.
+    Whole counts below 16, nearly all of single-cell data, are tallied in a genes x 16 table. The others are merged as
+    sorted 64-bit keys: the gene in the upper half and the bits of the float32 count in the lower half, which sort like
+    the count itself because counts are positive. Nothing can overflow, and counts need not be whole numbers.
     """
-    table = np.zeros(n_genes * SMALL, dtype=np.int64)
-    large = _KeyCounter()
-    for part in blocks(data.size, step=step):
-        gene, count = indices[part], data[part]
-        small = (count < SMALL) & (count == np.rint(count))
-        slots = gene[small].astype(np.int64) * SMALL + count[small].astype(np.int64)
-        table += np.bincount(slots, minlength=table.size)
-        large.add(sort_keys(gene[~small], count[~small]))
-    slots = np.flatnonzero(table)
-    large_keys, large_n = large.result()
-    keys = np.concatenate([sort_keys(slots // SMALL, (slots % SMALL).astype(np.float32)), large_keys])
-    order = np.argsort(keys, kind="stable")
-    gene, count = _decode(keys[order])
-    return PairHistogram(gene, count, np.concatenate([table[slots], large_n])[order].astype(np.float64))
+
+    def __init__(self, n_genes: int) -> None:
+        self._table = np.zeros(n_genes * SMALL, dtype=np.int64)
+        self._large = _KeyCounter()
+
+    def add(self, indices: NDArray[np.int32], data: NDArray[np.float32], *, step: int = BLOCK) -> None:
+        """Take in gene and value (nnz,) of stored values, all positive, ``step`` at a time."""
+        for part in blocks(data.size, step=step):
+            gene, count = indices[part], data[part]
+            small = (count < SMALL) & (count == np.rint(count))
+            slots = gene[small].astype(np.int64) * SMALL + count[small].astype(np.int64)
+            self._table += np.bincount(slots, minlength=self._table.size)
+            self._large.add(sort_keys(gene[~small], count[~small]))
+
+    def result(self) -> PairHistogram:
+        """Return the histogram of all that was taken in."""
+        slots = np.flatnonzero(self._table)
+        large_keys, large_n = self._large.result()
+        keys = np.concatenate([sort_keys(slots // SMALL, (slots % SMALL).astype(np.float32)), large_keys])
+        order = np.argsort(keys, kind="stable")
+        gene, count = _decode(keys[order])
+        return PairHistogram(gene, count, np.concatenate([self._table[slots], large_n])[order].astype(np.float64))
 
 
 class _KeyCounter:

@@ -49,7 +49,7 @@ _BLOCK_ELEMENTS = 2_000_000
 _TILE = 4096
 """Most cells whose zeros are computed at a time."""
 
-_COLUMNS = 2**21
+_COLUMNS = 2**20
 """Non-zeros that are put in the order of genes at a time."""
 
 _KEPT = 2**26

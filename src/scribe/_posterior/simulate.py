@@ -42,7 +42,7 @@ __all__ = [
 LARGE_MEAN = 24.0
 """Mean above which counts are drawn by the family itself."""
 
-_BLOCK_ELEMENTS = 8_000_000
+_BLOCK_ELEMENTS = 4_000_000
 _PIECES = (4096, 131_072)
 _WIDTH = 64
 

@@ -34,10 +34,12 @@ from numpyro.infer.util import log_density
 from scipy.special import bdtr, ndtri
 from scipy.stats import binom
 
+from scribe._counts.build import Rows
 from scribe._counts.container import Counts
 from scribe._counts.data import CountData
 from scribe._counts.design import Design
 from scribe._counts.parameters import Parameters
+from scribe._counts.source import InMemory
 from scribe._model.build import CountMatrix, build, data_for
 from scribe._model.spec import ModelSpec
 from scribe._posterior.simulate import compressed_rows, simulate_blocks
@@ -126,7 +128,8 @@ class Study:
         n_cells, n_genes = self.reference.n_cells, self.reference.n_genes
         blocks = simulate_blocks(self.fixed.family, truth, key, n_genes=n_genes)
         indptr, genes, values = compressed_rows(blocks, n_cells)
-        return Counts(indptr=indptr.astype(np.int64), indices=genes.astype(np.int32), data=values, n_genes=n_genes)
+        rows = Rows(indptr.astype(np.int64), genes.astype(np.int32), values, n_genes)
+        return Counts(store=InMemory(rows))
 
     def quantities(self, counts: Counts, latents: Values) -> dict[str, FloatArray]:
         """Every named parameter, sampled and derived, those of populations, and `JOINT`: (..., elements) by name."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
-from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
 import numpyro.distributions as dist
@@ -36,7 +35,7 @@ class Context(NamedTuple):
     gene_means: Array
     mean_total: Array
     log_m0: Array | None = None
-    known: Mapping[str, Known] = MappingProxyType({})
+    known: Mapping[str, Known] = {}  # a pytree, unlike a mapping that cannot be changed
 
 
 class Latent(NamedTuple):

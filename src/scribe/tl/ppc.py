@@ -139,7 +139,7 @@ def ppc(
     seed = fitted.seed if rng is None else as_seed(rng)
     with progress(n_samples, desc="ppc", unit="data set") as bar:
         result = check(
-            _blocks(counts),
+            counts.entries_by(_BLOCK_CELLS),
             _watched(fitted.simulate(n_samples, rng=seed), bar),
             n_cells=counts.n_cells,
             n_genes=counts.n_genes,
@@ -171,12 +171,6 @@ def _together(counts: Counts, genes: Sequence[str] | int) -> IntArray:
     candidates = np.argsort(-counts.cells_with(np.zeros(counts.n_cells, int), 1)[0], kind="stable")[:_CANDIDATES]
     some = counts.subset(cells=np.arange(0, counts.n_cells, -(-counts.n_cells // _SOME_CELLS)))
     return candidates[diverse(some.subset(genes=candidates).rows(slice(None)), some.totals, genes)]
-
-
-def _blocks(counts: Counts) -> Iterator[Block]:
-    """Observed counts in the form of simulated ones."""
-    for first in range(0, counts.n_cells, _BLOCK_CELLS):
-        yield counts.entries(slice(first, first + _BLOCK_CELLS))
 
 
 def _watched(replicates: Iterable[Iterable[Block]], bar: Progress) -> Iterator[Iterable[Block]]:

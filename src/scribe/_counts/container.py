@@ -65,7 +65,8 @@ class Counts:
 
     Build one with `Counts.from_matrix`, `Counts.from_chunks` or `Counts.from_blocks`; the plain constructor trusts its
     arguments. Arrays are shared with the matrix it was built from where that one already was canonical, so that matrix
-    must not be changed while the counts are in use. Whole counts above 2**24 are kept to float32 precision (relative error 6e-8).
+    must not be changed while the counts are in use. Whole counts above 2**24 are kept to float32 precision (relative
+    error 6e-8).
 
     Parameters
     ----------

@@ -56,7 +56,7 @@ def test_a_gene_that_rests_on_one_sample_is_not_called() -> None:
     assert list(table["is_de"][:2]) == [False, True]
     assert list(all_called["is_de"][:2]) == [True, True]
     np.testing.assert_allclose(table["top_sample_group"][0], 150_000 / molecules[:n, 0].sum())
-    left = found.left_without_extreme()
+    left = found.relative.left_without_extreme()
     assert left[0] < 0.2
     assert 0.8 < left[1] < 1.2
 

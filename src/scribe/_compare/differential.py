@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from dataclasses import KW_ONLY, dataclass, field, replace
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 import pandas as pd
@@ -12,12 +13,17 @@ from scipy import stats
 
 from scribe._compare import gene_sets
 from scribe._compare.biology import biological_level, table_of
-from scribe._compare.relative import RelativeExpression
+from scribe._compare.relative import Method, RelativeExpression, chosen_method, covering, mask_of
 from scribe._model.checks import require_known
+from scribe._posterior.expression import Estimand
 from scribe._posterior.indexing import Selector
+from scribe._stats.centre import Centre
+from scribe._stats.contrasts import Comparison, Evidence
 from scribe._stats.effects import MAX_LFSR, called_at, find_threshold, lfsr, pefp
 from scribe._stats.gene_sets import Perturbation
-from scribe._stats.laws import Drawn
+from scribe._stats.laws import Drawn, Law
+from scribe._stats.logratios import REFERENCES
+from scribe._stats.shrinkage import Shrunk
 from scribe._types import AnyArray, FloatArray, Rng
 
 __all__ = ["DifferentialExpression"]
@@ -26,7 +32,7 @@ Metrics = Literal["clr", "bio", "all"]
 
 
 @dataclass(eq=False, repr=False)
-class DifferentialExpression(RelativeExpression):
+class DifferentialExpression:
     r"""Posterior of the differences of expression between two groups of cells, gene by gene.
 
     .. math:: \Delta_g = \{\log\rho^A_g - \log\rho^A_{ref}\} - \{\log\rho^B_g - \log\rho^B_{ref}\}
@@ -59,6 +65,203 @@ class DifferentialExpression(RelativeExpression):
         Those of `shrink`.
     """
 
+    evidence: Evidence
+    _: KW_ONLY
+    gene_names: AnyArray | None = None
+    label_A: str = "A"
+    label_B: str = "B"
+    method: Method = "empirical"
+    estimand: Estimand = "mean"
+    level: Literal["cell", "sample"] = "cell"
+    reference: Selector = "unchanged"
+    gene_mask: Selector | None = None
+    shrinkage_options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        chosen_method(self.method, self.estimand)
+        self._set(self.gene_mask, self.reference)
+
+    def _set(self, genes: Selector | None, reference: Selector) -> Self:
+        """Keep some genes, relative to a reference."""
+        kept = mask_of(genes, self.n_genes, self.gene_names)
+        shrinkage = self.shrinkage_options if self.method == "shrinkage" else None
+        self.gene_mask, self.reference = None if genes is None else kept, reference
+        self.relative = RelativeExpression(self.evidence, self.gene_names, kept, reference, shrinkage)
+        return self
+
+    def __repr__(self) -> str:
+        kept = f"{int(self.kept.sum()):,} of {self.n_genes:,} genes"
+        what = f"{self.method}, estimand {self.estimand!r}, level {self.level!r}, reference {self.reference!r:.40}"
+        return f"{self.label_A} vs {self.label_B} (positive = higher in {self.label_A}): {kept}; {what}"
+
+    @functools.cached_property
+    def expression(self) -> tuple[FloatArray, FloatArray]:
+        """Expression in A and in B, (genes,) each: the expected share of a gene times 10,000."""
+        return self.evidence.expression()
+
+    @property
+    def n_genes(self) -> int:
+        """Number of all genes, kept or not."""
+        return self.evidence.n_genes
+
+    @property
+    def names(self) -> AnyArray:
+        """Names of all genes, their numbers where they have none."""
+        return np.asarray(np.arange(self.n_genes) if self.gene_names is None else self.gene_names, str)
+
+    @property
+    def kept(self) -> AnyArray:
+        """Which genes are kept, (genes,): the others are one part together and have no result of their own."""
+        return self.relative.kept
+
+    @property
+    def relative_to(self) -> str:
+        """What differences are relative to, in words: a reference by its name, or genes."""
+        return self.relative.relative_to
+
+    @property
+    def comparison(self) -> Comparison[Law]:
+        """Differences of the genes that are kept, before shrinkage."""
+        return self.relative.comparison
+
+    @property
+    def shrunk(self) -> Shrunk | None:
+        """Shrunken differences and the population they are drawn towards, with ``method="shrinkage"``."""
+        return self.relative.shrunk
+
+    @property
+    def centre(self) -> Centre:
+        """Weights of the reference, how many genes change relative to it, and whether that makes it doubtful."""
+        return self.relative.centre
+
+    @property
+    def law(self) -> Law:
+        """Law of the differences of the genes that are kept."""
+        return self.relative.law
+
+    @property
+    def null_proportion(self) -> float:
+        """Share of genes without any difference, as shrinkage estimates it; NaN without shrinkage."""
+        return np.nan if self.shrunk is None else self.shrunk.null_proportion
+
+    def shrink(self, **options: Any) -> Self:
+        """Return the same comparison with its differences shrunk towards a population learned from all genes.
+
+        Parameters
+        ----------
+        **options
+            ``sds`` (grid of standard deviations, from zero), ``max_iterations`` and ``tolerance``.
+
+        Returns
+        -------
+        A comparison with ``method="shrinkage"``.
+        """
+        given = {**self.shrinkage_options, **options}
+        return replace(self, method="shrinkage", shrinkage_options=given)
+
+    def set_gene_mask(self, genes: Selector) -> Self:
+        """Keep some genes and pool all others into one part, whose share counts but has no result.
+
+        Parameters
+        ----------
+        genes
+            Names, numbers or a mask.
+
+        Returns
+        -------
+        The comparison itself.
+        """
+        return self._set(genes, self.reference)
+
+    def set_expression_threshold(self, min_mean_expression: float) -> Self:
+        """Keep genes that have so many of 10,000 molecules in one of the groups.
+
+        Parameters
+        ----------
+        min_mean_expression
+            Molecules among 10,000.
+
+        Returns
+        -------
+        The comparison itself.
+        """
+        return self._set(np.maximum(*self.expression) >= min_mean_expression, self.reference)
+
+    def set_composition_coverage(self, coverage: float = 0.95) -> Self:
+        """Keep the most expressed genes that make up a share of the molecules of either group.
+
+        Parameters
+        ----------
+        coverage
+            Share of the molecules, between 0 and 1.
+
+        Returns
+        -------
+        The comparison itself.
+        """
+        return self._set(np.logical_or(*(covering(share, coverage) for share in self.expression)), self.reference)
+
+    def clear_mask(self) -> Self:
+        """Keep all genes.
+
+        Returns
+        -------
+        The comparison itself.
+        """
+        return self._set(None, self.reference)
+
+    def set_reference(self, reference: Selector) -> Self:
+        """Choose what differences are relative to, which shifts them all by one number.
+
+        Parameters
+        ----------
+        reference
+            ``"unchanged"``: the largest group of genes that agree on a log-ratio, found among those that change one way
+            or the other; where more than half change, the middle fifth of all. ``"expressed"``: genes whose expression
+            is well known in both groups; ``"clr"``: all genes that are kept and the others together; ``"iqlr"``: genes
+            that vary neither little nor much; or genes, by name, number or mask: one for additive log-ratios, several
+            known to be stable.
+
+        Returns
+        -------
+        The comparison itself.
+        """
+        return self._set(self.gene_mask, reference)
+
+    def reference_agreement(
+        self, references: Sequence[Selector] = REFERENCES, *, target_pefp: float = 0.05, tau: float = 0.0
+    ) -> pd.DataFrame:
+        """Under how many references a gene is called, with the same sign: calls of all of them rest on none.
+
+        Parameters
+        ----------
+        references
+            References as `set_reference` takes them.
+        target_pefp
+            Expected share of wrong signs among the genes that are called, under each reference.
+        tau
+            Absolute differences up to this one, in natural logarithms, count as none.
+
+        Returns
+        -------
+        One row per gene that is kept: ``gene``; ``n_up`` and ``n_down``, the numbers of references under which it is
+        called higher in A and lower; ``n_references``; ``delta_min`` and ``delta_max``, least and largest difference.
+        """
+        laws = [replace(self, reference=reference, gene_mask=self.kept).law for reference in references]
+        called = np.stack([called_at(lfsr(law, tau), target_pefp) for law in laws])
+        means = np.stack([law.mean for law in laws])
+        up = np.stack([law.above(tau) >= law.below(-tau) for law in laws])
+        return pd.DataFrame(
+            {
+                "gene": self.names[self.kept],
+                "n_up": np.sum(called & up, axis=0),
+                "n_down": np.sum(called & ~up, axis=0),
+                "n_references": len(laws),
+                "delta_min": means.min(axis=0),
+                "delta_max": means.max(axis=0),
+            }
+        )
+
     def gene_level(self, tau: float | Sequence[float] = 0.0) -> dict[str, Any]:
         r"""Summarise the difference of every gene that is kept.
 
@@ -88,7 +291,7 @@ class DifferentialExpression(RelativeExpression):
             "lfsr": lfsr(law),
             **{name: values[0] if np.ndim(tau) == 0 else values for name, values in by_tau.items()},
             "tau_values": taus,
-            "gene_names": None if self.gene_names is None else self.gene_names[self._kept],
+            "gene_names": None if self.gene_names is None else self.gene_names[self.kept],
             **({} if self.shrunk is None else {"null_proportion": self.null_proportion}),
         }
 
@@ -235,7 +438,7 @@ class DifferentialExpression(RelativeExpression):
         if biological and metrics == "clr":
             msg = f"{', '.join(biological)} of means and variances goes with metrics='bio' or 'all', not 'clr'."
             raise TypeError(msg)
-        columns: dict[str, Any] = {"gene": self.names, "kept": self._kept}
+        columns: dict[str, Any] = {"gene": self.names, "kept": self.kept}
         columns |= {"A": self.label_A, "B": self.label_B, "relative_to": self.relative_to, "level": self.level}
         if metrics in ("clr", "all"):
             found = self.gene_level(tau)
@@ -243,7 +446,7 @@ class DifferentialExpression(RelativeExpression):
                 rates = np.atleast_2d(found["lfsr_tau"])
                 called = np.stack([called_at(r, target_pefp) for r in rates])
                 found["is_de"] = called[0] if np.ndim(tau) == 0 else called
-            columns |= {f"clr_{name}": value for name, value in table_of(found, self._kept).items()}
+            columns |= {f"clr_{name}": value for name, value in table_of(found, self.kept).items()}
         columns["expression_A"], columns["expression_B"] = self.expression
         if metrics in ("bio", "all"):
             absolute = self.biological_level(**biological)
@@ -293,7 +496,7 @@ class DifferentialExpression(RelativeExpression):
             If the comparison is one of laws or of samples, which have no draws.
         """
         plain = self.evidence.plain
-        found = self.comparison if plain is self.evidence else plain.compare(self._kept, self._reference())
+        found = self.comparison if plain is self.evidence else self.relative.compare(plain)
         if not isinstance(found.law, Drawn):
             law = type(found.law).__name__
             msg = f"The differences are known by a law ({law}), not by draws: compare fits or draws of them."
@@ -302,7 +505,7 @@ class DifferentialExpression(RelativeExpression):
         tested = stats.jarque_bera(drawn, axis=0)
         columns = {"skewness": stats.skew(drawn, axis=0), "excess_kurtosis": stats.kurtosis(drawn, axis=0)}
         columns |= {"jarque_bera": tested.statistic, "p_value": tested.pvalue}
-        return pd.DataFrame({"gene": self.names[self._kept], **columns})
+        return pd.DataFrame({"gene": self.names[self.kept], **columns})
 
     def test_contrast(self, weights: FloatArray, *, tau: float = 0.0) -> dict[str, float]:
         """Weighted sum of the differences of genes.
@@ -318,7 +521,7 @@ class DifferentialExpression(RelativeExpression):
         -------
         ``mean``, ``sd``, ``prob_positive``, ``lfsr`` and ``prob_effect`` of the sum.
         """
-        return gene_sets.contrast(self, np.asarray(weights, np.float64), tau=tau)
+        return gene_sets.contrast(self.relative, np.asarray(weights, np.float64), tau=tau)
 
     def ilr_level(self, *, tau: float = 0.0) -> dict[str, FloatArray]:
         r"""Summarise the difference in isometric log-ratios.
@@ -337,7 +540,7 @@ class DifferentialExpression(RelativeExpression):
         -------
         Arrays (parts - 1,): ``mean``, ``sd``, ``prob_positive``, ``lfsr`` and ``prob_effect``.
         """
-        return gene_sets.isometric(self, tau=tau)
+        return gene_sets.isometric(self.relative, tau=tau)
 
     def test_gene_set(self, genes: Selector, *, tau: float = 0.0) -> dict[str, float]:
         r"""Whether the genes of a set shift together, against all others.
@@ -355,7 +558,7 @@ class DifferentialExpression(RelativeExpression):
         :math:`\sqrt{n_+n_-/(n_++n_-)}\,(\bar\Delta_{set} - \bar\Delta_{others})` (Egozcue and
         Pawlowsky-Glahn 2005, doi:10.1007/s11004-005-7381-9), which no choice of reference changes; ``n_genes``.
         """
-        row = gene_sets.table(self, {"set": genes}, tau=tau).iloc[0]
+        row = gene_sets.table(self.relative, {"set": genes}, tau=tau).iloc[0]
         return {str(name): value for name, value in row.items() if name not in ("gene_set", "is_de")}
 
     def test_multiple_gene_sets(
@@ -377,7 +580,7 @@ class DifferentialExpression(RelativeExpression):
         One row per set: ``gene_set``, the columns of `test_gene_set`, and ``is_de``. Sets of which no gene is kept are
         NaN.
         """
-        return gene_sets.table(self, sets, tau=tau, target_pefp=target_pefp)
+        return gene_sets.table(self.relative, sets, tau=tau, target_pefp=target_pefp)
 
     def test_pathway_perturbation(self, genes: Selector, *, n_permutations: int = 999, rng: Rng = None) -> Perturbation:
         """Whether the genes of a set differ from each other in their differences, more than other genes do.
@@ -396,4 +599,4 @@ class DifferentialExpression(RelativeExpression):
         ``statistic``, the expected sum of squares about the mean of the set, and ``p_value``, at least
         ``1 / (n_permutations + 1)``.
         """
-        return gene_sets.perturbed(self, genes, n_permutations=n_permutations, rng=rng)
+        return gene_sets.perturbed(self.relative, genes, n_permutations=n_permutations, rng=rng)

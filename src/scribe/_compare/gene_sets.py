@@ -47,9 +47,9 @@ def read_gmt(path: Path | str) -> dict[str, list[str]]:
 
 def contrast(of: RelativeExpression, weights: FloatArray, *, tau: float) -> dict[str, float]:
     """Weighted sum of the differences of genes, kept or not."""
-    if weights.shape != (of.n_genes,) or np.any(weights[~of.kept] != 0):
+    if weights.shape != (len(of.kept),) or np.any(weights[~of.kept] != 0):
         msg = (
-            f"weights must have one number for each of {of.n_genes:,} genes, zero for those that are not kept; "
+            f"weights must have one number for each of {len(of.kept):,} genes, zero for those that are not kept; "
             f"got {weights.shape}."
         )
         raise ValueError(msg)
@@ -74,7 +74,7 @@ def table(
     n_kept = int(of.kept.sum())
     usable = [number for number, genes in enumerate(members) if 0 < len(genes) < n_kept]
     if sets and not usable:
-        shown = "none" if of.gene_names is None else ", ".join(map(str, of.gene_names[of.kept][:_FEW]))
+        shown = "none" if of.names is None else ", ".join(map(str, of.names[of.kept][:_FEW]))
         msg = (
             f"No set has a gene that is kept and leaves others: all {len(sets):,} are NaN. Are their names of the same "
             f"kind as those of the fit, such as {shown}?"
@@ -100,20 +100,20 @@ def perturbed(of: RelativeExpression, genes: Selector, *, n_permutations: int, r
     if len(members) < 2:
         msg = f"Genes of a set differ from each other if there are two or more of them; {len(members)} are kept."
         raise ValueError(msg)
-    expression = np.sum(of.expression, axis=0)[of.kept]
+    expression = np.sum(of.evidence.expression(), axis=0)[of.kept]
     parts, generator = _parts(of).take(slice(len(expression))), np.random.default_rng(as_seed(rng))
     return perturbation(parts, members, expression, n_permutations=n_permutations, rng=generator)
 
 
 def _kept_members(of: RelativeExpression, genes: Selector) -> IntArray:
     """Positions of the genes of a set among those that are kept; names that there are not are left out."""
-    if of.gene_names is not None and not isinstance(genes, slice) and np.asarray(genes).dtype.kind in "UO":
-        known = set(map(str, of.gene_names))
+    if of.names is not None and not isinstance(genes, slice) and np.asarray(genes).dtype.kind in "UO":
+        known = set(map(str, of.names))
         genes = [str(name) for name in np.atleast_1d(np.asarray(genes)) if str(name) in known]
         if not genes:
             return np.zeros(0, np.int64)
     position = np.cumsum(of.kept) - 1
-    found = np.unique(index_of(genes, of.n_genes, of.gene_names, what="gene"))
+    found = np.unique(index_of(genes, len(of.kept), of.names, what="gene"))
     return np.asarray(position[found[of.kept[found]]])
 
 

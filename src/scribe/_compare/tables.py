@@ -102,7 +102,7 @@ def _called(
     held = np.where(more, table["top_cells_group"], table["top_cells_reference"])
     status[(status == "ok") & (held > _MOST_HELD)] = "few cells"
     called = call()
-    left = found.left_without_extreme() if called.any() else None
+    left = found.relative.left_without_extreme() if called.any() else None
     if left is not None:
         status[called & (_of_all(left, found.kept) < _LEAST_LEFT)] = "one sample"
         called = call()

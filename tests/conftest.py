@@ -300,7 +300,7 @@ def made_fit() -> Callable[..., AnnData]:
     import numpy as np
 
     import scribe
-    from scribe._adata.fits import write_fit
+    from scribe._adata.fits import fit_record, write_fit
     from scribe._adata.read import read_counts
     from scribe._counts.checks import CountsWarning
     from scribe._model.initial import start as start_of
@@ -326,7 +326,7 @@ def made_fit() -> Callable[..., AnnData]:
             engine="svi",
             seed=7,
         )
-        write_fit(adata, results, counts, key=key, layer=None, options=options)
+        write_fit(adata, fit_record(results, counts, key=key, genes=adata.var_names, layer=None, options=options))
         return adata
 
     return make
@@ -347,7 +347,7 @@ def made_chains(made_fit: Callable[..., AnnData]) -> AnnData:
     import numpy as np
 
     import scribe
-    from scribe._adata.fits import write_fit
+    from scribe._adata.fits import fit_record, write_fit
     from scribe._posterior.posterior import Posterior
     from scribe.engines.mixing import Mixing
     from scribe.guides.draws import DRAWS, Draws
@@ -369,5 +369,5 @@ def made_chains(made_fit: Callable[..., AnnData]) -> AnnData:
         engine="mcmc",
         seed=7,
     )
-    write_fit(adata, results, made.counts(), key="scribe", layer=None, options={})
+    write_fit(adata, fit_record(results, made.counts(), key="scribe", genes=adata.var_names, layer=None, options={}))
     return adata

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import scribe
-from scribe._adata.fits import write_fit
+from scribe._adata.fits import fit_record, write_fit
 from scribe._counts.checks import CountsWarning
 from scribe.engines import NUTS, diagnostics
 
@@ -105,7 +105,7 @@ def test_draws_are_thinned_to_what_may_be_stored(adata, results, monkeypatch, ca
     size = sum(value.nbytes for value in results.params.values())
     monkeypatch.setattr(scribe.settings, "max_array_gb", size / 2 / 1e9)
     other = adata.copy()
-    write_fit(other, results, results.counts(), key="thin", layer=None, options={})
+    write_fit(other, fit_record(results, results.counts(), key="thin", genes=other.var_names, layer=None, options={}))
     assert "60 draws take" in caplog.text
     assert "30 of them are kept" in caplog.text
     thin = scribe.get.results(other, key="thin")

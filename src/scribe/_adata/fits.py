@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -33,7 +33,7 @@ from scribe._types import AnyArray, FloatArray
 from scribe.guides import roles
 from scribe.priors import LATENT_SUFFIX, Latent, latent_name
 
-__all__ = ["check_slots", "labels_of", "level_names", "read_fit", "write_fit"]
+__all__ = ["FitRecord", "check_slots", "fit_record", "labels_of", "level_names", "read_fit", "write_fit"]
 
 
 def _versions() -> dict[str, str]:
@@ -199,28 +199,40 @@ def check_slots(adata: AnnData, key: str, spec: ModelSpec, design: Design) -> No
     check_free(adata, Slots(key).of_fit(spec, logits=design.logits is not None), key=key)
 
 
-def write_fit(
-    adata: AnnData, results: Results, counts: Counts, *, key: str, layer: str | None, options: Mapping[str, Any]
-) -> None:
-    """Write a fit into the slots of ``key``, replacing all slots an earlier fit under that key had."""
-    check_target(adata, copy=False)
-    check_key(adata, key)
-    slots = Slots(key)
-    summaries = results.get_summaries()
+@dataclass(frozen=True)
+class FitRecord:
+    """All that is stored of a fit under a key: slots, attribute -> name -> value, and what ``uns[key]`` holds."""
+
+    key: str
+    slots: Mapping[str, Mapping[str, Any]]
+    uns: Mapping[str, Any]
+
+
+def fit_record(
+    results: Results,
+    counts: Counts,
+    *,
+    key: str,
+    genes: pd.Index[str],
+    layer: str | None,
+    options: Mapping[str, Any],
+) -> FitRecord:
+    """Compute what is to be stored of a fit; ``genes`` are the names of the genes, ``options`` the keywords given."""
+    names, summaries = Slots(key), results.get_summaries()
     results = thin_enough(results)
     placed, layout = _site_arrays(results.posterior)
-    new: dict[str, dict[str, Any]] = {
-        "varm": {slots.params: _gene_table(counts, summaries, results.posterior, index=adata.var_names)},
-        "obs": {slots.total: counts.totals},
+    slots: dict[str, dict[str, Any]] = {
+        "varm": {names.params: _gene_table(counts, summaries, results.posterior, index=genes)},
+        "obs": {names.total: counts.totals},
         "obsm": {},
     }
     for attribute in ("varm", "obsm"):
-        new[attribute] |= {slots.of(site): array for site, array in placed[attribute].items()}
-    for attribute, named in _level_slots(results, counts, slots).items():
-        new[attribute] |= named
+        slots[attribute] |= {names.of(site): array for site, array in placed[attribute].items()}
+    for attribute, named in _level_slots(results, counts, names).items():
+        slots[attribute] |= named
     capture, cells = summaries.get("p_capture"), results.posterior.design.level_cells
     if capture is not None:
-        new["obs"] |= {slots.capture: capture.mean, slots.capture_sd: capture.sd}
+        slots["obs"] |= {names.capture: capture.mean, names.capture_sd: capture.sd}
     scalars = {}
     for name, summary in summaries.items():
         if not {"gene", "cell"} & set(results.spec.readable_axes[name]):
@@ -233,9 +245,9 @@ def write_fit(
         "layer": layer,
         "non_integer": options.get("non_integer", "warn"),
         "options": {name: repr(value) for name, value in options.items()},
-        "slots": {attribute: sorted(names) for attribute, names in new.items()},
+        "slots": {attribute: sorted(values) for attribute, values in slots.items()},
     }
-    record = {
+    uns = {
         "schema_version": SCHEMA_VERSION,
         "config": json.dumps(config),
         "sites": placed["uns"],
@@ -247,17 +259,23 @@ def write_fit(
             "source": counts.source,
             "n_cells": counts.n_cells,
             "n_genes": counts.n_genes,
-            "var_names_sha256": hashlib.sha256("\n".join(map(str, adata.var_names)).encode()).hexdigest(),
+            "var_names_sha256": hashlib.sha256("\n".join(map(str, genes)).encode()).hexdigest(),
             "integer": counts.integer,
             "capture": results.capture_identified,
-            "mean_capture": _mean_capture(results, new, key=key),
+            "mean_capture": _mean_capture(results, slots, key=key),
             **({} if cells is None else {"level_cells": cells}),
         },
     }
-    clean = clean_uns(record, f"uns[{key!r}]")
-    check_free(adata, new, key=key)
-    remove_fit(adata, key)
-    write_slots(adata, {**new, "uns": {key: clean}})
+    return FitRecord(key, slots, clean_uns(uns, f"uns[{key!r}]"))
+
+
+def write_fit(adata: AnnData, record: FitRecord) -> None:
+    """Write a fit, replacing all slots that an earlier one under its key had."""
+    check_target(adata, copy=False)
+    check_key(adata, record.key)
+    check_free(adata, record.slots, key=record.key)
+    remove_fit(adata, record.key)
+    write_slots(adata, {**record.slots, "uns": {record.key: record.uns}})
 
 
 def read_fit(adata: AnnData, *, key: str = "scribe") -> Results:

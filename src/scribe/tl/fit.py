@@ -7,7 +7,7 @@ from typing import Unpack
 
 from anndata import AnnData
 
-from scribe._adata.fits import check_slots, read_fit, write_fit
+from scribe._adata.fits import check_slots, fit_record, read_fit, write_fit
 from scribe._adata.read import as_counts
 from scribe._adata.slots import check_key, check_target
 from scribe._adata.source import counts_to_continue
@@ -118,6 +118,7 @@ def fit(
     known = known_covariates(adata, complete_options, counts)
     before = functools.partial(check_slots, adata, key_added)
     results = fit_counts(counts, model, complete_options, seed=seed, earlier=earlier, covariates=known, before=before)
+    record = fit_record(results, counts, key=key_added, genes=adata.var_names, layer=layer, options=options)
     target = adata.copy() if copy else adata
-    write_fit(target, results, counts, key=key_added, layer=layer, options=options)
+    write_fit(target, record)
     return target if copy else None

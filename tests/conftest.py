@@ -349,7 +349,7 @@ def made_chains(made_fit: Callable[..., AnnData]) -> AnnData:
     import scribe
     from scribe._adata.fits import fit_record, write_fit
     from scribe._posterior.posterior import Posterior
-    from scribe.engines.mixing import Mixing
+    from scribe.engines.chains import ChainDiagnostics
     from scribe.guides.draws import DRAWS, Draws
 
     adata = made_fit("nbvcp", shape=(12, 6))
@@ -364,7 +364,7 @@ def made_chains(made_fit: Callable[..., AnnData]) -> AnnData:
     names = ("num_steps", "accept_prob", "energy", "potential_energy")
     results = scribe.ScribeMCMCResults(
         Posterior(made.spec, Draws(n_chains), arrays, n_genes=made.n_genes, n_cells=made.n_cells),
-        Mixing(True, "made up", 1.0, 100.0, 100.0, 0, 0.1, 3.0, 0.8),
+        ChainDiagnostics(True, "made up", 1.0, 100.0, 100.0, 0, 0.1, 3.0, 0.8),
         {"mcmc": {**dict.fromkeys(names, nothing), "diverging": nothing.astype(bool)}},
         engine="mcmc",
         seed=7,

@@ -444,7 +444,7 @@ def test_it_runs(adata: AnnData, name: str, fits: dict[str, Any]) -> None:
     assert "Amortised" in RECIPES[name].guide[0] or losses[-5:].mean() < losses[:5].mean()
     lengths = {"gene": G, "cell": C, **results.spec.lengths}
     draws = results.get_posterior_samples(3)
-    for site, axes in results.spec.readable_axes.items():
+    for site, axes in results.spec.named_axes.items():
         value = np.asarray(draws[site])
         assert value.shape == (3, *(lengths[axis] for axis in axes)), site
         assert np.isfinite(value).all(), site

@@ -72,11 +72,11 @@ def seed_of(rng: Rng, options: Mapping[str, Any], *, earlier: Results | None = N
     return as_seed(options["seed"] if rng is None else rng)
 
 
-def _spec(model: str | Family | None, options: Mapping[str, Any], known: Covariates) -> ModelSpec:
+def _spec(model: str | Family | None, options: Mapping[str, Any], covariates: Covariates) -> ModelSpec:
     ready = options["model_config"]
     if isinstance(ready, ModelSpec):
         levels = {axis: ready.levels[axis].labels for axis in ready.level_axes}
-        wanted = {"component": known.components, "dataset": known.datasets}
+        wanted = {"component": covariates.components, "dataset": covariates.datasets}
         if levels != {axis: labels for axis, labels in wanted.items() if labels}:
             msg = (
                 f"model_config has the levels {levels}, but n_components, annotation_key and dataset_key give {wanted}."
@@ -84,7 +84,9 @@ def _spec(model: str | Family | None, options: Mapping[str, Any], known: Covaria
             raise ValueError(msg)
         return ready
     chosen = {name: options[name] for name in _MODEL_OPTIONS}
-    return resolve_spec(model, **chosen, components=known.components, datasets=known.datasets, factors=known.factors)
+    return resolve_spec(
+        model, **chosen, components=covariates.components, datasets=covariates.datasets, factors=covariates.factors
+    )
 
 
 def _guide(options: Mapping[str, Any], spec: ModelSpec, earlier: Results | None) -> Guide:
@@ -181,7 +183,7 @@ def _informed(
 
 
 def _same_spec(
-    earlier: Results, counts: Counts, model: str | Family | None, *, options: Mapping[str, Any], known: Covariates
+    earlier: Results, counts: Counts, model: str | Family | None, *, options: Mapping[str, Any], covariates: Covariates
 ) -> ModelSpec:
     """Specification of a fit to be continued, after checking that it is one of this model and these data."""
     _same_data(earlier, counts, verb="resume= continues")
@@ -191,7 +193,7 @@ def _same_spec(
     defaults = complete({})
     if model is None and all(options[name] == defaults[name] for name in (*_MODEL_OPTIONS, *_LEVEL_KEYS)):
         return earlier.spec
-    if _spec(model, options, known).to_json() != earlier.spec.uninformed.to_json():
+    if _spec(model, options, covariates).to_json() != earlier.spec.uninformed.to_json():
         msg = "resume= continues a fit of the same model, but the model options differ. Leave them out, or fit anew."
         raise ValueError(msg)
     return earlier.spec
@@ -212,7 +214,7 @@ def fit_counts(
     ``before`` is called with the model and the covariates of its cells once they are known, and may raise.
     """
     _check_size(counts)
-    known = Covariates() if covariates is None else covariates
+    covariates = Covariates() if covariates is None else covariates
     engine = _engine(options)
     if earlier is not None and not (engine.continues and earlier.engine == engine.name):
         msg = (
@@ -221,9 +223,11 @@ def fit_counts(
         )
         raise ValueError(msg)
     if earlier is None:
-        spec, design = _informed(_spec(model, options, known), known.design, counts, options=options, seed=seed)
+        spec, design = _informed(
+            _spec(model, options, covariates), covariates.design, counts, options=options, seed=seed
+        )
     else:
-        spec = _same_spec(earlier, counts, model, options=options, known=known)
+        spec = _same_spec(earlier, counts, model, options=options, covariates=covariates)
         design = earlier.posterior.design
     if not options["check_components"] and not (isinstance(engine, SVI) and "component" in spec.levels):
         msg = "check_components=False has no effect without a mixture fitted by SVI: leave it out."
@@ -261,11 +265,11 @@ def fit_counts(
 
 def known_covariates(data: Any, options: Mapping[str, Any], counts: Counts) -> Covariates:
     """What is known of the cells of ``data``, with a warning of genes that some datasets lack."""
-    known = read_covariates(data, options, n_cells=counts.n_cells)
-    if known.design.dataset is not None:
-        cells = counts.cells_with(known.design.dataset, len(known.datasets))
-        warn_of_absent_genes(cells, known.datasets, source=counts.source)
-    return known
+    covariates = read_covariates(data, options, n_cells=counts.n_cells)
+    if covariates.design.dataset is not None:
+        cells = counts.cells_with(covariates.design.dataset, len(covariates.datasets))
+        warn_of_absent_genes(cells, covariates.datasets, source=counts.source)
+    return covariates
 
 
 def _held(counts: Counts) -> Counts:
@@ -357,5 +361,5 @@ def fit(
     read = as_counts(
         counts, layer=layer, cells_axis=complete_options["cells_axis"], non_integer=complete_options["non_integer"]
     )
-    known = known_covariates(counts, complete_options, read)
-    return fit_counts(read, model, complete_options, seed=seed, earlier=resume, covariates=known)
+    covariates = known_covariates(counts, complete_options, read)
+    return fit_counts(read, model, complete_options, seed=seed, earlier=resume, covariates=covariates)

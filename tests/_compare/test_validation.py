@@ -44,7 +44,7 @@ def test_unseen_molecules_of_a_negative_binomial():
         found = predict_molecules(
             one, Counts.from_matrix(train), Counts.from_matrix(train + test), share=SHARE, n_samples=0, seed=0
         )
-        values = {name: np.asarray(x) for name, x in one.readable(one.centre()).items()}
+        values = {name: np.asarray(x) for name, x in one.named(one.centre()).items()}
     capture, odds = values["p_capture"][:, None], 1 / values["p"] - 1
     rate = odds + capture
     expected = stats.nbinom(values["r"] + train, rate / (rate + capture * SHARE / (1 - SHARE))).logpmf(test)

@@ -81,7 +81,7 @@ def density_of(model: Model, data: CountData, latents: dict[str, Any]) -> float:
 def log_pmf(case: Case, latents: dict[str, Any]) -> NDArray[np.float64]:
     """scipy's log-probability of every count, from the readable parameters."""
     values = {name.removesuffix(LATENT_SUFFIX): z for name, z in latents.items()}
-    named = {name: np.asarray(v) for name, v in case.spec.readable(values).items()}
+    named = {name: np.asarray(v) for name, v in case.spec.named(values).items()}
     mean = named["mu"] * named.get("p_capture", np.ones(N_CELLS))[:, None]
     law = stats.nbinom(named["r"], named["r"] / (named["r"] + mean)) if "r" in named else stats.poisson(mean)
     gate = named.get("gate", np.zeros(N_GENES))
@@ -123,7 +123,7 @@ def test_sites(case: Case) -> None:
 def test_substituted_values_reach_the_parameters(case: Case) -> None:
     trace = trace_of(case.model, case.data, substituted=case.latents)
     values = {name.removesuffix(LATENT_SUFFIX): z for name, z in case.latents.items()}
-    readable = case.spec.readable(values)
+    readable = case.spec.named(values)
     for site in case.spec.sites:
         np.testing.assert_array_equal(trace[latent_name(site.name)]["value"], case.latents[latent_name(site.name)])
         np.testing.assert_allclose(trace[site.name]["value"], readable[site.name], rtol=1e-14)

@@ -52,7 +52,7 @@ def test_every_spelling(options) -> None:
     assert spec.level_axes == ("dataset",)
     assert spec.levels["dataset:condition"].labels == ("x", "y")
     for factor in ("donor", "condition", "donor__condition"):
-        assert spec.readable_axes[f"{name}_{factor}_effect"] == (f"dataset:{factor}", "gene")
+        assert spec.named_axes[f"{name}_{factor}_effect"] == (f"dataset:{factor}", "gene")
     again = ModelSpec.from_json(spec.to_json())
     assert (again, hash(again), again.latents) == (spec, hash(spec), spec.latents)
 
@@ -106,7 +106,7 @@ def test_the_link_is_exponential_unless_asked_otherwise() -> None:
 )
 def test_every_parameter_with_a_population_of_datasets(options, site, axes) -> None:
     spec = resolve_spec(**FREE, **options)
-    assert spec.readable_axes[f"{site}_donor_effect"] == axes
+    assert spec.named_axes[f"{site}_donor_effect"] == axes
 
 
 def test_two_levels_and_mixtures() -> None:

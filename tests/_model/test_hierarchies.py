@@ -15,7 +15,7 @@ from scribe._model.hierarchies import FLAT, HYPERPARAMETERS, find_population, hi
 from scribe._model.options import ModelOptions, complete, options_table
 from scribe._model.resolve import resolve_spec
 from scribe.priors import (
-    DEVIATIONS,
+    SCATTERS,
     Gaussian,
     Horseshoe,
     LogNormal,
@@ -123,7 +123,7 @@ def test_flat_hyperparameters_are_defaults_of_all_and_dicts_set_one() -> None:
 def test_hyperparameters_are_those_of_the_families_with_their_defaults() -> None:
     table = options_table(ModelOptions)
     for keyword, (family, name) in HYPERPARAMETERS.items():
-        assert getattr(DEVIATIONS[family](), name) == table[keyword].default
+        assert getattr(SCATTERS[family](), name) == table[keyword].default
     assert set(FLAT) <= set(table)
 
 
@@ -134,7 +134,7 @@ def test_none_is_no_population() -> None:
 
 
 @pytest.mark.parametrize("axis", ["gene", "component", "dataset"])
-@pytest.mark.parametrize("kind", DEVIATIONS)
+@pytest.mark.parametrize("kind", SCATTERS)
 def test_hierarchy_of_every_population(axis: str, kind: str) -> None:
     """Defaults of the table; a base of one's own replaces the location."""
     with_population = [p for p in PARAMS.values() if find_population(p, axis)]
@@ -143,7 +143,7 @@ def test_hierarchy_of_every_population(axis: str, kind: str) -> None:
         population = find_population(param, axis)
         link = "sigmoid" if param.support == "unit" else "exp"
         prior = hierarchy(param, axis, kind, link=link, options=OPTIONS)
-        deviation = Gaussian(*population.scale) if kind == "gaussian" else DEVIATIONS[kind]()
+        deviation = Gaussian(*population.scale) if kind == "gaussian" else SCATTERS[kind]()
         assert prior == over(axis, TransformedNormal(*population.loc, link), deviation)
         base = LogNormal(0.5, 2.0)
         assert hierarchy(param, axis, kind, link=link, options=OPTIONS, base=base) == over(axis, base, deviation)

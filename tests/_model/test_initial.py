@@ -18,7 +18,7 @@ from scribe._counts.parameters import Parameters
 from scribe._counts.predictors import Scalar
 from scribe._model.initial import start as start_of
 from scribe._model.resolve import resolve_spec
-from scribe.priors import DEVIATIONS, TransformedNormal, over
+from scribe.priors import SCATTERS, TransformedNormal, over
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -81,7 +81,7 @@ def test_start_is_near_the_truth(model: str, parameterization: str, options: dic
     assert {name: v.shape for name, v in start.items() if v.ndim} == {
         site.name: (N_GENES,) if site.axes == ("gene",) else (N_CELLS,) for site in spec.sites if site.axes
     }
-    found = {name: np.asarray(v, float) for name, v in spec.readable(start).items()}
+    found = {name: np.asarray(v, float) for name, v in spec.named(start).items()}
     scale = 1.0
     if captured:
         scale = np.median(found["p_capture"] / truth.capture)
@@ -112,7 +112,7 @@ def test_start_is_finite_for_empty_cells_and_silent_genes() -> None:
 
 POPULATIONS = {
     kind: {"priors": {**ANCHOR["priors"], "p": over("gene", TransformedNormal(0.0, 1.0, "sigmoid"), deviation())}}
-    for kind, deviation in DEVIATIONS.items()
+    for kind, deviation in SCATTERS.items()
 }
 
 
@@ -123,10 +123,10 @@ POPULATIONS = {
     + [("nbvcp", "canonical", options) for options in POPULATIONS.values()],
 )
 def test_expression_is_traded_for_capture_at_no_cost(model: str, parameterization: str, options: dict) -> None:
-    """Along the second move the log-likelihood stays where it is, and expression changes by what capture does."""
+    """Along the second ridge the log-likelihood stays where it is, and expression changes by what capture does."""
     counts = simulate(captured=True, size="shared").counts
     spec = resolve_spec(model, parameterization=parameterization, **options)
-    values, moves = start_of(spec, counts)
+    values, ridges = start_of(spec, counts)
     latents = spec.start(values)
     data = full_data(counts, totals_suffice=False)
 
@@ -136,11 +136,11 @@ def test_expression_is_traded_for_capture_at_no_cost(model: str, parameterizatio
         return log_likelihood(spec.family, Parameters(natural, Scalar(offset)), data), natural["log_mean"], offset
 
     def along(by: float, which: int) -> tuple[Any, ...]:
-        moved = {n: jnp.asarray(v + by * moves[n][..., which] if n in moves else v) for n, v in latents.items()}
+        moved = {n: jnp.asarray(v + by * ridges[n][..., which] if n in ridges else v) for n, v in latents.items()}
         return jax.device_get(density(values_of(moved)))
 
     values_of = jax.jit(spec.values)
-    assert set(moves) <= set(latents)
+    assert set(ridges) <= set(latents)
     here, log_mean, offset = along(0.0, 0)
     there, log_mean_there, offset_there = along(0.01, 1)
     np.testing.assert_allclose(log_mean_there - log_mean, 0.01, rtol=0.02)
@@ -169,7 +169,7 @@ def test_a_population_starts_at_the_shared_odds_and_apart_where_data_tell(kind: 
 
 def test_moves_without_capture_are_those_of_the_odds() -> None:
     counts = simulate(captured=False, size="shared").counts
-    assert {move.shape[-1] for move in start_of(resolve_spec("nbdm"), counts).moves.values()} == {1}
+    assert {ridge.shape[-1] for ridge in start_of(resolve_spec("nbdm"), counts).ridges.values()} == {1}
 
 
 @pytest.mark.parametrize("model", ["nbdm", "nbvcp"])

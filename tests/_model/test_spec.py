@@ -116,7 +116,7 @@ def test_parameters_from_real_numbers(combination: tuple[str, str, bool, str]) -
     spec = make(combination)
     z = values_of(spec, np.random.default_rng(0), 3, 4)
     value = {site.name: VALUES[site.link.name](np.asarray(z[site.name])) for site in spec.sites}
-    found = {name: np.asarray(v) for name, v in spec.readable(z).items()}
+    found = {name: np.asarray(v) for name, v in spec.named(z).items()}
     expected = dict(value)
     if spec.family.layers[0] == "nb":
         p = value.get("p", 1 / (1 + value["phi"]) if "phi" in value else None)
@@ -156,7 +156,7 @@ def test_capture_of_almost_everything_keeps_its_digits() -> None:
 def test_links_of_prior_objects_are_followed() -> None:
     spec = resolve_spec("nbdm", priors={"r": TransformedNormal(0.0, 1.0, "softplus")})
     z = {"p": jnp.asarray(0.3), "r": jnp.asarray([-1.0, 2.0])}
-    np.testing.assert_allclose(spec.readable(z)["r"], np.log1p(np.exp([-1.0, 2.0])), rtol=1e-6)
+    np.testing.assert_allclose(spec.named(z)["r"], np.log1p(np.exp([-1.0, 2.0])), rtol=1e-6)
     assert ModelSpec.from_json(spec.to_json()).family == from_layers(["nb"])
 
 

@@ -33,7 +33,7 @@ def moved(source, target, values):
     found = transfer(source, target, values, n_genes=N_GENES, n_cells=N_CELLS)
     shape = {"gene": N_GENES, "cell": N_CELLS}
     assert {n: x.shape for n, x in found.items()} == {s.name: tuple(shape[a] for a in s.axes) for s in target.sites}
-    return target.readable(found)
+    return target.named(found)
 
 
 @pytest.mark.parametrize("model", ["nbvcp", "zinbvcp"])
@@ -41,7 +41,7 @@ def moved(source, target, values):
 def test_same_meaning_in_other_coordinates(source, target, model):
     source, target = (resolve_spec(model, **SPECS[name]) for name in (source, target))
     values = random_values(source)
-    before, after = source.readable(values), moved(source, target, values)
+    before, after = source.named(values), moved(source, target, values)
     for name in {"mu", "r", "p", "phi", "p_capture"} | ({"gate"} if model == "zinbvcp" else set()):
         np.testing.assert_allclose(after[name], before[name], rtol=2e-5, err_msg=name)
 
@@ -49,7 +49,7 @@ def test_same_meaning_in_other_coordinates(source, target, model):
 def test_genes_share_the_mean_log_odds_where_they_must():
     source, target = resolve_spec(**SPECS["disp"]), resolve_spec(**SPECS["mean_odds"])
     values = random_values(source)
-    before, after = source.readable(values), moved(source, target, values)
+    before, after = source.named(values), moved(source, target, values)
     np.testing.assert_allclose(after["mu"], before["mu"], rtol=1e-5)
     np.testing.assert_allclose(after["phi"], np.exp(np.mean(np.log(before["phi"]))), rtol=1e-5)
     back = moved(target, source, transfer(source, target, values, n_genes=N_GENES, n_cells=N_CELLS))
@@ -70,7 +70,7 @@ def test_levels_stay_apart():
     rng = np.random.default_rng(1)
     values = {s.name: jax.numpy.asarray(rng.normal(size=[shape[a] for a in s.axes]), np.float32) for s in source.sites}
     found = transfer(source, target, values, n_genes=N_GENES, n_cells=N_CELLS)
-    before, after = source.readable(values), target.readable(found)
+    before, after = source.named(values), target.named(found)
     for name in ("mu", "r", "phi", "mixing_weights", "p_capture"):
         assert before[name].shape == after[name].shape
         np.testing.assert_allclose(after[name], before[name], rtol=2e-5)

@@ -35,9 +35,7 @@ def test_arrays_know_their_axis(posterior):
 @pytest.mark.parametrize(("model", "options"), MODELS)
 def test_readable_quantities_are_consistent(made_fit, model, options):
     posterior = scribe.get.results(made_fit(model, **options)).posterior
-    values = {
-        n: np.asarray(v, np.float64) for n, v in posterior.readable(posterior.draws(jax.random.key(0), 5)).items()
-    }
+    values = {n: np.asarray(v, np.float64) for n, v in posterior.named(posterior.draws(jax.random.key(0), 5)).items()}
     assert values["mu"].shape == (5, 12)
     if "r" in values:
         odds = values["phi"] if values["phi"].ndim == 2 else values["phi"][:, None]
@@ -116,7 +114,7 @@ def test_summaries_and_quantiles_are_those_of_the_draws(posterior, block, monkey
     monkeypatch.setattr(posteriors, "_BLOCK_ELEMENTS", block * max(x.size for x in posterior.params.values()))
     found = posterior.summaries(key, n_draws=50)
     quantiles = posterior.quantiles(key, (0.1, 0.5), n_draws=50, block=block)
-    for name, value in posterior.readable(posterior.draws(key, 50)).items():
+    for name, value in posterior.named(posterior.draws(key, 50)).items():
         draws = np.asarray(value, np.float64)
         np.testing.assert_allclose(found[name].mean, np.mean(draws, axis=0), rtol=1e-5)
         np.testing.assert_allclose(found[name].sd, np.std(draws, axis=0, ddof=1), rtol=1e-3)

@@ -160,7 +160,7 @@ def test_what_is_drawn_of_a_cell_does_not_depend_on_the_order_of_cells(group, de
     order = np.random.default_rng(0).permutation(results.n_cells)
     moved = results.cells(order)
     for name, value in results.get_posterior_samples(2, rng=3).items():
-        at = value[:, order] if results.posterior.readable_axes[name] == ("cell",) else value
+        at = value[:, order] if results.posterior.named_axes[name] == ("cell",) else value
         np.testing.assert_allclose(moved.get_posterior_samples(2, rng=3)[name], at, rtol=1e-6)
     np.testing.assert_array_equal(moved.get_ppc_samples(2, rng=3), results.get_ppc_samples(2, rng=3)[:, order])
     for method in ("mean", "sample"):
@@ -215,7 +215,7 @@ def test_predictive_replicates_add_the_spread_of_the_parameters(default):
     """Law of total variance over draws of the parameters, against fixed ones."""
     fixed = default.get_map_ppc_samples(300, rng=4).sum(axis=(1, 2))
     drawn = default.get_ppc_samples(300, rng=4).sum(axis=(1, 2))
-    readable = jax.vmap(default.posterior.readable)(default.posterior.draws(jax.random.key(8), 2000))
+    readable = jax.vmap(default.posterior.named)(default.posterior.draws(jax.random.key(8), 2000))
     totals = np.asarray(readable["p_capture"]).sum(axis=1) * np.asarray(readable["mu"]).sum(axis=1)
     np.testing.assert_allclose(drawn.mean(), np.mean(totals), rtol=0.03)
     np.testing.assert_allclose(drawn.var(), fixed.var() + np.var(totals), rtol=0.35)

@@ -68,7 +68,7 @@ def variants(family: Family, parameterization: str, levels: str) -> list[dict[st
         # a population by default
         somewhere["overdispersion_prior"] = "none"
     found: list[dict[str, Any]] = [{**somewhere, "unconstrained": free} for free in (False, True)]
-    found += [somewhere | hierarchical(family, parameterization, deviation, levels) for deviation in priors.DEVIATIONS]
+    found += [somewhere | hierarchical(family, parameterization, deviation, levels) for deviation in priors.SCATTERS]
     if "prob_dataset_prior" in found[-1] and "datasets" in LEVELS[levels]:
         plain = {name: value for name, value in found[-1].items() if name != "prob_prior"}
         found += [plain | {"prob_dataset_mode": mode} for mode in PROB_DATASET_MODES]

@@ -219,7 +219,7 @@ def test_conversions(name: str) -> None:
     sampled = row.sampled(MU, row.size)
     natural = mine.to_natural(working(name, sampled))
     assert set(natural) == set(families.ALL[mine.family].natural)
-    found = families.ALL[mine.family].readable(natural)
+    found = families.ALL[mine.family].named(natural)
     expected = {**sampled, **row.derived(**sampled)}
     assert set(found) == set(expected)
     for quantity, value in expected.items():

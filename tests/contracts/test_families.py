@@ -478,7 +478,7 @@ def test_cell_terms_in_closed_form(row: Row) -> None:
 
 @pytest.mark.usefixtures("double")
 def test_readable_parameters_are_consistent(row: Row) -> None:
-    found = {name: np.asarray(value) for name, value in row.family.readable(row.natural()).items()}
+    found = {name: np.asarray(value) for name, value in row.family.named(row.natural()).items()}
     expected = {"mu": MEAN}
     if row.base == "nb":
         r = row.size

@@ -24,10 +24,10 @@ from scribe.priors import (
     Context,
     Draw,
     Latent,
-    Law,
     LogNormal,
     MeanAnchor,
     Prior,
+    PriorFunction,
     TransformedNormal,
     from_json,
     organism,
@@ -110,7 +110,7 @@ def context(dtype: Any) -> Context:
 
 
 def sampler(shape: tuple[int, ...]) -> Draw:
-    def draw(latent: Latent, law: Law) -> jax.Array:
+    def draw(latent: Latent, law: PriorFunction) -> jax.Array:
         return numpyro.sample(latent.name, law(context(np.float32)).expand(shape if latent.axes else ()))
 
     return draw
@@ -120,7 +120,7 @@ def test_every_prior_has_a_row() -> None:
     kinds = {row.prior.to_json()["type"] for row in TABLE.values()}
     # Dirichlet weights and hierarchies are no elementwise parameters: tests/priors; an informed prior depends on an
     # earlier fit: tests/_posterior/test_inform.py
-    others = {priors.Dirichlet, priors.Over, priors.Informed}
+    others = {priors.Dirichlet, priors.Hierarchical, priors.Informed}
     assert kinds == set(priors.ALL) - {"dirichlet", "over", "informed"}
     assert {type(row.prior) for row in TABLE.values()} == set(priors.ALL.values()) - others
     used = {row.prior.transform for row in TABLE.values() if isinstance(row.prior, TransformedNormal)}

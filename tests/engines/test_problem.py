@@ -138,7 +138,7 @@ def test_no_data_in_the_compiled_code(model, batch_size):
 
     def advance(state, data, batches, key):
         return problem.compiled.advance(
-            state, data, batches, moves=problem.moves, key=key, first=0, n=5, rate=0.1, size=problem.chunk
+            state, data, batches, ridges=problem.ridges, key=key, first=0, n=5, rate=0.1, size=problem.chunk
         )
 
     traced = jax.make_jaxpr(advance)(state, problem.data, batches, jax.random.key(0))
@@ -182,7 +182,7 @@ def test_a_minibatch_moves_its_own_cells_only():
         arrays = [(x[name], y[name]) for x, y in ((state.params, before.params), (_adam(state).mu, _adam(before).mu))]
         for after, old in arrays:
             assert set(np.flatnonzero(np.asarray(after) != old).tolist()) == rows
-        assert len(met - rows) >= 20 * bool(step) - 10, "cells that could move along old gradients"
+        assert len(met - rows) >= 20 * bool(step) - 10, "cells that could ridge along old gradients"
         met |= rows
 
 
@@ -221,7 +221,7 @@ def test_double_precision_is_local():
 
 
 def test_weight_decay_pulls_parameters_to_zero():
-    """Decay belongs to the arrays; a shared move has no value of its own that could decay."""
+    """Decay belongs to the arrays; a shared ridge has no value of its own that could decay."""
     problem = problem_of(simulated(40))
     decayed = make_problem(problem.spec, problem.counts, MeanField(), optimizer=Optimizer(weight_decay=5.0))
     norms = []
@@ -247,7 +247,7 @@ def test_weight_decay_pulls_parameters_to_zero():
 def test_locations_move_together(options, moved):
     """Along directions of the model that the likelihood hardly tells apart; a guide must have an array for each."""
     problem = make_problem(resolve_spec(**options), simulated(), MeanField())
-    assert set(problem.moves) == {latent + LOC for latent in moved}
-    for name, move in problem.moves.items():
-        assert move.shape[:-1] == problem.start[name].shape
-        assert np.abs(np.asarray(move)).max() > 0.1, "no array stands still"
+    assert set(problem.ridges) == {latent + LOC for latent in moved}
+    for name, ridge in problem.ridges.items():
+        assert ridge.shape[:-1] == problem.start[name].shape
+        assert np.abs(np.asarray(ridge)).max() > 0.1, "no array stands still"

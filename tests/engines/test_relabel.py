@@ -12,7 +12,7 @@ from scribe._counts.container import Counts
 from scribe._counts.design import NO_DESIGN, Design
 from scribe._model.resolve import resolve_spec
 from scribe.engines import NUTS, Task, diagnostics
-from scribe.engines.mixing import judge
+from scribe.engines.chains import judge
 from scribe.engines.relabel import exchangeable, numbering, relabel
 
 pytestmark = pytest.mark.loose_promotion

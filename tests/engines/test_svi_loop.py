@@ -123,7 +123,7 @@ def test_continuing_appends_losses_and_starts_from_the_earlier_parameters(counts
     later = fit(counts, n_steps=1, start=replace(early, params=away), batch_size=batch_size)
     assert np.array_equal(later.losses[:-1], early.losses)
     for name, value in later.params.items():
-        # a step of Adam is as long as the rate, 0.1 at most, along an array and along each of few shared moves
+        # a step of Adam is as long as the rate, 0.1 at most, along an array and along each of few shared ridges
         assert np.abs(np.asarray(value) - np.asarray(away[name])).max() < 1.0, name
 
 

@@ -19,9 +19,9 @@ from scribe.priors import (
     Effect,
     Fixed,
     Gaussian,
+    Hierarchical,
     Horseshoe,
     NormalExponentialGamma,
-    Over,
     TransformedNormal,
     from_json,
     over,
@@ -49,7 +49,7 @@ def shape(axes: tuple[str, ...]) -> tuple[int, ...]:
     return tuple(LENGTHS[axis] for axis in axes)
 
 
-def traced(prior: Over, axes: tuple[str, ...]) -> tuple[dict[str, Any], Any]:
+def traced(prior: Hierarchical, axes: tuple[str, ...]) -> tuple[dict[str, Any], Any]:
     def model() -> jax.Array:
         return prior("t", axes, lambda one, law: numpyro.sample(one.name, law(CONTEXT).expand(shape(one.axes))))
 

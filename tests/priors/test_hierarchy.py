@@ -21,9 +21,9 @@ from scribe.priors import (
     Context,
     Fixed,
     Gaussian,
+    Hierarchical,
     Horseshoe,
     NormalExponentialGamma,
-    Over,
     TransformedNormal,
     from_json,
     over,
@@ -32,7 +32,7 @@ from scribe.priors import (
 CONTEXT = Context(jnp.ones(2), jnp.ones(4), jnp.ones(()))
 LENGTHS = {"component": 2, "dataset": 3, "gene": 4}
 BASE = TransformedNormal(-0.7, 1.3, "sigmoid")
-DEVIATIONS = {
+SCATTERS = {
     "gaussian": Gaussian(-0.5, 0.4),
     "horseshoe": Horseshoe(0.6, 3.0, 1.5),
     "neg": NormalExponentialGamma(0.8, 1.2, 0.7),
@@ -49,10 +49,10 @@ AXES = [
 
 
 def test_every_deviation_is_tested() -> None:
-    assert {name: type(d) for name, d in DEVIATIONS.items()} == priors.DEVIATIONS
+    assert {name: type(d) for name, d in SCATTERS.items()} == priors.SCATTERS
 
 
-def model(prior: Over, axes: tuple[str, ...]) -> Any:
+def model(prior: Hierarchical, axes: tuple[str, ...]) -> Any:
     def run() -> jax.Array:
         def draw(latent: Any, law: Any) -> Any:
             return numpyro.sample(latent.name, law(CONTEXT).expand(tuple(LENGTHS[a] for a in latent.axes)))
@@ -62,7 +62,7 @@ def model(prior: Over, axes: tuple[str, ...]) -> Any:
     return run
 
 
-def trace_of(prior: Over, axes: tuple[str, ...], seed: int = 0) -> tuple[dict[str, Any], Any]:
+def trace_of(prior: Hierarchical, axes: tuple[str, ...], seed: int = 0) -> tuple[dict[str, Any], Any]:
     seeded = handlers.seed(model(prior, axes), jax.random.key(seed))
     trace = handlers.trace(seeded).get_trace()
     theta = handlers.substitute(model(prior, axes), {n: s["value"] for n, s in trace.items()})()
@@ -99,10 +99,10 @@ def by_hand(kind: str, axis: str, axes: tuple[str, ...], z: dict[str, Any]) -> t
 
 
 @pytest.mark.parametrize(("axis", "axes"), AXES)
-@pytest.mark.parametrize("kind", DEVIATIONS)
+@pytest.mark.parametrize("kind", SCATTERS)
 def test_density_and_value_by_hand(kind: str, axis: str, axes: tuple[str, ...]) -> None:
     with jax.enable_x64(True):
-        trace, theta = trace_of(over(axis, BASE, DEVIATIONS[kind]), axes)
+        trace, theta = trace_of(over(axis, BASE, SCATTERS[kind]), axes)
         found = sum(float(np.sum(site["fn"].log_prob(site["value"]))) for site in trace.values())
     values = {
         name.removesuffix("_unconstrained").removeprefix("theta").removeprefix("_"): np.asarray(site["value"])
@@ -117,10 +117,10 @@ def test_density_and_value_by_hand(kind: str, axis: str, axes: tuple[str, ...]) 
 
 
 @pytest.mark.parametrize(("axis", "axes"), AXES)
-@pytest.mark.parametrize("kind", DEVIATIONS)
+@pytest.mark.parametrize("kind", SCATTERS)
 def test_start_inverts_the_program(kind: str, axis: str, axes: tuple[str, ...]) -> None:
     """Also for a value far from all others, and for one that lacks some of the axes."""
-    prior = over(axis, BASE, DEVIATIONS[kind])
+    prior = over(axis, BASE, SCATTERS[kind])
     shape = tuple(LENGTHS[a] for a in axes)
     value = np.random.default_rng(0).normal(1.0, 0.7, shape).astype(np.float32)
     value[(0,) * len(shape)] += 20.0
@@ -162,9 +162,9 @@ def test_hierarchies_nest() -> None:
     np.testing.assert_allclose(prior("theta", ("dataset", "gene"), lambda one, _: start[one.name]), theta, rtol=1e-5)
 
 
-@pytest.mark.parametrize("kind", DEVIATIONS)
+@pytest.mark.parametrize("kind", SCATTERS)
 def test_json_round_trip(kind: str) -> None:
-    prior = over("component", over("gene", Beta(1.0, 9.0), Gaussian()), DEVIATIONS[kind])
+    prior = over("component", over("gene", Beta(1.0, 9.0), Gaussian()), SCATTERS[kind])
     again = from_json(json.loads(json.dumps(prior.to_json())))
     assert again == prior
     assert hash(again) == hash(prior)

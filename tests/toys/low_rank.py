@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from scribe._counts.predictors import LowRank, Predictor
 from scribe._types import Array, Key, Natural
-from scribe.families import Modifier, Moments, Param, Thinned
+from scribe.families import Modifier, MoleculePosterior, Moments, Param
 from scribe.priors import TransformedNormal
 
 __all__ = ["LOADINGS", "SCORES", "Factors"]
@@ -48,6 +48,6 @@ class Factors(Modifier):
         """Those of the base."""
         return self.base.moments(natural, offset)
 
-    def denoise(self, u: Array, natural: Natural, offset: Array) -> Thinned:
+    def denoise(self, u: Array, natural: Natural, offset: Array) -> MoleculePosterior:
         """That of the base."""
         return self.base.denoise(u, natural, offset)

@@ -110,7 +110,7 @@ def _gene_table(
     from_counts = identified(posterior.spec, summaries)
     status = {"status": np.where(counts.gene_totals > 0, "ok", "all zero")}
     for name, summary in summaries.items():
-        axes = posterior.spec.readable_axes[name]
+        axes = posterior.spec.named_axes[name]
         if "gene" not in axes:
             continue
         empty = levels_without_cells(posterior, axes)
@@ -235,7 +235,7 @@ def fit_record(
         slots["obs"] |= {names.capture: capture.mean, names.capture_sd: capture.sd}
     scalars = {}
     for name, summary in summaries.items():
-        if not {"gene", "cell"} & set(results.spec.readable_axes[name]):
+        if not {"gene", "cell"} & set(results.spec.named_axes[name]):
             scalars[f"{name}_mean"], scalars[f"{name}_sd"] = summary.mean, summary.sd
     config = {
         "spec": json.loads(results.spec.to_json()),

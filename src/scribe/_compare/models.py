@@ -22,7 +22,7 @@ from scribe._progress import progress
 from scribe._rng import as_seed
 from scribe._stats.information import Pointwise, in_blocks, psis_loo, waic
 from scribe._types import FloatArray, IntArray, Rng
-from scribe.engines import Engine, Mixing
+from scribe.engines import ChainDiagnostics, Engine
 
 __all__ = ["compare_models", "default_criterion"]
 
@@ -242,7 +242,7 @@ def _log_likelihoods(
 
 def _relative_efficiency(one: Results) -> float:
     """Effective number of draws as a share of their number."""
-    if one.posterior.n_draws is None or not isinstance(one.verdict, Mixing):
+    if one.posterior.n_draws is None or not isinstance(one.verdict, ChainDiagnostics):
         return 1.0
     return float(np.clip(one.verdict.ess_bulk / one.posterior.n_draws, 0.01, 1.0))
 

@@ -92,8 +92,8 @@ def effects_of(
     if results.spec.site(site).link.name != "exp":
         msg = f"Effects on {site!r} are not logarithms of fold changes here: fit with positive_transform='exp'."
         raise ValueError(msg)
-    draws = np.asarray(one.posterior.readable(one.posterior.draws(key, n_draws))[name])
-    axes = one.posterior.readable_axes[name]
+    draws = np.asarray(one.posterior.named(one.posterior.draws(key, n_draws))[name])
+    axes = one.posterior.named_axes[name]
     if axes != (f"dataset:{factor}", "gene"):
         msg = f"The effect of {factor!r} runs over {', '.join(axes)}: choose a component, results.get_component(...)."
         raise ValueError(msg)

@@ -18,7 +18,7 @@ from scribe._counts.parameters import Parameters
 from scribe._model.likelihood import Likelihood
 from scribe._model.spec import ModelSpec
 from scribe._types import Array, Key
-from scribe.priors import Context, Draw, Latent, Law, latent_name
+from scribe.priors import Context, Draw, Latent, PriorFunction, latent_name
 
 __all__ = ["CountMatrix", "Model", "build", "columns_for", "data_for", "known_here", "plates"]
 
@@ -112,7 +112,7 @@ def _sampler(spec: ModelSpec, data: CountData, n_genes: int, values: Mapping[str
     lengths = {**spec.lengths, "gene": n_genes, "cell": data.cells.totals.shape[0]}
     known = known_here(spec, data)
 
-    def draw(latent: Latent, law: Law) -> Array:
+    def draw(latent: Latent, law: PriorFunction) -> Array:
         if latent.frozen:
             return known[latent.name].loc
         shape = tuple(lengths[axis] for axis in latent.axes)

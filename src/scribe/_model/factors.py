@@ -24,7 +24,7 @@ def by_factor(value: Any) -> bool:
 
 
 def crossed(param: Param, value: Mapping[Any, Any], factors: Factors, *, options: Mapping[str, Any]) -> Crossed:
-    """Deviation of a parameter in data sets that are combinations of the levels of factors.
+    """Scatter of a parameter in data sets that are combinations of the levels of factors.
 
     ``value`` is factor -> family. An interaction is named by its factors, ``("donor", "condition")`` or
     ``"donor:condition"``, and has a level for every pair that there is. ``options`` are the flat keywords of the model.
@@ -72,16 +72,16 @@ def _refuse_confounded(param: Param, parts: Mapping[tuple[str, ...], Effect]) ->
     """Refuse factors whose effects no data could tell from the location or from each other."""
     seen: dict[tuple[int, ...], tuple[str, ...]] = {}
     for names, part in parts.items():
-        said = ":".join(names)
+        options = ":".join(names)
         if len(part.labels) < 2:
-            msg = f"The factor {said!r} of {param.name!r} has one level only, {part.labels[0]!r}: leave it out."
+            msg = f"The factor {options!r} of {param.name!r} has one level only, {part.labels[0]!r}: leave it out."
             raise ValueError(msg)
         first = {label: i for i, label in reversed(list(enumerate(part.of)))}
         partition = tuple(first[label] for label in part.of)
         if partition in seen:
             other = ":".join(seen[partition])
             msg = (
-                f"The factors {other!r} and {said!r} of {param.name!r} tell the same datasets apart, so that their "
+                f"The factors {other!r} and {options!r} of {param.name!r} tell the same datasets apart, so that their "
                 f"effects cannot be: leave one out."
             )
             raise ValueError(msg)
@@ -102,7 +102,7 @@ def factor_levels(populations: Iterable[Any]) -> dict[str, Levels]:
 
 
 def flattened(
-    said: Mapping[str, Any], given: Mapping[str, Any], *, mixture: bool, factors: Factors
+    options: Mapping[str, Any], user_priors: Mapping[str, Any], *, mixture: bool, factors: Factors
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Keywords and priors, with the populations that ``priors`` asks for under the keywords that ask for the same.
 
@@ -111,30 +111,30 @@ def flattened(
     ``priors={"expression": "horseshoe"}`` is ``expression_prior="horseshoe"``.
     """
     table = options_table(ModelOptions)
-    said, left = dict(said), dict(given)
-    for site, value in given.items():
+    options, left = dict(options), dict(user_priors)
+    for site, value in user_priors.items():
         keywords = {axis: keyword for keyword, (targets, axis) in FLAT.items() if site in targets}
         if by_factor(value) and keywords:
-            asked = _by_axis(value, factors)
+            requested = _by_axis(value, factors)
         elif mixture and is_family(value) and "component" in keywords and "gene" not in keywords:
-            asked = {"component": value}
+            requested = {"component": value}
         else:
             continue
         del left[site]
-        if "base" in asked:
-            left[site] = asked.pop("base")
-        for axis, family in asked.items():
+        if "base" in requested:
+            left[site] = requested.pop("base")
+        for axis, family in requested.items():
             if axis not in keywords:
                 msg = f"priors[{site!r}] asks for a population along {axis!r}; it has them along {list(keywords)}."
                 raise ValueError(msg)
-            if said[keywords[axis]] != table[keywords[axis]].default:
+            if options[keywords[axis]] != table[keywords[axis]].default:
                 msg = (
-                    f"{keywords[axis]}={said[keywords[axis]]!r} and priors[{site!r}]={value!r} set the same prior: "
+                    f"{keywords[axis]}={options[keywords[axis]]!r} and priors[{site!r}]={value!r} set the same prior: "
                     "keep one."
                 )
                 raise ValueError(msg)
-            said[keywords[axis]] = family
-    return said, left
+            options[keywords[axis]] = family
+    return options, left
 
 
 def _by_axis(value: Mapping[Any, Any], factors: Factors) -> dict[str, Any]:

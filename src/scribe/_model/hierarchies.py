@@ -12,7 +12,7 @@ from scribe._model.checks import nearest
 from scribe._model.names import with_role
 from scribe._model.options import ModelOptions, options_table
 from scribe.families import Param, Population
-from scribe.priors import DEVIATIONS, Deviation, Gaussian, Over, Prior, TransformedNormal, over
+from scribe.priors import SCATTERS, Gaussian, Hierarchical, Prior, Scatter, TransformedNormal, over
 
 __all__ = [
     "FLAT",
@@ -88,7 +88,7 @@ def is_family(value: Any) -> bool:
 def check_family(keyword: str, value: Any) -> None:
     """Raise where a keyword that asks for a population has something else."""
     if not isinstance(value, (str, Mapping)):
-        allowed = ", ".join(map(repr, ("none", *DEVIATIONS)))
+        allowed = ", ".join(map(repr, ("none", *SCATTERS)))
         msg = (
             f"{keyword} takes the name of a family ({allowed}) or a dict, {{'type': 'horseshoe', 'tau0': 0.5}}; got "
             f"{value!r}. A pair of numbers is a prior: pass it in priors={{...}}."
@@ -96,14 +96,14 @@ def check_family(keyword: str, value: Any) -> None:
         raise TypeError(msg)
 
 
-def check_mode(said: Mapping[str, Any]) -> None:
+def check_mode(options: Mapping[str, Any]) -> None:
     """Raise where ``prob_dataset_mode`` is none, or decides nothing."""
-    mode = said["prob_dataset_mode"]
+    mode = options["prob_dataset_mode"]
     if mode not in PROB_DATASET_MODES:
         allowed = ", ".join(map(repr, PROB_DATASET_MODES))
         msg = f"prob_dataset_mode must be one of {allowed}, got {mode!r}.{nearest(str(mode), list(PROB_DATASET_MODES))}"
         raise ValueError(msg)
-    if mode != "gene_specific" and said["prob_dataset_prior"] == "none":
+    if mode != "gene_specific" and options["prob_dataset_prior"] == "none":
         msg = f"prob_dataset_mode={mode!r} has no effect without prob_dataset_prior: pass that as well."
         raise ValueError(msg)
 
@@ -111,7 +111,7 @@ def check_mode(said: Mapping[str, Any]) -> None:
 def refuse_population(name: str, value: Any) -> None:
     """Say where a parameter may have a population that has none across genes."""
     needs = {"component": "n_components=2 or more", "dataset": "dataset_key"}
-    family = value if not isinstance(value, str) or value in DEVIATIONS else "horseshoe"
+    family = value if not isinstance(value, str) or value in SCATTERS else "horseshoe"
     others = [f"{key}={family!r} with {needs[axis]}" for key, (targets, axis) in FLAT.items() if name in targets]
     also = f"; for a population along another axis {' or '.join(others)}" if others else ""
     msg = (
@@ -123,7 +123,7 @@ def refuse_population(name: str, value: Any) -> None:
 
 def hierarchy(
     param: Param, axis: str, value: Any, *, link: str, options: Mapping[str, Any], base: Prior | None = None
-) -> Over | None:
+) -> Hierarchical | None:
     """Prior of a parameter that is a population along an axis; None for the family ``"none"``.
 
     Parameters
@@ -159,24 +159,24 @@ def hierarchy(
     return over(axis, TransformedNormal(*loc, link) if base is None else base, deviation)
 
 
-def deviation_of(param: Param, axis: str, value: Any, *, options: Mapping[str, Any]) -> Deviation | None:
+def deviation_of(param: Param, axis: str, value: Any, *, options: Mapping[str, Any]) -> Scatter | None:
     """How a parameter scatters along an axis, by family and hyperparameters; None for the family ``"none"``."""
-    if isinstance(value, Deviation):
+    if isinstance(value, Scatter):
         return value
     given = {"type": value} if not isinstance(value, Mapping) else dict(value)
     kind, population = given.pop("type", None), find_population(param, axis)
     if kind == "none" and not given:
         return None
-    if population is None or kind not in DEVIATIONS:
-        allowed = ["none", *DEVIATIONS]
+    if population is None or kind not in SCATTERS:
+        allowed = ["none", *SCATTERS]
         hint = f"{nearest(str(kind), allowed)} Choose one of: {', '.join(map(repr, allowed))}."
         msg = f"The prior of {param.name!r} has the family {kind!r}.{hint}"
         raise ValueError(msg)
-    if DEVIATIONS[kind] is Gaussian:
+    if SCATTERS[kind] is Gaussian:
         hyper = dict(zip(("loc", "scale"), _pair(param, "scale", given.pop("scale", population.scale)), strict=True))
         known = ["scale"]
     else:
-        declared = {f.name: f.default for f in fields(DEVIATIONS[kind])}  # type: ignore[arg-type]  # all are dataclasses
+        declared = {f.name: f.default for f in fields(SCATTERS[kind])}  # type: ignore[arg-type]  # all are dataclasses
         flat = {name: options[keyword] for keyword, (family, name) in HYPERPARAMETERS.items() if family == kind}
         hyper = {name: float(given.pop(name, x)) for name, x in {**declared, **flat}.items()}
         known = list(declared)
@@ -187,7 +187,7 @@ def deviation_of(param: Param, axis: str, value: Any, *, options: Mapping[str, A
             f"{', '.join(map(repr, [*known, 'loc']))}."
         )
         raise ValueError(msg)
-    return DEVIATIONS[kind](**hyper)
+    return SCATTERS[kind](**hyper)
 
 
 def _pair(param: Param, name: str, value: Any) -> tuple[float, float]:

@@ -55,13 +55,13 @@ def _capture(spec: ModelSpec, counts: Counts) -> FloatArray:
 class Start(NamedTuple):
     """Where a fit starts, and directions in which parameters move together, on the host.
 
-    ``values`` holds the starting value of every site on the real line. ``moves`` holds for latents, (..., moves),
+    ``values`` holds the starting value of every site on the real line. ``ridges`` holds for latents, (..., ridges),
     how their elements change when the likelihood hardly does: when all odds change at fixed means and, with capture,
     when expression is traded for capture.
     """
 
     values: dict[str, AnyArray]
-    moves: dict[str, AnyArray]
+    ridges: dict[str, AnyArray]
 
 
 def start(
@@ -77,9 +77,9 @@ def start(
     natural = _natural(spec, counts, capture, component=component, dataset=dataset)
     natural["log_mixing"] = _log_mixing(spec, component, dataset)
     moments, fields = ({n: on_device(x) for n, x in of.items()} for of in (natural, _fields(spec, counts, seed=seed)))
-    values, moves = jax.device_get(_values_and_moves(spec, moments, on_device(np.log(capture)), fields))
+    values, ridges = jax.device_get(_values_and_ridges(spec, moments, on_device(np.log(capture)), fields))
     values |= {name.removesuffix(LATENT_SUFFIX): known.loc for name, known in design.known.items()}
-    return Start(values, {name: move for name, move in moves.items() if np.any(np.abs(move) > _ROUNDING)})
+    return Start(values, {name: ridge for name, ridge in ridges.items() if np.any(np.abs(ridge) > _ROUNDING)})
 
 
 def _fields(spec: ModelSpec, counts: Counts, *, seed: int) -> dict[str, FloatArray]:
@@ -105,7 +105,7 @@ def _log_mixing(spec: ModelSpec, component: IntArray, dataset: IntArray) -> Floa
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _values_and_moves(
+def _values_and_ridges(
     spec: ModelSpec, natural: dict[str, Array], log_capture: Array, fields: dict[str, Array]
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     def at(shift: Array) -> dict[str, Array]:
@@ -131,12 +131,12 @@ def _values_and_moves(
         return values
 
     none = jnp.zeros(2 if spec.family.captured else 1)
-    moves = jax.jacfwd(lambda shift: spec.start(at(shift)))(none)
+    ridges = jax.jacfwd(lambda shift: spec.start(at(shift)))(none)
     name = latent_name(str(spec.capture_site))
-    if name in moves:
+    if name in ridges:
         # hardly bounded where capture is nearly complete and cannot be traded
-        moves[name] = jnp.clip(moves[name], -2.0, 2.0)
-    return at(none), moves
+        ridges[name] = jnp.clip(ridges[name], -2.0, 2.0)
+    return at(none), ridges
 
 
 def mean_over_others(value: Array, axes: tuple[str, ...], *, keepdims: bool = False) -> Array:

@@ -63,7 +63,7 @@ def _shorthands(sampled: Sampled) -> dict[str, list[str]]:
 
 def resolve_levels(
     sampled: Sampled,
-    said: Mapping[str, Any],
+    options: Mapping[str, Any],
     *,
     components: tuple[str, ...],
     datasets: tuple[str, ...],
@@ -78,21 +78,21 @@ def resolve_levels(
     """
     levels: dict[str, Levels] = {}
     if components:
-        params = named_params(said["mixture_params"], sampled, keyword="mixture_params")
+        params = named_params(options["mixture_params"], sampled, keyword="mixture_params")
         if common := [name for name in populations["component"] if name not in params]:
             msg = f"expression_prior makes {common[0]} differ between components, but mixture_params names {[*params]}."
             raise ValueError(msg)
         levels["component"] = Levels(components, params)
-    elif said["mixture_params"] != "all" or populations["component"]:
+    elif options["mixture_params"] != "all" or populations["component"]:
         keyword = "expression_prior" if populations["component"] else "mixture_params"
-        msg = f"{keyword}={said[keyword]!r} needs a mixture: pass n_components (2 or more) or annotation_key."
+        msg = f"{keyword}={options[keyword]!r} needs a mixture: pass n_components (2 or more) or annotation_key."
         raise ValueError(msg)
     if datasets:
-        params = _of_datasets(sampled, said, populations["dataset"], mixture=bool(components))
+        params = _of_datasets(sampled, options, populations["dataset"], mixture=bool(components))
         levels["dataset"] = Levels(datasets, params, tuple(factors.items()))
     elif populations["dataset"]:
-        keyword = next(name for name in _DATASET_PRIORS if said[name] != "none")
-        msg = f"{keyword}={said[keyword]!r} needs dataset_key, the column of adata.obs that tells datasets apart."
+        keyword = next(name for name in _DATASET_PRIORS if options[name] != "none")
+        msg = f"{keyword}={options[keyword]!r} needs dataset_key, the column of adata.obs that tells datasets apart."
         raise ValueError(msg)
     return levels
 
@@ -103,10 +103,10 @@ def numbered(axes: Mapping[str, int]) -> dict[str, Levels]:
 
 
 def _of_datasets(
-    sampled: Sampled, said: Mapping[str, Any], populations: Mapping[str, Any], *, mixture: bool
+    sampled: Sampled, options: Mapping[str, Any], populations: Mapping[str, Any], *, mixture: bool
 ) -> tuple[str, ...]:
     """Parameters that differ between datasets: those named, those that are populations of them, and the weights."""
-    asked, mixing = said["dataset_params"], said["dataset_mixing"]
+    asked, mixing = options["dataset_params"], options["dataset_mixing"]
     params = () if asked is None else named_params(asked, sampled, keyword="dataset_params")
     if mixing is not None and not mixture:
         msg = f"dataset_mixing={mixing!r} needs a mixture: pass n_components or annotation_key."
@@ -132,21 +132,21 @@ _DATASET_PRIORS = {
 """Populations of datasets, and what they become with one dataset: populations of genes, or nothing."""
 
 
-def without_datasets(said: Mapping[str, Any], label: str) -> dict[str, Any]:
+def without_datasets(options: Mapping[str, Any], label: str) -> dict[str, Any]:
     """The user's keywords with one dataset only, which tells nothing apart: populations of datasets become of genes."""
     msg = f"dataset_key has one dataset only, {label!r}: nothing can differ between datasets."
-    if not said["auto_downgrade_single_dataset_hierarchy"]:
+    if not options["auto_downgrade_single_dataset_hierarchy"]:
         msg += " Leave it out, or pass auto_downgrade_single_dataset_hierarchy=True."
         raise ValueError(msg)
-    out, changed = dict(said), []
+    out, changed = dict(options), []
     for keyword, instead in _DATASET_PRIORS.items():
         # with one dataset the scale is learned without a population
-        if said[keyword] == "none" or keyword == "capture_scaling_prior":
+        if options[keyword] == "none" or keyword == "capture_scaling_prior":
             continue
-        moves = instead is not None and said[instead] == "none" and is_family(said[keyword])
-        genes = keyword != "prob_dataset_prior" or said["prob_dataset_mode"] != "scalar"
+        moves = instead is not None and options[instead] == "none" and is_family(options[keyword])
+        genes = keyword != "prob_dataset_prior" or options["prob_dataset_mode"] != "scalar"
         if moves and genes:
-            out[str(instead)] = said[keyword]
+            out[str(instead)] = options[keyword]
         changed.append(f"{keyword} " + (f"becomes {instead}" if moves and genes else "is dropped"))
         out[keyword] = "none"
     out |= {"dataset_params": None, "dataset_mixing": None}

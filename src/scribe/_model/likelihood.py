@@ -13,7 +13,7 @@ from scribe._counts import likelihood
 from scribe._counts.data import CountData
 from scribe._counts.parameters import Parameters
 from scribe._types import Array, Key
-from scribe.families import Family, Moments, Thinned
+from scribe.families import Family, MoleculePosterior, Moments
 
 __all__ = ["Curvature", "Likelihood"]
 
@@ -94,7 +94,7 @@ class Likelihood:
             parameters = parameters._replace(component=component)
         return self.family.sample(key_counts, *self.elementwise(parameters))
 
-    def thinned(self, u: Array, parameters: Parameters) -> Thinned:
+    def thinned(self, u: Array, parameters: Parameters) -> MoleculePosterior:
         """Posterior of the molecules before capture, of every count."""
         return self.family.denoise(u, *self.elementwise(parameters))
 

@@ -65,7 +65,7 @@ class Requests:
 
 def read_requests(
     model: str | Family | None,
-    said: Mapping[str, Any],
+    options: Mapping[str, Any],
     *,
     components: tuple[str, ...],
     datasets: tuple[str, ...],
@@ -73,17 +73,17 @@ def read_requests(
 ) -> Requests:
     """Read complete keywords; every inconsistency is an error that names the fix."""
     flags = ("variable_capture", "zero_inflation", "overdispersion")
-    family = resolve_family(model, **{flag: said[flag] for flag in flags})
-    coordinates = _coordinates(said, family)
-    given = _by_site(said["priors"] or {}, family, coordinates)
-    said, given = flattened(said, given, mixture=bool(components), factors=factors)
-    if is_family(given.get(SCALING.name)):
-        said = {**said, "capture_scaling_prior": given.pop(SCALING.name)}
-    check_mode(said)
+    family = resolve_family(model, **{flag: options[flag] for flag in flags})
+    coordinates = _coordinates(options, family)
+    user_priors = _by_site(options["priors"] or {}, family, coordinates)
+    options, user_priors = flattened(options, user_priors, mixture=bool(components), factors=factors)
+    if is_family(user_priors.get(SCALING.name)):
+        options = {**options, "capture_scaling_prior": user_priors.pop(SCALING.name)}
+    check_mode(options)
     if len(datasets) == 1:
-        said, datasets = without_datasets(said, datasets[0]), ()
-    anchor = _anchor(given, family)
-    scaling = _scaling(said, given, anchor)
+        options, datasets = without_datasets(options, datasets[0]), ()
+    anchor = _anchor(user_priors, family)
+    scaling = _scaling(options, user_priors, anchor)
     params = (
         *coordinates.sampled,
         *family.params,
@@ -92,15 +92,16 @@ def read_requests(
         *((MIXING,) if components else ()),
         *((SCALING,) if scaling is not None else ()),
     )
-    _refuse_derived(given, params, family=family, coordinates=coordinates)
-    mean_anchor = _mean_anchor(said, given, params, coordinates=coordinates, anchor=anchor)
-    unconstrained = said["unconstrained"] or mean_anchor is not None
-    populations = _flat(said, given, params, coordinates=coordinates, factors=factors, unconstrained=unconstrained)
+    _refuse_derived(user_priors, params, family=family, coordinates=coordinates)
+    mean_anchor = _mean_anchor(options, user_priors, params, coordinates=coordinates, anchor=anchor)
+    unconstrained = options["unconstrained"] or mean_anchor is not None
+    about: dict[str, Any] = {"coordinates": coordinates, "factors": factors, "unconstrained": unconstrained}
+    populations = _flat(options, user_priors, params, **about)
     of_genes = populations.pop("gene")
     if not datasets:
         # of one dataset the scale is learned without a population
         populations["dataset"].pop(SCALING.name, None)
-    links = _links(said["positive_transform"], params, unconstrained=unconstrained)
+    links = _links(options["positive_transform"], params, unconstrained=unconstrained)
     anchors: dict[str, Prior | None] = {"eta_capture": anchor, SCALING.name: scaling}
     if mean_anchor is not None:
         anchors["mu"] = replace(mean_anchor, transform=str(links["mu"]))
@@ -111,33 +112,33 @@ def read_requests(
         components,
         datasets,
         factors,
-        {**given, **of_genes},
+        {**user_priors, **of_genes},
         populations,
         {name: prior for name, prior in anchors.items() if prior is not None},
         links,
-        said,
+        options,
     )
 
 
-def _coordinates(said: Mapping[str, Any], family: Family) -> Coordinates:
+def _coordinates(options: Mapping[str, Any], family: Family) -> Coordinates:
     """Coordinates as asked for; the first that sample mu where its anchor is all that was."""
-    base, wanted = family.layers[0], said["parameterization"]
+    base, wanted = family.layers[0], options["parameterization"]
     name = wanted.name if isinstance(wanted, Coordinates) else wanted
-    if name is None and said["expression_anchor"]:
+    if name is None and options["expression_anchor"]:
         name = next((c.name for c in coordinate_systems.of_family(base) if "mu" in c.names), None)
     return coordinate_systems.find(name, family=base)
 
 
 def _mean_anchor(
-    said: Mapping[str, Any],
-    given: Mapping[str, Any],
+    options: Mapping[str, Any],
+    user_priors: Mapping[str, Any],
     params: Sequence[Param],
     *,
     coordinates: Coordinates,
     anchor: CaptureAnchor | None,
 ) -> MeanAnchor | None:
     """Anchor of expression, where it is asked for."""
-    sigma, asked = said["expression_anchor_sigma"], said["expression_anchor"]
+    sigma, asked = options["expression_anchor_sigma"], options["expression_anchor"]
     if not asked:
         if sigma != options_table(ModelOptions)["expression_anchor_sigma"].default:
             msg = f"expression_anchor_sigma={sigma!r} has no effect without expression_anchor=True: pass that as well."
@@ -147,8 +148,8 @@ def _mean_anchor(
     if "mu" not in names:
         msg = f"expression_anchor=True needs {_needs(('mu',), coordinates)}"
         raise ValueError(msg)
-    if "mu" in given:
-        msg = f"expression_anchor=True and priors['mu']={given['mu']!r} set the same prior: keep one."
+    if "mu" in user_priors:
+        msg = f"expression_anchor=True and priors['mu']={user_priors['mu']!r} set the same prior: keep one."
         raise ValueError(msg)
     if names & set(CAPTURE_SITES) and anchor is None:
         msg = (
@@ -173,10 +174,10 @@ def _warn_of_width(name: str, sigma: float) -> None:
         warnings.warn(msg, UserWarning, stacklevel=outside_stacklevel())
 
 
-def _scaling(said: Mapping[str, Any], given: Mapping[str, Any], anchor: CaptureAnchor | None) -> Prior | None:
+def _scaling(options: Mapping[str, Any], user_priors: Mapping[str, Any], anchor: CaptureAnchor | None) -> Prior | None:
     """Prior of total mRNA where it is learned: about that of the anchor, or as ``priors['capture_scaling']`` says."""
-    value = given.get(SCALING.name)
-    if value is None and said["capture_scaling_prior"] == "none":
+    value = user_priors.get(SCALING.name)
+    if value is None and options["capture_scaling_prior"] == "none":
         return None
     if anchor is None:
         msg = (
@@ -189,8 +190,8 @@ def _scaling(said: Mapping[str, Any], given: Mapping[str, Any], anchor: CaptureA
 
 
 def _flat(
-    said: Mapping[str, Any],
-    given: Mapping[str, Any],
+    options: Mapping[str, Any],
+    user_priors: Mapping[str, Any],
     params: Sequence[Param],
     *,
     coordinates: Coordinates,
@@ -201,22 +202,22 @@ def _flat(
     found: dict[str, dict[str, Any]] = {"gene": {}, "dataset": {}, "component": {}}
     table = options_table(ModelOptions)
     for keyword, (targets, axis) in FLAT.items():
-        value, by_default = said[keyword], said[keyword] == table[keyword].default
+        value, by_default = options[keyword], options[keyword] == table[keyword].default
         site = next((p.name for p in params if p.name in targets), None)
-        if value == "none" or (by_default and (site is None or site in given)):
+        if value == "none" or (by_default and (site is None or site in user_priors)):
             continue
         check_family(keyword, value)
         if site is None:
             msg = f"{keyword}={value!r} needs {_needs(targets, coordinates)}"
             raise ValueError(msg)
-        if axis == "gene" and site in given:
-            msg = f"{keyword}={value!r} and priors[{site!r}]={given[site]!r} set the same prior: keep one."
+        if axis == "gene" and site in user_priors:
+            msg = f"{keyword}={value!r} and priors[{site!r}]={user_priors[site]!r} set the same prior: keep one."
             raise ValueError(msg)
         if not unconstrained and site != SCALING.name:
             msg = f"{keyword}={value!r} needs unconstrained=True: pass that as well."
             raise ValueError(msg)
         if axis == "dataset" and by_factor(value):
-            value = crossed(next(p for p in params if p.name == site), value, factors, options=said)
+            value = crossed(next(p for p in params if p.name == site), value, factors, options=options)
         found[axis][site] = value
     return found
 
@@ -259,14 +260,14 @@ def _by_site(priors: Mapping[str, Any], family: Family, coordinates: Coordinates
     return out
 
 
-def _anchor(given: Mapping[str, Any], family: Family) -> CaptureAnchor | None:
+def _anchor(user_priors: Mapping[str, Any], family: Family) -> CaptureAnchor | None:
     """Capture anchor from ``organism`` or ``eta_capture``."""
-    if "organism" in given and "eta_capture" in given:
+    if "organism" in user_priors and "eta_capture" in user_priors:
         msg = "priors gives both 'organism' and 'capture_efficiency'; they set the same prior: keep one."
         raise ValueError(msg)
-    if "organism" in given:
-        return organism(str(given["organism"]))
-    value = given.get("eta_capture")
+    if "organism" in user_priors:
+        return organism(str(user_priors["organism"]))
+    value = user_priors.get("eta_capture")
     if value is None:
         return None
     if isinstance(value, CaptureAnchor):
@@ -283,11 +284,11 @@ def _anchor(given: Mapping[str, Any], family: Family) -> CaptureAnchor | None:
 
 
 def _refuse_derived(
-    given: Mapping[str, Any], params: Sequence[Param], *, family: Family, coordinates: Coordinates
+    user_priors: Mapping[str, Any], params: Sequence[Param], *, family: Family, coordinates: Coordinates
 ) -> None:
     """Refuse priors on parameters that these coordinates derive rather than sample."""
     sampled = {p.name for p in params} | {"organism", "eta_capture"}
-    for name, value in given.items():
+    for name, value in user_priors.items():
         if name in sampled:
             continue
         if name in CAPTURE_SITES:

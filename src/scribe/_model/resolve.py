@@ -42,47 +42,50 @@ def resolve_spec(
     holds for every column that tells datasets apart its label in each of them.
     """
     said = complete(options, kind=ModelOptions, verb="resolve_spec")
-    asked = read_requests(model, said, components=components, datasets=datasets, factors=factors or {})
-    return _spec(asked)
+    requests = read_requests(model, said, components=components, datasets=datasets, factors=factors or {})
+    return _spec(requests)
 
 
-def _spec(asked: Requests) -> ModelSpec:
-    """The model that is asked for."""
+def _spec(requests: Requests) -> ModelSpec:
+    """The model that is requested."""
     levels = resolve_levels(
-        (asked.coordinates.sampled, asked.family.params),
-        asked.options,
-        components=asked.components,
-        datasets=asked.datasets,
-        factors=asked.factors,
-        populations=asked.populations,
+        (requests.coordinates.sampled, requests.family.params),
+        requests.options,
+        components=requests.components,
+        datasets=requests.datasets,
+        factors=requests.factors,
+        populations=requests.populations,
     )
-    priors = {param.name: _with_levels(param, asked) for param in asked.params}
-    _refuse_idle(asked)
-    levels |= factor_levels(asked.populations["dataset"].values()) | numbered(asked.family.axes)
-    return ModelSpec(asked.family, asked.coordinates, priors, levels)
+    priors = {param.name: _with_levels(param, requests) for param in requests.params}
+    _refuse_idle(requests)
+    levels |= factor_levels(requests.populations["dataset"].values()) | numbered(requests.family.axes)
+    return ModelSpec(requests.family, requests.coordinates, priors, levels)
 
 
-def _with_levels(param: Param, asked: Requests) -> Prior:
+def _with_levels(param: Param, requests: Requests) -> Prior:
     """Prior of one parameter, with the populations that it is along components and datasets."""
-    named = {axis: of[param.name] for axis, of in asked.populations.items() if param.name in of}
-    if param.name in asked.anchors:
-        prior = asked.anchors[param.name]
+    named = {axis: of[param.name] for axis, of in requests.populations.items() if param.name in of}
+    if param.name in requests.anchors:
+        prior = requests.anchors[param.name]
     elif param is MIXING:
-        prior = _mixing(asked.priors.get(param.name), n_components=len(asked.components))
+        prior = _mixing(requests.priors.get(param.name), n_components=len(requests.components))
     else:
-        prior = _prior(param, asked.priors.get(param.name), asked.links[param.name], options=asked.options)
-    return over_levels(param, prior, named, options=asked.options)
+        prior = _prior(param, requests.priors.get(param.name), requests.links[param.name], options=requests.options)
+    return over_levels(param, prior, named, options=requests.options)
 
 
-def _refuse_idle(asked: Requests) -> None:
+def _refuse_idle(requests: Requests) -> None:
     """Refuse hyperparameters of families of populations that the model does not have."""
-    table, said = options_table(ModelOptions), asked.options
-    values = [*asked.priors.values(), *(value for named in asked.populations.values() for value in named.values())]
+    table, options = options_table(ModelOptions), requests.options
+    values = [
+        *requests.priors.values(),
+        *(value for named in requests.populations.values() for value in named.values()),
+    ]
     used = {family for value in values for family in families_of(value)}
     for keyword, (family, _) in HYPERPARAMETERS.items():
-        if said[keyword] != table[keyword].default and family not in used:
+        if options[keyword] != table[keyword].default and family not in used:
             msg = (
-                f"{keyword}={said[keyword]!r} has no effect: no prior of this model is {family!r}. Ask for one, for "
+                f"{keyword}={options[keyword]!r} has no effect: no prior of this model is {family!r}. Ask for one, for "
                 f"example prob_prior={family!r}, or leave it out."
             )
             raise ValueError(msg)

@@ -26,12 +26,12 @@ from scribe.priors import (
     CaptureAnchor,
     Draw,
     Effects,
+    Hierarchical,
     Informed,
     Latent,
-    Law,
     MeanAnchor,
-    Over,
     Prior,
+    PriorFunction,
 )
 
 __all__ = ["ModelSpec"]
@@ -126,14 +126,14 @@ class ModelSpec:
     def _every_latent(self) -> tuple[Latent, ...]:
         found: list[Latent] = []
 
-        def note(latent: Latent, law: Law) -> Array:
+        def note(latent: Latent, law: PriorFunction) -> Array:
             found.append(latent)
             return self._nothing(latent, law)
 
         jax.eval_shape(lambda: [site.prior(site.name, site.axes, note) for site in self.sites])
         return tuple(found)
 
-    def _nothing(self, latent: Latent, _: Law) -> Array:
+    def _nothing(self, latent: Latent, _: PriorFunction) -> Array:
         """Zeros in the shape of a latent, while shapes are traced."""
         return jnp.zeros(tuple(_DUMMY.get(axis, self.lengths.get(axis, 1)) for axis in latent.axes))
 
@@ -154,7 +154,7 @@ class ModelSpec:
         Frozen latents that are not among them stay at the means in ``known``.
         """
 
-        def read(latent: Latent, _: Law) -> Array:
+        def read(latent: Latent, _: PriorFunction) -> Array:
             return latents[latent.name] if latent.name in latents else known[latent.name].loc
 
         sites = {site.name: site.prior(site.name, site.axes, read) for site in self.sites}
@@ -241,9 +241,9 @@ class ModelSpec:
         return self._traced_axes(self.natural)
 
     @functools.cached_property
-    def readable_axes(self) -> dict[str, tuple[str, ...]]:
-        """Axes of every named quantity of `readable`."""
-        derived = self._traced_axes(lambda working: self.family.readable(self.natural(working)))
+    def named_axes(self) -> dict[str, tuple[str, ...]]:
+        """Axes of every quantity of `named`."""
+        derived = self._traced_axes(lambda working: self.family.named(self.natural(working)))
         sampled = {**{site.name: site.axes for site in self.sites}, **self.effect_axes}
         capture = dict.fromkeys(self._capture_forms, ("cell",))
         return {**derived, **{n: a for n, a in sampled.items() if n not in derived}, **capture}
@@ -306,13 +306,13 @@ class ModelSpec:
         """Sampled parameters on the working scale from values on the real line."""
         return {site.name: site.link.working(values[site.name]) for site in self.sites if site.name in values}
 
-    def readable(self, values: Mapping[str, Array]) -> dict[str, Array]:
+    def named(self, values: Mapping[str, Array]) -> dict[str, Array]:
         """Every named quantity users know from values on the real line: sampled and derived ones.
 
         With a capture site, ``p_capture`` is among them, ``phi_capture`` in coordinates that have it, and
         ``eta_capture`` where it is sampled. Effects of factors stay on the real line, where they add up.
         """
-        out = self.family.readable(self.natural(self.working(values)))
+        out = self.family.named(self.natural(self.working(values)))
         out = {name: self._squeezed(name, value) for name, value in out.items()}
         for site in self.sites:
             if site.name not in out:
@@ -328,7 +328,7 @@ class ModelSpec:
         """Without the axes of length 1 along which a quantity does not vary."""
         if not self.level_axes or value.ndim == 0:
             return value
-        mine = self.readable_axes[name]
+        mine = self.named_axes[name]
         return value.reshape([n for axis, n in zip(LEVELS_AND_GENES, value.shape, strict=True) if axis in mine])
 
     def to_json(self) -> str:
@@ -376,7 +376,7 @@ def _levels(labels: list[str], params: list[str], factors: list[list[Any]] | Non
 
 def _innermost(prior: Prior) -> Prior:
     """Prior of the location of the outermost population, or the prior itself."""
-    return _innermost(prior.base) if isinstance(prior, Over) else prior
+    return _innermost(prior.base) if isinstance(prior, Hierarchical) else prior
 
 
 def _required(dataset: Array | None) -> Array:

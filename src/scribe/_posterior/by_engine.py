@@ -150,7 +150,7 @@ class ScribeMCMCResults(Results):
         Arrays by parameter name, (draws, ...) chain after chain, or (chains, draws, ...).
         """
         total = self.n_chains * self.n_samples
-        values = jax.device_get(self.posterior.readable(self.posterior.stored_draws()))
+        values = jax.device_get(self.posterior.named(self.posterior.stored_draws()))
         shape = (self.n_chains, self.n_samples) if group_by_chain else (total,)
         values = {name: np.asarray(value).reshape(*shape, *value.shape[1:]) for name, value in values.items()}
         return rename(values, descriptive_names=descriptive_names)
@@ -212,7 +212,7 @@ class ScribeMCMCResults(Results):
         """Name of one element of a parameter."""
         known = {"gene": self.gene_names, "cell": self.cell_names}
         known |= {axis: np.asarray(levels.labels) for axis, levels in self.spec.levels.items()}
-        labels = [known.get(axis) for axis in self.posterior.readable_axes[name]]
+        labels = [known.get(axis) for axis in self.posterior.named_axes[name]]
         parts = [str(i if x is None else x[i]) for x, i in zip(labels, index, strict=True)]
         return f"{name}[{', '.join(parts)}]" if parts else name
 

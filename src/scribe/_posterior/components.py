@@ -26,7 +26,7 @@ from scribe._posterior.posterior import Posterior
 from scribe._types import FloatArray
 from scribe.engines import SVI, Fitted, NonFiniteError, Task, Verdict
 from scribe.guides import Guide
-from scribe.priors import Dirichlet, Over, Prior
+from scribe.priors import Dirichlet, Hierarchical, Prior
 
 __all__ = ["ComponentsWarning", "Fewer", "fewer_components", "nearly_empty", "remarks"]
 
@@ -100,7 +100,7 @@ def remarks(posterior: Posterior, fewer: Fewer | None) -> dict[str, str]:
 def _remedy(spec: ModelSpec) -> str:
     """What to do where components are too many."""
     apart = [name for name in spec.levels["component"].params if name in ("mu", "r")]
-    if not apart or isinstance(spec.priors[apart[0]], Over):
+    if not apart or isinstance(spec.priors[apart[0]], Hierarchical):
         return "Use fewer of them."
     return "Use fewer of them, or let them share what does not differ: expression_prior='gaussian', unconstrained=True."
 
@@ -201,4 +201,4 @@ def _as_one(spec: ModelSpec, design: Design, pair: tuple[int, int]) -> tuple[Mod
 
 def _of_one(prior: Prior) -> Prior:
     """Prior of a parameter where there are no components for it to be a population of."""
-    return prior.base if isinstance(prior, Over) and prior.axis == "component" else prior
+    return prior.base if isinstance(prior, Hierarchical) and prior.axis == "component" else prior

@@ -27,7 +27,7 @@ from scribe._counts.container import Counts
 from scribe._model.spec import ModelSpec
 from scribe._posterior.posterior import Posterior
 from scribe._types import Array, FloatArray, Key
-from scribe.priors import Context, Latent, Law
+from scribe.priors import Context, Latent, PriorFunction
 
 __all__ = ["prior_shares"]
 
@@ -63,7 +63,7 @@ def _slopes(spec: ModelSpec, latents: Mapping[str, Array], log_means: Array, log
         context = Context(jnp.zeros(1), jnp.exp(logs[0]), jnp.exp(logs[1]))
         terms: list[Array] = []
 
-        def read(latent: Latent, law: Law) -> Array:
+        def read(latent: Latent, law: PriorFunction) -> Array:
             distribution: Distribution = law(context)
             terms.append(jnp.sum(distribution.log_prob(one[latent.name])))
             return one[latent.name]

@@ -27,7 +27,7 @@ from scribe._model.spec import ModelSpec
 from scribe._model.transfer import transferred
 from scribe._posterior.posterior import Posterior
 from scribe._types import AnyArray, Array, FloatArray, IntArray
-from scribe.priors import Crossed, Informed, Over, Prior, latent_name
+from scribe.priors import Crossed, Hierarchical, Informed, Prior, latent_name
 
 __all__ = ["Informing", "inform"]
 
@@ -189,7 +189,7 @@ def _frozen(
 
 def _free(name: str, prior: Prior) -> Prior:
     """The prior itself; an error where it is a population of levels, which independent normals would replace."""
-    if isinstance(prior, Over) and (prior.axis != "gene" or isinstance(prior.deviation, Crossed)):
+    if isinstance(prior, Hierarchical) and (prior.axis != "gene" or isinstance(prior.deviation, Crossed)):
         msg = (
             f"{name!r} is a population of {prior.axis}s in this model, and informative_priors_from would put "
             "independent normals in its place: leave one of the two out."

@@ -185,14 +185,14 @@ class Posterior:
         return "component" in self.spec.levels and "component" not in self.chosen
 
     @property
-    def readable_axes(self) -> dict[str, tuple[str, ...]]:
+    def named_axes(self) -> dict[str, tuple[str, ...]]:
         """Axes of every named quantity, without those of chosen levels."""
-        every = self.spec.readable_axes.items()
+        every = self.spec.named_axes.items()
         return {name: tuple(axis for axis in axes if axis not in self.chosen) for name, axes in every}
 
     def _at_chosen(self, name: str, value: Any, *, leading: int) -> Any:
         """A quantity at the chosen levels; its own axes follow ``leading`` ones."""
-        axes = self.spec.readable_axes[name]
+        axes = self.spec.named_axes[name]
         index = tuple(self.chosen.get(axis, slice(None)) for axis in axes)
         return value[(slice(None),) * leading + index]
 
@@ -205,7 +205,7 @@ class Posterior:
             return jnp.asarray(self.design.responsibilities, parameters.log_exposure.dtype)
         return self.spec.likelihood.responsibilities(parameters, data)
 
-    def readable(self, values: Mapping[str, Array]) -> dict[str, Array]:
+    def named(self, values: Mapping[str, Array]) -> dict[str, Array]:
         """Named quantities at the chosen levels, from values with any number of leading draw axes."""
         first = self.spec.sites[0]
         leading = values[first.name].ndim - len(first.axes)
@@ -263,9 +263,9 @@ class Posterior:
             genes = np.arange(min(first, self.n_genes), min(first + block, self.n_genes))
             cells = np.arange(min(first, self.n_cells), min(first + block, self.n_cells))
             part = self.subset(genes=genes, cells=cells)
-            values = part.readable(part.draws(key, n_draws))
+            values = part.named(part.draws(key, n_draws))
             for name, draws in values.items():
-                if first == 0 or {"gene", "cell"} & set(self.readable_axes[name]):
+                if first == 0 or {"gene", "cell"} & set(self.named_axes[name]):
                     parts.setdefault(name, []).append(np.quantile(np.asarray(draws), q, axis=0))
         return {name: np.concatenate(p, axis=-1) if len(p) > 1 else p[0] for name, p in parts.items()}
 
@@ -357,7 +357,7 @@ def _draws(
 
 @functools.partial(jax.jit, static_argnums=0)
 def _readable(spec: ModelSpec, values: dict[str, Array]) -> dict[str, Array]:
-    function: Callable[[dict[str, Array]], dict[str, Array]] = spec.readable
+    function: Callable[[dict[str, Array]], dict[str, Array]] = spec.named
     first = spec.sites[0]
     for _ in range(values[first.name].ndim - len(first.axes)):
         function = jax.vmap(function)

@@ -276,7 +276,7 @@ class Results:
         if use_mean:
             values = {name: jnp.asarray(s.mean) for name, s in self.get_summaries().items()}
         else:
-            values = self.posterior.readable(self.posterior.centre())
+            values = self.posterior.named(self.posterior.centre())
         return rename(values, descriptive_names=descriptive_names)
 
     def get_summaries(self, *, n_samples: int | None = None, rng: Rng = None) -> dict[str, Summary]:
@@ -333,7 +333,7 @@ class Results:
         -------
         Arrays by parameter name: (draws, genes), (draws, cells) or (draws,).
         """
-        values = self.posterior.readable(self.posterior.draws(self._key(rng), n_samples))
+        values = self.posterior.named(self.posterior.draws(self._key(rng), n_samples))
         if sites is not None:
             values = {site: values[site] for site in (site_among(name, list(values)) for name in sites)}
         return rename(values, descriptive_names=descriptive_names)

@@ -163,7 +163,7 @@ def _quantities(spec: ModelSpec, n_genes: int, data: CountData, latents: dict[st
     def of_one(one: dict[str, Array]) -> dict[str, Array]:
         others = {n.removesuffix(LATENT_SUFFIX): x for n, x in one.items() if n not in sampled}
         joint = log_density(build(spec, n_genes=n_genes), (data,), {}, one)[0]
-        return {**spec.readable(spec.values(one)), **others, JOINT: joint}
+        return {**spec.named(spec.values(one)), **others, JOINT: joint}
 
     return jax.lax.map(of_one, latents, batch_size=100)
 

@@ -20,7 +20,7 @@ from scribe._model.spec import ModelSpec
 from scribe._types import Array, Key
 from scribe.coordinates import Coordinates
 from scribe.families import Param
-from scribe.priors import CaptureAnchor, Context, Latent, Law
+from scribe.priors import CaptureAnchor, Context, Latent, PriorFunction
 
 __all__ = ["true_parameters"]
 
@@ -110,7 +110,7 @@ def _seed(key: Key) -> int:
 def _prior_draw(site: Site, key: Key, shape: tuple[int, ...]) -> Array:
     """Value of a site on the real line from its prior."""
 
-    def draw(latent: Latent, law: Law) -> Array:
+    def draw(latent: Latent, law: PriorFunction) -> Array:
         distribution = law(Context(jnp.ones(shape), jnp.ones(shape), jnp.ones(()))).expand(shape if latent.axes else ())
         value: Array = distribution.sample(_stream(key, latent.name))
         return value

@@ -124,7 +124,7 @@ def _check_shape(n_cells: int, n_genes: int) -> None:
 
 
 def _write_truth(adata: AnnData, spec: ModelSpec, truth: Parameters, *, seed: int) -> None:
-    readable = {name: np.asarray(value) for name, value in spec.family.readable(truth.natural).items()}
+    readable = {name: np.asarray(value) for name, value in spec.family.named(truth.natural).items()}
     per_gene = {name: value for name, value in readable.items() if value.ndim}
     scalars = {name: float(value) for name, value in readable.items() if not value.ndim}
     adata.varm["truth"] = pd.DataFrame(per_gene, index=adata.var_names)

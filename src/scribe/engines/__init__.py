@@ -1,9 +1,9 @@
 """Inference engines."""
 
+from scribe.engines.chains import ChainDiagnostics, diagnostics
 from scribe.engines.contract import Engine, Fitted, Task
 from scribe.engines.convergence import EarlyStopping, Verdict
 from scribe.engines.loop import NonFiniteError
-from scribe.engines.mixing import Mixing, diagnostics
 from scribe.engines.nuts import NUTS
 from scribe.engines.optimizers import Optimizer
 from scribe.engines.outcome import Outcome
@@ -16,10 +16,10 @@ __all__ = [
     "ALL",
     "NUTS",
     "SVI",
+    "ChainDiagnostics",
     "EarlyStopping",
     "Engine",
     "Fitted",
-    "Mixing",
     "NonFiniteError",
     "Optimizer",
     "Outcome",

@@ -26,18 +26,18 @@ from scribe._model.initial import start as start_of
 from scribe._model.spec import ModelSpec
 from scribe._progress import Progress, progress
 from scribe._types import AnyArray, Array, FloatArray, Key, Params
+from scribe.engines.chains import ChainDiagnostics, judge
 from scribe.engines.contract import Engine, Fitted, Points, Task
 from scribe.engines.loop import NonFiniteError
-from scribe.engines.mixing import Mixing, judge
-from scribe.engines.moves import Frame, frame_of, moves_of
 from scribe.engines.relabel import exchangeable, relabel
+from scribe.engines.ridges import Preconditioner, precondition, ridges_of
 from scribe.guides.draws import DRAWS, Draws
 from scribe.priors import LATENT_SUFFIX
 
 __all__ = ["NUTS"]
 
 _CHUNK = 25
-"""Most iterations per call of the compiled loop, after which the progress bar moves."""
+"""Most iterations per call of the compiled loop, after which the progress bar moveS."""
 
 _JITTER = 0.1
 """Standard deviation of the noise that sets points apart where nothing is known of the posterior."""
@@ -71,7 +71,7 @@ class NUTS(Engine):
 
     name = "mcmc"
     double = True
-    verdict = Mixing
+    verdict = ChainDiagnostics
 
     n_samples: int = 2_000
     _: KW_ONLY
@@ -106,15 +106,15 @@ class NUTS(Engine):
         with setting():
             moments = start_of(spec, counts, design, seed=seed)
             points = _points(spec, counts, [moments.values] * _NEAR if near is None else near, seed=seed)
-            moves = moves_of(moments.moves, points)
+            ridges = ridges_of(moments.ridges, points)
             data = data_for(spec, counts, design, totals_suffice=spec.totals_suffice)
             together = _together(setting)
             settings = (self.n_warmup, self.target_accept, self.max_tree_depth)
             shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves((points, data)))
             compiled = _compile(_Kind(spec, counts.n_genes, *settings, together, shapes))
-            frame = compiled.frame(points, moves, data)
+            preconditioner = compiled.preconditioner(points, ridges, data)
             mixture = spec if exchangeable(spec, design) else None
-            run = _Run(self, compiled, frame, data, setting, together=together, mixture=mixture)
+            run = _Run(self, compiled, preconditioner, data, setting, together=together, mixture=mixture)
             return run.run(points, seed=seed)
 
 
@@ -152,13 +152,13 @@ class _Kind:
 class _Compiled(NamedTuple):
     """Compiled functions of one kind of problem.
 
-    ``frame`` finds the space to sample in. ``begin`` makes the state of a chain, ``advance`` runs some iterations and
-    returns what it met; of all chains at once where they run together.
+    ``preconditioner`` finds the space to sample in. ``begin`` makes the state of a chain, ``advance`` runs some
+    iterations and returns what it met; of all chains at once where they run together.
     """
 
-    frame: Callable[[Params, Params, CountData], Frame]
-    begin: Callable[[Params, Frame, Key, CountData], HMCState]
-    advance: Callable[[HMCState, Frame, CountData, int], tuple[HMCState, Params]]
+    preconditioner: Callable[[Params, Params, CountData], Preconditioner]
+    begin: Callable[[Params, Preconditioner, Key, CountData], HMCState]
+    advance: Callable[[HMCState, Preconditioner, CountData, int], tuple[HMCState, Params]]
 
 
 @functools.lru_cache(maxsize=32)
@@ -166,44 +166,44 @@ def _compile(kind: _Kind) -> _Compiled:
     """Functions shared by all fits of one kind; the data are their arguments, so that nothing of them is kept."""
     model = build(kind.spec, n_genes=kind.n_genes)
 
-    def potential(frame: Frame | None, data: CountData) -> Callable[[Params], Array]:
+    def potential(preconditioner: Preconditioner | None, data: CountData) -> Callable[[Params], Array]:
         # all latents are real numbers: there is nothing to transform
-        return lambda z: -log_density(model, (data,), {}, z if frame is None else frame.latents(z))[0]
+        return lambda z: -log_density(model, (data,), {}, z if preconditioner is None else preconditioner.latents(z))[0]
 
-    def frame(points: Params, moves: Params, data: CountData) -> Frame:
+    def preconditioner(points: Params, ridges: Params, data: CountData) -> Preconditioner:
         gradient = jax.grad(potential(None, data))
         first = {name: x[0] for name, x in points.items()}
         gradients = jax.lax.map(gradient, points)
-        return frame_of(points, gradients, moves, lambda step: jax.jvp(gradient, (first,), (step,))[1])
+        return precondition(points, gradients, ridges, lambda step: jax.jvp(gradient, (first,), (step,))[1])
 
     first, kernel = hmc(potential_fn_gen=potential, algo="NUTS")
 
-    def begin(z: Params, frame: Frame, key: Key, data: CountData) -> HMCState:
+    def begin(z: Params, preconditioner: Preconditioner, key: Key, data: CountData) -> HMCState:
         return first(
-            frame.sampled(z),
+            preconditioner.sampled(z),
             kind.n_warmup,
             target_accept_prob=kind.target_accept,
             max_tree_depth=kind.max_tree_depth,
-            model_args=(frame, data),
+            model_args=(preconditioner, data),
             rng_key=key,
         )
 
-    def kept(state: HMCState, frame: Frame) -> Params:
+    def kept(state: HMCState, preconditioner: Preconditioner) -> Params:
         statistics = {name: value for name, value in state._asdict().items() if name in _STATISTICS}
-        return {**frame.latents(state.z), **statistics}
+        return {**preconditioner.latents(state.z), **statistics}
 
-    def advance(state: HMCState, frame: Frame, data: CountData, n: Array) -> tuple[HMCState, Params]:
+    def advance(state: HMCState, preconditioner: Preconditioner, data: CountData, n: Array) -> tuple[HMCState, Params]:
         def body(i: Array, carry: tuple[HMCState, Params]) -> tuple[HMCState, Params]:
             state, out = carry
-            state = kernel(state, (frame, data))
-            return state, {name: out[name].at[i].set(value) for name, value in kept(state, frame).items()}
+            state = kernel(state, (preconditioner, data))
+            return state, {name: out[name].at[i].set(value) for name, value in kept(state, preconditioner).items()}
 
-        empty = {name: jnp.zeros((_CHUNK, *x.shape), x.dtype) for name, x in kept(state, frame).items()}
+        empty = {name: jnp.zeros((_CHUNK, *x.shape), x.dtype) for name, x in kept(state, preconditioner).items()}
         return jax.lax.fori_loop(0, n, body, (state, empty))
 
     if kind.together:
         begin, advance = jax.vmap(begin, in_axes=(0, None, 0, None)), jax.vmap(advance, in_axes=(0, None, None, None))
-    return _Compiled(jax.jit(frame), jax.jit(begin), jax.jit(advance))
+    return _Compiled(jax.jit(preconditioner), jax.jit(begin), jax.jit(advance))
 
 
 @dataclass(frozen=True)
@@ -215,7 +215,7 @@ class _Run:
 
     engine: NUTS
     compiled: _Compiled
-    frame: Frame
+    preconditioner: Preconditioner
     data: CountData
     setting: _Setting
     together: bool
@@ -229,13 +229,13 @@ class _Run:
         starts = {name: x[jnp.arange(engine.n_chains) % len(x)] for name, x in points.items()}
         chains: list[Any] = [slice(None)] if self.together else list(range(engine.n_chains))
         states = [
-            self.compiled.begin({n: x[chain] for n, x in starts.items()}, self.frame, keys[chain], self.data)
+            self.compiled.begin({n: x[chain] for n, x in starts.items()}, self.preconditioner, keys[chain], self.data)
             for chain in chains
         ]
         for state in states:
             _require_finite(state)
         # of no iterations: compiles the loop, once for all threads
-        _, empty = self.compiled.advance(states[0], self.frame, self.data, 0)
+        _, empty = self.compiled.advance(states[0], self.preconditioner, self.data, 0)
         # draws in single precision: seven digits, of which any number of draws determines two or three
         types = {name: x.dtype if name in _STATISTICS else np.float32 for name, x in empty.items()}
         shapes = {name: x.shape[1 + self.together :] for name, x in empty.items()}
@@ -262,7 +262,7 @@ class _Run:
         while done < n_warmup + self.engine.n_samples and not monitor.stop.is_set():
             limit = n_warmup if done < n_warmup else n_warmup + self.engine.n_samples
             n = min(_CHUNK, limit - done)
-            state, out = self.compiled.advance(state, self.frame, self.data, n)
+            state, out = self.compiled.advance(state, self.preconditioner, self.data, n)
             met = {name: np.asarray(value) for name, value in out.items()}
             for name, value in met.items():
                 if done >= n_warmup and self.together:

@@ -23,8 +23,8 @@ from scribe._model.initial import start as start_of
 from scribe._model.spec import ModelSpec
 from scribe._types import AnyArray, Array, FloatArray, IntArray, Key, Params
 from scribe.engines.contract import State
-from scribe.engines.moves import along
 from scribe.engines.optimizers import Optimizer
+from scribe.engines.ridges import along
 from scribe.guides import LOC, Guide, roles
 from scribe.priors import Latent, latent_name
 
@@ -85,7 +85,7 @@ class Problem:
 
     ``data`` is the whole data set, or its part that all minibatches share; ``batches`` draws minibatches, or is None;
     ``groups`` maps cells to the rows of the per-cell parameters and ``first`` rows to their first cell (the last row
-    repeats as padding), where cells share rows; ``moves`` are directions in which arrays move
+    repeats as padding), where cells share rows; ``ridges`` are directions in which arrays move
     together, each with an optimiser's memory of its own: along them the likelihood is nearly flat, and steps of single
     elements are slow; ``chunk`` is the number of steps per compiled call.
     """
@@ -99,7 +99,7 @@ class Problem:
     groups: IntArray | None
     first: IntArray | None
     start: Params
-    moves: Params
+    ridges: Params
     kind: _Kind
     chunk: int
     design: Design
@@ -124,7 +124,7 @@ class Problem:
 
     def initial_state(self, params: Params | None = None) -> State:
         """State before the first step, from the start or from given parameters."""
-        return self.compiled.begin(self.start if params is None else params, self.moves)
+        return self.compiled.begin(self.start if params is None else params, self.ridges)
 
     def is_finite(self, state: State) -> bool:
         """Whether all trainable arrays of a state are finite."""
@@ -137,7 +137,7 @@ class Problem:
             here = min(self.chunk, first + n - start)
             batches = None if self.batches is None else self.batches.draw(start, self.chunk)
             state, chunk = self.compiled.advance(
-                state, self.data, batches, moves=self.moves, key=key, first=start, n=here, rate=rate, size=self.chunk
+                state, self.data, batches, ridges=self.ridges, key=key, first=start, n=here, rate=rate, size=self.chunk
             )
             losses.append(np.asarray(chunk, np.float64)[:here])
         return state, np.concatenate(losses)
@@ -228,9 +228,9 @@ def _rate_of_cells(rate: Array, epoch: Array) -> Array:
     return jnp.minimum(rate * jnp.sqrt(epoch), jnp.maximum(rate, _MOST_FOR_CELLS))
 
 
-def _begin(optimizer: Optimizer, params: Params, moves: Params) -> State:
+def _begin(optimizer: Optimizer, params: Params, ridges: Params) -> State:
     transformation = optimizer.transformation()
-    state = State(params, (transformation.init(params), transformation.init(along(moves, params))))
+    state = State(params, (transformation.init(params), transformation.init(along(ridges, params))))
     # a weak type becomes a strong one in the first step, and the steps would be compiled again
     return jax.tree.map(lambda x: jax.lax.convert_element_type(x, x.dtype), state)
 
@@ -240,15 +240,15 @@ def _all_finite(*trees: Any) -> Array:
 
 
 def _step(kind: _Kind, gradient: Callable[..., tuple[Array, Params]]) -> Callable[..., tuple[State, Array]]:
-    """One step of the optimiser, along every array and along the shared moves."""
+    """One step of the optimiser, along every array and along the shared ridges."""
     transformation = kind.optimizer.transformation()
 
     def step(
-        state: State, data: CountData, moves: Params, *, key: Key, rate: Array, batched: bool
+        state: State, data: CountData, ridges: Params, *, key: Key, rate: Array, batched: bool
     ) -> tuple[State, Array]:
         value, grads = gradient(state.params, key, data)
         direction, memory = transformation.update(grads, state.memory[0], state.params)
-        slopes = along(moves, grads)
+        slopes = along(ridges, grads)
         together, shared_memory = transformation.update(slopes, state.memory[1], jnp.zeros_like(slopes))
         names = _of_cells(state.params, kind.spec.latents)
         rates = dict.fromkeys(names, _rate_of_cells(rate, data.scale) if batched else rate)
@@ -256,7 +256,7 @@ def _step(kind: _Kind, gradient: Callable[..., tuple[Array, Params]]) -> Callabl
         new = State(params, (memory, shared_memory))
         if batched:
             new = _only_rows(new, state, data.cells.rows, names=names)
-        moved = {name: new.params[name] - rate * (move @ together) for name, move in moves.items()}
+        moved = {name: new.params[name] - rate * (ridge @ together) for name, ridge in ridges.items()}
         new = State({**new.params, **moved}, new.memory)
         if kind.stable_update:
             new = jax.tree.map(functools.partial(jnp.where, _all_finite(value, grads)), new, state)
@@ -286,7 +286,7 @@ def _compile(kind: _Kind) -> _Compiled:
         data: CountData,
         batches: Any,
         *,
-        moves: Params,
+        ridges: Params,
         key: Key,
         first: Array,
         n: Array,
@@ -297,7 +297,7 @@ def _compile(kind: _Kind) -> _Compiled:
             state, losses = carry
             here = data if batches is None else jax.tree.map(lambda x: x[i], batches).join(data)
             step_key, step_rate = jax.random.fold_in(key, first + i), rate.astype(losses.dtype)
-            state, value = step(state, here, moves, key=step_key, rate=step_rate, batched=batches is not None)
+            state, value = step(state, here, ridges, key=step_key, rate=step_rate, batched=batches is not None)
             return state, losses.at[i].set(value)
 
         empty = jnp.full((size,), jnp.nan, jnp.zeros(()).dtype)
@@ -348,10 +348,10 @@ def make_problem(
         columns = columns_for(spec, counts, design)
         batches = CellBatches(columns, batch_size, totals_suffice=spec.totals_suffice, seed=seed, design=design)
     first = None if groups is None else _first_of_groups(groups, padded_length(len(counts.groups().totals)))
-    start, moves = start_of(spec, counts, design, seed=seed, restart=restart)
-    if first is not None and spec.capture_site is not None and latent_name(spec.capture_site) in moves:
+    start, ridges = start_of(spec, counts, design, seed=seed, restart=restart)
+    if first is not None and spec.capture_site is not None and latent_name(spec.capture_site) in ridges:
         start[spec.capture_site] = start[spec.capture_site][first]
-        moves[latent_name(spec.capture_site)] = moves[latent_name(spec.capture_site)][first]
+        ridges[latent_name(spec.capture_site)] = ridges[latent_name(spec.capture_site)][first]
     example = _example(data, batches, 0)
     lengths = {**spec.lengths, "gene": counts.n_genes, "cell": counts.n_cells if first is None else len(first)}
     totals = counts.totals if first is None else counts.totals[first]
@@ -360,17 +360,17 @@ def make_problem(
     any_rate = replace(optimizer, step_size=None)
     kind = _Kind(spec, counts.n_genes, guide, any_rate, stable_update, _shapes(params, example, data))
     # the slope along a direction of all cells is too noisy on a few of them
-    moved = {} if batched else _moved(moves, params)
+    moved = {} if batched else _ridges_of_arrays(ridges, params)
     chunk = _CHUNK if batches is None else _batch_chunk(example)
     return Problem(spec, counts, guide, optimizer, data, batches, groups, first, params, moved, kind, chunk, design)
 
 
-def _moved(moves: Mapping[str, AnyArray], params: Params) -> Params:
-    """Shared moves by the arrays that they move, the locations; without those for which a location is lacking."""
-    by_array = {latent + LOC: move for latent, move in moves.items()}
-    lacking = [move.reshape(-1, move.shape[-1]).any(0) for name, move in by_array.items() if name not in params]
+def _ridges_of_arrays(ridges: Mapping[str, AnyArray], params: Params) -> Params:
+    """Shared ridges by the arrays that they move, the locations; without those for which a location is lacking."""
+    by_array = {latent + LOC: ridge for latent, ridge in ridges.items()}
+    lacking = [ridge.reshape(-1, ridge.shape[-1]).any(0) for name, ridge in by_array.items() if name not in params]
     whole = ~np.any(lacking, axis=0) if lacking else slice(None)
-    return {name: on_device(move[..., whole]) for name, move in by_array.items() if name in params}
+    return {name: on_device(ridge[..., whole]) for name, ridge in by_array.items() if name in params}
 
 
 def _first_of_groups(groups: IntArray, n_rows: int) -> IntArray:

@@ -52,7 +52,7 @@ _ENOUGH, _ENOUGH_OF_LOSS = 1.0, 1e-7
 """Gain of a sweep, in nats and relative to the loss, below which it was the last; float32 tells no more."""
 _START_SCALE = 0.2
 _POLE, _ROOM, _NODES_STEP = np.pi, 0.5, 8
-"""Distance of singularities of log-pmfs from the real axis, and what the range of offsets leaves cells to move in."""
+"""Distance of singularities of log-pmfs from the real axis, and what the range of offsets x."""
 _SHIFT = 0.01
 """Shift of all offsets by which its curvature is found."""
 
@@ -158,7 +158,7 @@ def _sites(spec: ModelSpec, axis: str) -> list[Site]:
 
 def _start(spec: ModelSpec, counts: Counts) -> tuple[Blocks, Blocks, Array]:
     """Genes and cells where fits start, with narrow scales, and how genes change when expression rises."""
-    values, moves = start_of(spec, counts)
+    values, ridges = start_of(spec, counts)
     latents = spec.start(values)
 
     def rows(axis: str, of: Callable[[str], Any]) -> Array:
@@ -167,7 +167,7 @@ def _start(spec: ModelSpec, counts: Counts) -> tuple[Blocks, Blocks, Array]:
 
     locs = rows("gene", latents.__getitem__), rows("cell", latents.__getitem__)
     genes, cells = (Blocks(loc, jnp.full_like(loc, np.log(_START_SCALE))) for loc in locs)
-    return genes, cells, rows("gene", lambda name: moves.get(name, np.zeros(1))[..., -1])
+    return genes, cells, rows("gene", lambda name: ridges.get(name, np.zeros(1))[..., -1])
 
 
 def _params(spec: ModelSpec, genes: Blocks, cells: Blocks) -> Params:

@@ -4,7 +4,7 @@ import functools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from scribe.families._base import Family, Modifier, Moments, Param, Population, Thinned
+from scribe.families._base import Family, Modifier, MoleculePosterior, Moments, Param, Population
 from scribe.families._peaks import Highest, Part, highest_peak, most_probable
 from scribe.families.beta_mixed import BetaMixed, beta_mixed, deeper
 from scribe.families.capture import WithCapture, with_capture
@@ -43,13 +43,13 @@ __all__ = [
     "Family",
     "Highest",
     "Modifier",
+    "MoleculePosterior",
     "Moments",
     "NegativeBinomial",
     "Param",
     "Part",
     "Poisson",
     "Population",
-    "Thinned",
     "TwoState",
     "WithCapture",
     "ZeroInflated",

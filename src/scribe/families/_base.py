@@ -18,7 +18,7 @@ from scribe._types import Array, Key, Natural
 from scribe.families._peaks import Part, most_probable
 from scribe.priors import Prior
 
-__all__ = ["Family", "Modifier", "Moments", "Param", "Population", "Thinned"]
+__all__ = ["Family", "Modifier", "MoleculePosterior", "Moments", "Param", "Population"]
 
 
 class Moments(NamedTuple):
@@ -93,7 +93,7 @@ class Param:
         return f"{self.name}_logit" if self.support == "unit" else f"log_{self.name}"
 
 
-class Thinned(ABC):
+class MoleculePosterior(ABC):
     """Posterior of a count ``m`` before binomial thinning, given what was observed of it."""
 
     @abstractmethod
@@ -239,10 +239,10 @@ class Family(ABC):
         """Mean and variance of the count."""
 
     @abstractmethod
-    def denoise(self, u: Array, natural: Natural, offset: Array) -> Thinned:
+    def denoise(self, u: Array, natural: Natural, offset: Array) -> MoleculePosterior:
         """Posterior of the count before thinning, given the observed ``u``."""
 
-    def unobserved(self, u: Array, natural: Natural, offset: Array) -> Thinned:
+    def unobserved(self, u: Array, natural: Natural, offset: Array) -> MoleculePosterior:
         """Posterior of the count before thinning in a cell of the given offset, had one not looked.
 
         ``u`` gives the shape alone.
@@ -302,7 +302,7 @@ class Family(ABC):
         return {name: named[name] for name in self.natural if name in named}
 
     @abstractmethod
-    def readable(self, natural: Natural) -> dict[str, Array]:
+    def named(self, natural: Natural) -> dict[str, Array]:
         """The natural parameters under the names users know (``mu``, ``r``, ``p``, ``phi``, ``gate``)."""
 
 
@@ -389,7 +389,7 @@ class Modifier(Family):
         """Those of the base."""
         return self.base.from_moments(log_mean, log_odds)
 
-    def readable(self, natural: Natural) -> dict[str, Array]:
+    def named(self, natural: Natural) -> dict[str, Array]:
         """Those of the base, and what is added."""
         undo = {"unit": jax.nn.sigmoid, "positive": jnp.exp}
-        return {**self.base.readable(natural), **{p.name: undo[p.support](natural[p.natural]) for p in self.adds}}
+        return {**self.base.named(natural), **{p.name: undo[p.support](natural[p.natural]) for p in self.adds}}

@@ -25,7 +25,7 @@ from scribe._types import Array, Key
 
 __all__ = [
     "LOST",
-    "Mixing",
+    "ChainDiagnostics",
     "closed_integral",
     "draw_logit",
     "excess_of_mixing",
@@ -41,7 +41,7 @@ LOST = -36.0
 """Logarithm of the smallest capture that is told from none; the inverse is the largest ratio of two."""
 
 
-class Mixing(NamedTuple):
+class ChainDiagnostics(NamedTuple):
     """Size r and concentrations of q at the capture where it is mixed; ``log_mean`` is log(r alpha / kappa)."""
 
     size: Array
@@ -56,7 +56,7 @@ class Mixing(NamedTuple):
         return self.log_mean - self.log_size
 
 
-def excess_of_mixing(k: Array, m: Mixing) -> Array:
+def excess_of_mixing(k: Array, m: ChainDiagnostics) -> Array:
     r"""Logarithm of the mixture's probability of ``k`` over that of the negative binomial of the same ``logit``.
 
     With :math:`q' = (\alpha+k)/(\alpha+\kappa+k+r)` it is the deviance :math:`N' \mathrm{KL}(q' \| q)`, and Stirling's
@@ -73,7 +73,7 @@ def excess_of_mixing(k: Array, m: Mixing) -> Array:
     return deviance - 0.5 * logs + errors - (stirling_error(total) - stirling_error(n))
 
 
-def closed_integral(k: Array, m: Mixing) -> Array:
+def closed_integral(k: Array, m: ChainDiagnostics) -> Array:
     """Logarithm of the integral at s = 0."""
     return -k * jax.nn.softplus(-m.logit) - m.size * jax.nn.softplus(m.logit) + excess_of_mixing(k, m)
 
@@ -93,7 +93,7 @@ class Rule(NamedTuple):
         return self.centre + self.width * jnp.sinh(x), jnp.log(slope) + jnp.logaddexp(x, -x) - np.log(2.0)
 
 
-def rule_for(k: Array, m: Mixing, s: Array, *, power: float = 0.0) -> Rule:
+def rule_for(k: Array, m: ChainDiagnostics, s: Array, *, power: float = 0.0) -> Rule:
     """Nodes for the integrand with ``k``, and for as much as ``exp(power v)`` times it before that saturates."""
     # where the left tail is long it is the bend to the right of the mode that asks for close nodes
     left, right = jnp.maximum(m.alpha, 1.0 - k), m.kappa
@@ -121,7 +121,7 @@ def _bell(v: Array) -> Array:
     return jax.nn.sigmoid(v) * jax.nn.sigmoid(-v)
 
 
-def log_integrand(k: Array, m: Mixing, s: Array, distance: Array) -> Array:
+def log_integrand(k: Array, m: ChainDiagnostics, s: Array, distance: Array) -> Array:
     """Logarithm of the integrand at ``v = logit + distance``, over its Beta part's at the centre.
 
     The Beta part is written as deviances, which keep their digits where it is narrow.
@@ -134,7 +134,7 @@ def log_integrand(k: Array, m: Mixing, s: Array, distance: Array) -> Array:
     return beta - k * jax.nn.softplus(-shifted) - m.size * jax.nn.softplus(shifted)
 
 
-def _log_peak(m: Mixing) -> Array:
+def _log_peak(m: ChainDiagnostics) -> Array:
     """Logarithm of the density of the logit at the centre."""
     n = m.alpha + m.kappa
     errors = stirling_error(n) - stirling_error(m.alpha) - stirling_error(m.kappa)
@@ -172,12 +172,12 @@ def summarise(rule: Rule, log_term: Callable[[Array], Array], *functions: Callab
     return Averages(top + jnp.log(totals[0] / n), tuple(total / totals[0] for total in totals[1:]))
 
 
-def together(k: Array, s: Array, m: Mixing) -> tuple[Array, Array, Mixing]:
+def together(k: Array, s: Array, m: ChainDiagnostics) -> tuple[Array, Array, ChainDiagnostics]:
     k, s, *mixed = jnp.broadcast_arrays(k, s, *m)
-    return k, s, Mixing(*mixed)
+    return k, s, ChainDiagnostics(*mixed)
 
 
-def log_integral(k: Array, m: Mixing, s: Array | None) -> Array:
+def log_integral(k: Array, m: ChainDiagnostics, s: Array | None) -> Array:
     """Logarithm of the integral; None stands for s = 0, which is also recognised in values."""
     if s is None:
         return closed_integral(k, m)
@@ -191,7 +191,7 @@ def log_integral(k: Array, m: Mixing, s: Array | None) -> Array:
     return mixed
 
 
-def log_chance(k: Array, m: Mixing, s: Array | None) -> Array:
+def log_chance(k: Array, m: ChainDiagnostics, s: Array | None) -> Array:
     """Logarithm of the average probability of one more after ``k``: that of the ratio of two integrals."""
     if s is None:
         return jnp.log((m.alpha + k) / (m.alpha + m.kappa + k + m.size))
@@ -203,7 +203,7 @@ def log_chance(k: Array, m: Mixing, s: Array | None) -> Array:
     return jnp.log(chance.averages[0])
 
 
-def draw_logit(k: Array, m: Mixing, s: Array) -> Callable[[Key, tuple[int, ...]], Array]:
+def draw_logit(k: Array, m: ChainDiagnostics, s: Array) -> Callable[[Key, tuple[int, ...]], Array]:
     """Draws of the logit by inversion of the cumulative sum over nodes."""
 
     def draw(key: Key, shape: tuple[int, ...]) -> Array:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from scribe._types import Array
 
 if TYPE_CHECKING:
-    from scribe.families._base import Thinned
+    from scribe.families._base import MoleculePosterior
 
 __all__ = ["Highest", "Part", "highest_peak", "most_probable"]
 
@@ -19,7 +19,7 @@ __all__ = ["Highest", "Part", "highest_peak", "most_probable"]
 class Part(NamedTuple):
     """A law of a mixture, all of its local maxima, and the logarithm of its weight."""
 
-    law: Thinned
+    law: MoleculePosterior
     peaks: tuple[Array, ...]
     log_weight: Array
 

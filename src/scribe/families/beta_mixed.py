@@ -33,10 +33,10 @@ from jax.scipy.special import gammaln, xlogy
 
 from scribe._dist.special import log_binomial, nb_log_pmf
 from scribe._types import Array, Key, Natural
-from scribe.families._base import Family, Modifier, Moments, Param, Population, Thinned
+from scribe.families._base import Family, Modifier, MoleculePosterior, Moments, Param, Population
 from scribe.families._beta_mixture import (
     LOST,
-    Mixing,
+    ChainDiagnostics,
     closed_integral,
     draw_logit,
     excess_of_mixing,
@@ -51,7 +51,7 @@ from scribe.families._peaks import Part
 from scribe.families.nb import sample_gamma_poisson, sample_log_gamma
 from scribe.priors import LogNormal
 
-__all__ = ["OVERDISPERSION", "BetaMixed", "BetaMixedThinned", "beta_mixed", "deeper"]
+__all__ = ["OVERDISPERSION", "BetaMixed", "BetaMixedMolecules", "beta_mixed", "deeper"]
 
 OVERDISPERSION = Param(
     "omega",
@@ -80,18 +80,18 @@ def _excess(natural: Natural) -> Array:
     return jnp.exp(jnp.clip(natural[OVERDISPERSION.natural], *_LOG_RANGE))
 
 
-def _mixing(natural: Natural, at: Array) -> Mixing:
+def _mixing(natural: Natural, at: Array) -> ChainDiagnostics:
     """Concentrations where q is mixed at the log capture ``at``."""
     log_size = natural["log_mean"] + natural["log_odds"]
     size = jnp.exp(log_size)
     kappa = jnp.minimum(2.0 + (size + 1.0) / _excess(natural), _LARGEST)
     log_mean = natural["log_mean"] + at + jnp.log1p(-1.0 / kappa)
     mixed = jnp.broadcast_arrays(size, log_size, kappa * jnp.exp(log_mean - log_size), kappa, log_mean)
-    return Mixing(*mixed)
+    return ChainDiagnostics(*mixed)
 
 
 @dataclass(frozen=True)
-class BetaMixedThinned(Thinned):
+class BetaMixedMolecules(MoleculePosterior):
     r"""Posterior of the molecules of a cell given those observed, under a varying probability.
 
     Given the probability of the cell, :math:`m - u` is negative binomial of size :math:`r+u` and mean :math:`(r+u)w`,
@@ -104,7 +104,7 @@ class BetaMixedThinned(Thinned):
     """
 
     u: Array
-    mixing: Mixing
+    mixing: ChainDiagnostics
     offset: Array
     mixed_at: Array | None
     seen: Array
@@ -206,7 +206,7 @@ class BetaMixed(Modifier):
             msg = f"beta_mixed needs a negative binomial, nb or with_capture(nb), and got {self.base.name}."
             raise ValueError(msg)
 
-    def _split(self, natural: Natural, offset: Array) -> tuple[Mixing, Array | None]:
+    def _split(self, natural: Natural, offset: Array) -> tuple[ChainDiagnostics, Array | None]:
         """Concentrations, and the capture relative to where they hold: None where that is here."""
         if self.captured:
             return _mixing(natural, offset - self.gain), jnp.full_like(offset, self.gain) if self.gain else None
@@ -259,14 +259,14 @@ class BetaMixed(Modifier):
         thinned = jnp.square(capture) * variance * (1.0 + omega) - capture * jnp.expm1(offset) * mean
         return Moments(capture * mean, thinned)
 
-    def denoise(self, u: Array, natural: Natural, offset: Array) -> Thinned:
+    def denoise(self, u: Array, natural: Natural, offset: Array) -> MoleculePosterior:
         """Posterior of the molecules before capture."""
         m, s = self._split(natural, offset)
         if s is None:
             a, b, n = m.alpha + u, m.kappa + m.size, m.alpha + m.kappa + u + m.size
             per_chance = -jnp.expm1(offset) * jnp.exp(-offset)
             weight = Moments(per_chance * a / n, jnp.square(per_chance / n) * a * b / (n + 1.0))
-            return BetaMixedThinned(u, m, offset, offset, closed_integral(u, m), weight, _beta_posterior(a, b))
+            return BetaMixedMolecules(u, m, offset, offset, closed_integral(u, m), weight, _beta_posterior(a, b))
         k, s, m = together(u, s, m)
         rule, log_term = rule_for(k, m, s, power=2.0), functools.partial(log_integrand, k, m, s)
         middle = _log_weight(m.logit + rule.centre, s, None)
@@ -282,9 +282,9 @@ class BetaMixed(Modifier):
             jnp.where(lost, scale * (1.0 + mean), 0.0),
             jnp.where(lost, jnp.square(scale) * jnp.maximum(square - jnp.square(mean), 0.0), 0.0),
         )
-        return BetaMixedThinned(k, m, s, None, log_integral(k, m, s), weight, draw_logit(k, m, s))
+        return BetaMixedMolecules(k, m, s, None, log_integral(k, m, s), weight, draw_logit(k, m, s))
 
-    def unobserved(self, u: Array, natural: Natural, offset: Array) -> Thinned:
+    def unobserved(self, u: Array, natural: Natural, offset: Array) -> MoleculePosterior:
         """Law of the molecules, with the concentrations of a cell of the given capture."""
         m, s = self._split(natural, offset)
         a, b = m.alpha, m.kappa
@@ -293,12 +293,12 @@ class BetaMixed(Modifier):
         scale = jnp.ones_like(offset) if at is None else jnp.exp(-offset)
         weight = Moments(scale * mean, jnp.square(scale) * variance)
         nothing, zero = jnp.full_like(offset, -jnp.inf), jnp.zeros_like(u)
-        return BetaMixedThinned(zero, m, nothing, at, zero, weight, _beta_posterior(a, b))
+        return BetaMixedMolecules(zero, m, nothing, at, zero, weight, _beta_posterior(a, b))
 
-    def readable(self, natural: Natural) -> dict[str, Array]:
+    def named(self, natural: Natural) -> dict[str, Array]:
         r"""Those of the base, ``omega``, and ``bnb_concentration``, the :math:`\kappa` that it makes with the size."""
         kappa = _mixing(natural, jnp.zeros(())).kappa
-        return {**super().readable(natural), "bnb_concentration": kappa}
+        return {**super().named(natural), "bnb_concentration": kappa}
 
 
 def deeper(family: Family, gain: float) -> Family:

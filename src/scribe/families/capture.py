@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from scribe._types import Array, Key, Natural
-from scribe.families._base import Family, Modifier, Moments, Thinned
+from scribe.families._base import Family, Modifier, MoleculePosterior, Moments
 
 __all__ = ["WithCapture", "with_capture"]
 
@@ -66,11 +66,11 @@ class WithCapture(Modifier):
         """Those of the base."""
         return self.base.moments(natural, offset)
 
-    def denoise(self, u: Array, natural: Natural, offset: Array) -> Thinned:
+    def denoise(self, u: Array, natural: Natural, offset: Array) -> MoleculePosterior:
         """That of the base."""
         return self.base.denoise(u, natural, offset)
 
-    def unobserved(self, u: Array, natural: Natural, offset: Array) -> Thinned:
+    def unobserved(self, u: Array, natural: Natural, offset: Array) -> MoleculePosterior:
         """That of the base."""
         return self.base.unobserved(u, natural, offset)
 

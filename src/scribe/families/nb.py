@@ -10,10 +10,10 @@ import jax.numpy as jnp
 from scribe._dist.cumulative import nb_below_and_at, nb_cdf
 from scribe._dist.special import log_binomial, nb_log_pmf, softplus_both
 from scribe._types import Array, Key, Natural
-from scribe.families._base import Family, Moments, Thinned
+from scribe.families._base import Family, MoleculePosterior, Moments
 from scribe.families._peaks import Part
 
-__all__ = ["NegativeBinomial", "ThinnedNegativeBinomial", "sample_gamma_poisson", "sample_log_gamma"]
+__all__ = ["NegativeBinomial", "NegativeBinomialMolecules", "sample_gamma_poisson", "sample_log_gamma"]
 
 _LOG_RATE_MAX = 20.0
 """Poisson rates are drawn below exp(20) = 4.9e8, where float32 and int32 samplers are still defined."""
@@ -41,7 +41,7 @@ def _size(natural: Natural) -> Array:
 
 
 @dataclass(frozen=True)
-class ThinnedNegativeBinomial(Thinned):
+class NegativeBinomialMolecules(MoleculePosterior):
     """Posterior of the molecules of a cell given those observed.
 
     With odds ``phi = (1-p)/p`` and capture ``nu``, the unseen molecules ``d = m - u`` follow
@@ -159,12 +159,12 @@ class NegativeBinomial(Family):
         mean = jnp.exp(natural["log_mean"] + offset)
         return Moments(mean, mean * (1.0 + jnp.exp(offset - natural["log_odds"])))
 
-    def denoise(self, u: Array, natural: Natural, offset: Array) -> Thinned:
+    def denoise(self, u: Array, natural: Natural, offset: Array) -> MoleculePosterior:
         """Posterior of the molecules before capture."""
         log_size = natural["log_mean"] + natural["log_odds"]
-        return ThinnedNegativeBinomial(u, log_size, natural["log_odds"], offset)
+        return NegativeBinomialMolecules(u, log_size, natural["log_odds"], offset)
 
-    def readable(self, natural: Natural) -> dict[str, Array]:
+    def named(self, natural: Natural) -> dict[str, Array]:
         """``mu``, ``r``, ``p`` and ``phi``."""
         log_odds = natural["log_odds"]
         return {

@@ -10,17 +10,17 @@ from jax.scipy.special import gammaln, xlogy
 
 from scribe._dist.cumulative import nb_below_and_at, nb_cdf
 from scribe._types import Array, Key, Natural
-from scribe.families._base import Family, Moments, Thinned
+from scribe.families._base import Family, MoleculePosterior, Moments
 from scribe.families._peaks import Part
 
-__all__ = ["Poisson", "ThinnedPoisson"]
+__all__ = ["Poisson", "PoissonMolecules"]
 
 _LOG_SIZE_PER_MEAN = 36.0
 """Of a negative binomial that is a Poisson law to rounding in float64."""
 
 
 @dataclass(frozen=True)
-class ThinnedPoisson(Thinned):
+class PoissonMolecules(MoleculePosterior):
     """Posterior of the molecules of a cell: the unseen ones are Poisson with mean ``mu (1 - nu)``."""
 
     u: Array
@@ -104,10 +104,10 @@ class Poisson(Family):
         mean = jnp.exp(natural["log_mean"] + offset)
         return Moments(mean, mean)
 
-    def denoise(self, u: Array, natural: Natural, offset: Array) -> Thinned:
+    def denoise(self, u: Array, natural: Natural, offset: Array) -> MoleculePosterior:
         """Posterior of the molecules before capture."""
-        return ThinnedPoisson(u, natural["log_mean"], offset)
+        return PoissonMolecules(u, natural["log_mean"], offset)
 
-    def readable(self, natural: Natural) -> dict[str, Array]:
+    def named(self, natural: Natural) -> dict[str, Array]:
         """``mu``."""
         return {"mu": jnp.exp(natural["log_mean"])}

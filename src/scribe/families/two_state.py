@@ -11,10 +11,10 @@ import jax.numpy as jnp
 
 from scribe._dist.poisson_beta import TiltedBeta, poisson_beta_log_pmf
 from scribe._types import Array, Key, Natural
-from scribe.families._base import Family, Moments, Thinned
+from scribe.families._base import Family, MoleculePosterior, Moments
 from scribe.families._peaks import Part
 
-__all__ = ["SHAPE_RANGE", "ThinnedTwoState", "TwoState"]
+__all__ = ["SHAPE_RANGE", "TwoState", "TwoStateMolecules"]
 
 SHAPE_RANGE = (0.05, 1e3)
 """Range of the switching rates that the likelihood tells apart: beyond it they act as at its ends."""
@@ -39,7 +39,7 @@ def _log_rate(log_mean: Array, on: Array, off: Array) -> Array:
 
 
 @dataclass(frozen=True)
-class ThinnedTwoState(Thinned):
+class TwoStateMolecules(MoleculePosterior):
     r"""Posterior of the molecules of a cell given those observed.
 
     Given :math:`u`, the share of time on follows :math:`f(p) \propto p^{\alpha+u-1}(1-p)^{\beta-1} e^{-\nu\hat r p}`;
@@ -166,10 +166,10 @@ class TwoState(Family):
         mean = jnp.exp(natural["log_mean"] + offset)
         return Moments(mean, mean * (1.0 + mean * off / (on * (on + off + 1.0))))
 
-    def denoise(self, u: Array, natural: Natural, offset: Array) -> Thinned:
+    def denoise(self, u: Array, natural: Natural, offset: Array) -> MoleculePosterior:
         """Posterior of the molecules before capture."""
         on, off = _shapes(natural)
-        return ThinnedTwoState(u, on, off, _log_rate(natural["log_mean"], on, off), offset)
+        return TwoStateMolecules(u, on, off, _log_rate(natural["log_mean"], on, off), offset)
 
     def from_moments(self, log_mean: Array, log_odds: Array) -> dict[str, Array]:
         """At the given mean and excess of the variance, with rates that sum to 20 where that leaves both in range."""
@@ -185,7 +185,7 @@ class TwoState(Family):
             "log_k_off": jnp.clip(log_concentration + log_share_off, *inside),
         }
 
-    def readable(self, natural: Natural) -> dict[str, Array]:
+    def named(self, natural: Natural) -> dict[str, Array]:
         """``mu``, the rates ``k_on`` (also ``alpha``), ``k_off`` (``beta``) and ``r_hat``, and what coordinates sample.
 
         They are as the likelihood uses them, after the clamps.

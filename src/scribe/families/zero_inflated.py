@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 
 from scribe._types import Array, Key, Natural
-from scribe.families._base import Family, Modifier, Moments, Param, Population, Thinned
+from scribe.families._base import Family, Modifier, MoleculePosterior, Moments, Param, Population
 from scribe.families._peaks import Part
 from scribe.priors import Beta
 
-__all__ = ["GATE", "ZeroInflated", "ZeroInflatedThinned", "zero_inflated"]
+__all__ = ["GATE", "ZeroInflated", "ZeroInflatedMolecules", "zero_inflated"]
 
 GATE = Param(
     "gate",
@@ -31,7 +31,7 @@ GATE = Param(
 
 
 @dataclass(frozen=True)
-class ZeroInflatedThinned(Thinned):
+class ZeroInflatedMolecules(MoleculePosterior):
     r"""Posterior of the count before capture under zero inflation.
 
     A zero came from the gate with probability
@@ -40,8 +40,8 @@ class ZeroInflatedThinned(Thinned):
     """
 
     gated: Array
-    seen: Thinned
-    prior: Thinned
+    seen: MoleculePosterior
+    prior: MoleculePosterior
 
     def moments(self) -> Moments:
         """Law of total expectation and variance over the two origins of a zero."""
@@ -131,12 +131,12 @@ class ZeroInflated(Modifier):
         open_gate = jax.nn.sigmoid(-natural["gate_logit"])
         return Moments(open_gate * mean, open_gate * (variance + gate * jnp.square(mean)))
 
-    def denoise(self, u: Array, natural: Natural, offset: Array) -> Thinned:
+    def denoise(self, u: Array, natural: Natural, offset: Array) -> MoleculePosterior:
         """Posterior of the molecules before capture and before the gate."""
         zero = jnp.zeros_like(u)
         silent = self.base.cell_term(zero, natural, offset)
         gated = jnp.where(u > 0, 0.0, jax.nn.sigmoid(natural["gate_logit"] - silent))
-        return ZeroInflatedThinned(
+        return ZeroInflatedMolecules(
             gated, seen=self.base.denoise(u, natural, offset), prior=self.base.unobserved(u, natural, offset)
         )
 

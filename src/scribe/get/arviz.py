@@ -120,7 +120,7 @@ def datatree(
 
 
 def _parameters(results: Results, **options: Any) -> _Variables:
-    axes = results.spec.readable_axes
+    axes = results.spec.named_axes
     return {name: ((*_DRAWS, *axes[name]), value) for name, value in draws_by_chain(results, **options).items()}
 
 

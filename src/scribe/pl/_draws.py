@@ -79,7 +79,7 @@ def draws(
         labels[axis] = [group_name(label, axis) for label in levels.labels]
     parts = []
     for name in names:
-        axes = some.posterior.readable_axes[name]
+        axes = some.posterior.named_axes[name]
         # genes first, then levels
         order = sorted(range(len(axes)), key=lambda i: axes[i] != "gene")
         value = np.asarray(values[name], np.float64).transpose(*(2 + i for i in order), 0, 1)
@@ -92,7 +92,7 @@ def draws(
 
 def chosen_params(results: Results, params: Sequence[str] | str | None) -> list[str]:
     """Parameters by internal name; an error where one has a value per cell."""
-    axes = results.posterior.readable_axes
+    axes = results.posterior.named_axes
     if params is None:
         return [site.name for site in results.spec.sites if "cell" not in axes[site.name]]
     names = [site_among(name, list(axes)) for name in ([params] if isinstance(params, str) else params)]

@@ -72,7 +72,7 @@ def frame(
 def _gene_param(results: Results, param: str) -> str:
     """Internal name of a parameter that has one value per gene."""
     (name,) = chosen_params(results, param)
-    axes = results.posterior.readable_axes
+    axes = results.posterior.named_axes
     if "gene" not in axes[name]:
         others = ", ".join(other for other, mine in axes.items() if "gene" in mine)
         msg = f"{param!r} has no value per gene: choose among {others}."

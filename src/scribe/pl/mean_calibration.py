@@ -31,7 +31,7 @@ def frame(adata: AnnData, key: str = "scribe") -> pd.DataFrame:
 
 def _by_level(table: pd.DataFrame, spec: ModelSpec, site: str) -> FloatArray:
     """Posterior mean of a parameter, (components, datasets, genes), of length 1 where it is the same; 0 without it."""
-    axes = spec.readable_axes.get(site)
+    axes = spec.named_axes.get(site)
     if axes is None:
         return np.zeros((1, 1, 1))
     # levels without cells, of which nothing is known, add nothing

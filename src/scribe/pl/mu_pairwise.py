@@ -28,7 +28,7 @@ def frame(adata: AnnData, key: str = "scribe", *, levels: Labels | None = None) 
     """One row per gene and pair of levels, ``level`` and ``other``: ``mean`` and ``other_mean`` with their ``sd``."""
     spec = read_fit(adata, key=key).spec
     table = slot(adata, "varm", Slots(key).params, key=key)
-    axes = spec.readable_axes["mu"]
+    axes = spec.named_axes["mu"]
     every, named = dict(labels_of(spec, axes)), level_names(spec, axes)
     suffix = {named[at]: label for at, label in every.items() if at and table[f"mu_mean{label}"].notna().any()}
     names = list(suffix)

@@ -3,14 +3,14 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from scribe.priors._base import LATENT_SUFFIX, Base, Context, Draw, Effects, Latent, Law, Prior, latent_name
-from scribe.priors._deviation import Deviation
+from scribe.priors._base import LATENT_SUFFIX, Base, Context, Draw, Effects, Latent, Prior, PriorFunction, latent_name
+from scribe.priors._scatter import Scatter
 from scribe.priors.anchor import MeanAnchor
 from scribe.priors.capture import CaptureAnchor, organism
 from scribe.priors.crossed import Crossed, Effect
 from scribe.priors.dirichlet import Dirichlet
 from scribe.priors.gaussian import Fixed, Gaussian
-from scribe.priors.hierarchy import Over, over
+from scribe.priors.hierarchy import Hierarchical, over
 from scribe.priors.horseshoe import Horseshoe
 from scribe.priors.informed import Informed
 from scribe.priors.neg import NormalExponentialGamma
@@ -18,11 +18,21 @@ from scribe.priors.simple import Beta, BetaPrime, LogNormal, TransformedNormal
 
 ALL: dict[str, Callable[..., Prior]] = {
     prior.kind: prior
-    for prior in (LogNormal, Beta, BetaPrime, TransformedNormal, CaptureAnchor, Dirichlet, MeanAnchor, Over, Informed)
+    for prior in (
+        LogNormal,
+        Beta,
+        BetaPrime,
+        TransformedNormal,
+        CaptureAnchor,
+        Dirichlet,
+        MeanAnchor,
+        Hierarchical,
+        Informed,
+    )
 }
 """Every prior by the type name under which a specification stores it."""
 
-DEVIATIONS: dict[str, Callable[..., Deviation]] = {
+SCATTERS: dict[str, Callable[..., Scatter]] = {
     deviation.kind: deviation for deviation in (Gaussian, Horseshoe, NormalExponentialGamma, Fixed)
 }
 """Every deviation by the name under which users ask for a hierarchy."""
@@ -34,35 +44,35 @@ _SUMS: dict[str, Callable[..., Any]] = {"crossed": lambda *parts: Crossed(parts)
 def from_json(record: Mapping[str, Any]) -> Any:
     """Rebuild a prior, or a deviation, from what its ``to_json`` gave."""
     args = [from_json(arg) if isinstance(arg, Mapping) else arg for arg in record["args"]]
-    return {**ALL, **DEVIATIONS, **_SUMS}[record["type"]](*args)
+    return {**ALL, **SCATTERS, **_SUMS}[record["type"]](*args)
 
 
 __all__ = [
     "ALL",
-    "DEVIATIONS",
     "LATENT_SUFFIX",
+    "SCATTERS",
     "Base",
     "Beta",
     "BetaPrime",
     "CaptureAnchor",
     "Context",
     "Crossed",
-    "Deviation",
     "Dirichlet",
     "Draw",
     "Effect",
     "Effects",
     "Fixed",
     "Gaussian",
+    "Hierarchical",
     "Horseshoe",
     "Informed",
     "Latent",
-    "Law",
     "LogNormal",
     "MeanAnchor",
     "NormalExponentialGamma",
-    "Over",
     "Prior",
+    "PriorFunction",
+    "Scatter",
     "TransformedNormal",
     "from_json",
     "latent_name",

@@ -12,7 +12,18 @@ import numpyro.distributions as dist
 from scribe._counts.data import Known
 from scribe._types import AnyArray, Array
 
-__all__ = ["LATENT_SUFFIX", "Base", "Context", "Draw", "Effects", "Latent", "Law", "Prior", "latent_name", "record"]
+__all__ = [
+    "LATENT_SUFFIX",
+    "Base",
+    "Context",
+    "Draw",
+    "Effects",
+    "Latent",
+    "Prior",
+    "PriorFunction",
+    "latent_name",
+    "record",
+]
 
 LATENT_SUFFIX = "_unconstrained"
 
@@ -49,10 +60,10 @@ class Latent(NamedTuple):
     frozen: bool = False
 
 
-Law = Callable[[Context], dist.Distribution]
+PriorFunction = Callable[[Context], dist.Distribution]
 """Distribution of a latent, of one element or of all, given the data."""
 
-Draw = Callable[[Latent, Law], Array]
+Draw = Callable[[Latent, PriorFunction], Array]
 """Gives the value of a latent: samples it from its distribution, or reads what was sampled before."""
 
 Effects = dict[str, tuple[tuple[str, ...], Array]]

@@ -15,7 +15,7 @@ import numpyro.distributions as dist
 from scribe._dist.links import LINKS
 from scribe._dist.working_normal import WorkingNormal
 from scribe.priors._base import Base, Context
-from scribe.priors._deviation import check_positive
+from scribe.priors._scatter import check_positive
 
 __all__ = ["MeanAnchor"]
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from scribe._types import Array
 from scribe.priors._base import Draw, Effects, record
-from scribe.priors._deviation import Deviation
+from scribe.priors._scatter import Scatter
 
 __all__ = ["Crossed", "Effect"]
 
@@ -31,7 +31,7 @@ class Effect:
     kind = "effect"
     factor: str
     of: tuple[str, ...]
-    deviation: Deviation
+    deviation: Scatter
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "of", tuple(self.of))
@@ -69,7 +69,7 @@ class Effect:
 
 
 @dataclass(frozen=True)
-class Crossed(Deviation):
+class Crossed(Scatter):
     r"""Members deviate by the sum of the effects of the factors they are combinations of.
 
     .. math:: \theta_\ell = m + \sum_f e_{f, k_f(\ell)},

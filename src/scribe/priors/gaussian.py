@@ -11,7 +11,7 @@ import numpyro.distributions as dist
 from scribe._dist.special import softplus_inverse
 from scribe._types import Array
 from scribe.priors._base import Draw, Latent, latent_name
-from scribe.priors._deviation import Deviation, check_positive, own_scale, spread
+from scribe.priors._scatter import Scatter, check_positive, own_scale, spread
 
 __all__ = ["Fixed", "Gaussian"]
 
@@ -25,7 +25,7 @@ class _Normal(dist.Normal):
 
 
 @dataclass(frozen=True)
-class Gaussian(Deviation):
+class Gaussian(Scatter):
     r"""Members :math:`\theta_g \sim N(m, \sigma)` with :math:`\sigma = \log(1 + e^s)`, :math:`s \sim N(a, b)`.
 
     Centred: the members themselves are latents, which suits the many counts that each of them is known by.
@@ -61,7 +61,7 @@ class Gaussian(Deviation):
 
 
 @dataclass(frozen=True)
-class Fixed(Deviation):
+class Fixed(Scatter):
     r"""Members :math:`\theta_g \sim N(m, s)` with a given scale: two members, say, cannot tell theirs.
 
     Parameters

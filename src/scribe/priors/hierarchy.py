@@ -9,13 +9,13 @@ import jax.numpy as jnp
 
 from scribe._types import AnyArray, Array
 from scribe.priors._base import Draw, Effects, Prior
-from scribe.priors._deviation import Deviation, spread
+from scribe.priors._scatter import Scatter, spread
 
-__all__ = ["Over", "over"]
+__all__ = ["Hierarchical", "over"]
 
 
 @dataclass(frozen=True)
-class Over(Prior):
+class Hierarchical(Prior):
     """A parameter that runs over an axis, with a location drawn from ``base`` and deviations along the axis.
 
     The location is a parameter of its own, over the other axes, so that hierarchies nest: ``base`` may be another.
@@ -33,7 +33,7 @@ class Over(Prior):
     kind = "over"
     axis: str
     base: Prior
-    deviation: Deviation
+    deviation: Scatter
 
     @property
     def link(self) -> str:
@@ -69,7 +69,7 @@ class Over(Prior):
         return {**latents, **self.deviation.start(name, axes, wide, axis=self.axis, loc=loc)}
 
 
-def over(axis: str, base: Prior, deviation: Deviation) -> Over:
+def over(axis: str, base: Prior, deviation: Scatter) -> Hierarchical:
     """Let a parameter run over an axis about a location with the prior ``base``.
 
     Parameters
@@ -85,4 +85,4 @@ def over(axis: str, base: Prior, deviation: Deviation) -> Over:
     -------
     The prior of the parameter.
     """
-    return Over(axis, base, deviation)
+    return Hierarchical(axis, base, deviation)

@@ -10,13 +10,13 @@ import numpyro.distributions as dist
 from scribe._dist.log_positive import LogGamma, LogHalfCauchy
 from scribe._types import Array
 from scribe.priors._base import Draw, Latent, latent_name
-from scribe.priors._deviation import Deviation, check_positive, local_axes, own_scale, spread
+from scribe.priors._scatter import Scatter, check_positive, local_axes, own_scale, spread
 
 __all__ = ["Horseshoe"]
 
 
 @dataclass(frozen=True)
-class Horseshoe(Deviation):
+class Horseshoe(Scatter):
     r"""Members deviate by normal variables, each with a scale of its own that is bounded by a slab.
 
     .. math::

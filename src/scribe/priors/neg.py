@@ -10,13 +10,13 @@ import numpyro.distributions as dist
 from scribe._dist.log_positive import LogGamma
 from scribe._types import Array
 from scribe.priors._base import Draw, Latent, latent_name
-from scribe.priors._deviation import Deviation, check_positive, local_axes, own_scale, spread
+from scribe.priors._scatter import Scatter, check_positive, local_axes, own_scale, spread
 
 __all__ = ["NormalExponentialGamma"]
 
 
 @dataclass(frozen=True)
-class NormalExponentialGamma(Deviation):
+class NormalExponentialGamma(Scatter):
     r"""Members deviate by normal variables, each with a variance of its own.
 
     .. math::

@@ -134,7 +134,7 @@ def _cells(results: Results, *, n_samples: int, seed: int, target_sum: float) ->
 
 def _table(results: Results, *, n_samples: int, seed: int, target_sum: float, index: pd.Index[str]) -> pd.DataFrame:
     """Shares and centred log-ratios of genes at every level in which expression differs."""
-    axes = results.posterior.readable_axes["mu"]
+    axes = results.posterior.named_axes["mu"]
     columns: dict[str, FloatArray] = {}
     for level, label in labels_of(results.spec, axes):
         own = dict(zip((axis for axis in axes if axis in LEVEL_AXES), level, strict=True))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from scribe.engines.mixing import diagnostics, judge
+from scribe.engines.chains import diagnostics, judge
 
 N_CHAINS, N_DRAWS = 4, 1000
 

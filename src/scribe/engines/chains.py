@@ -16,7 +16,7 @@ from scribe._types import AnyArray, FloatArray
 from scribe.engines.outcome import Outcome
 from scribe.priors import LATENT_SUFFIX
 
-__all__ = ["Diagnostics", "Mixing", "diagnostics", "judge"]
+__all__ = ["ChainDiagnostics", "Diagnostics", "diagnostics", "judge"]
 
 _R_HAT = 1.01
 _ESS, _ESS_PER_CHAIN = 400, 100
@@ -28,7 +28,7 @@ _LONG = 0.05
 
 
 @dataclass(frozen=True)
-class Mixing(Outcome):
+class ChainDiagnostics(Outcome):
     """How well the chains mixed.
 
     ``r_hat`` is the largest, ``ess_bulk`` and ``ess_tail`` are the smallest of all latents; ``divergences`` counts
@@ -107,7 +107,7 @@ def judge(
     step_size: FloatArray,
     max_tree_depth: int,
     relabelled: int = 0,
-) -> Mixing:
+) -> ChainDiagnostics:
     """Sum up draws of all latents, (chains, draws, ...) each, and what the sampler said of them."""
     found = {name: diagnostics(value) for name, value in draws.items()}
     r_hat, bulk, tail = (_worst(found, which) for which in range(3))
@@ -132,4 +132,4 @@ def judge(
         reason += f"; components of {relabelled:,} draws were renumbered to agree with the first chain"
     step, deep, accepted = (float(np.mean(x)) for x in (step_size, depth, statistics["accept_prob"]))
     worst = (r_hat.value, bulk.value, tail.value)
-    return Mixing(not faults, reason, *worst, divergences, step, deep, accepted, relabelled)
+    return ChainDiagnostics(not faults, reason, *worst, divergences, step, deep, accepted, relabelled)

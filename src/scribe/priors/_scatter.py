@@ -11,13 +11,13 @@ import jax.numpy as jnp
 from scribe._types import Array
 from scribe.priors._base import Draw, Effects, record
 
-__all__ = ["Deviation", "check_positive", "local_axes", "own_scale", "spread"]
+__all__ = ["Scatter", "check_positive", "local_axes", "own_scale", "spread"]
 
 _SMALLEST = 0.1
 """Smallest scale at which a deviation starts: from nothing it would hardly grow."""
 
 
-class Deviation(ABC):
+class Scatter(ABC):
     """Distribution of the members of a population along one axis, given its location, on the real line."""
 
     kind: ClassVar[str]

@@ -26,7 +26,7 @@ import numpy as np
 from scribe import guides
 from scribe._counts.container import Counts
 from scribe._counts.design import Design
-from scribe._model.options import complete
+from scribe._model.completion import complete
 from scribe._model.resolve import resolve_spec
 from scribe._stats.calibration import JOINT, Study, band, calibrate, uniformity
 from scribe.engines import NUTS, SVI, Task

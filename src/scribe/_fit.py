@@ -20,9 +20,10 @@ from scribe._counts.checks import outside_stacklevel, warn_of_absent_genes
 from scribe._counts.container import Counts
 from scribe._counts.design import Design
 from scribe._model.checks import require_known
+from scribe._model.completion import complete, refuse_idle
 from scribe._model.config import configured
 from scribe._model.keywords import verb
-from scribe._model.options import FitOptions, ModelOptions, complete, given_among, options_table
+from scribe._model.options import FitOptions, ModelOptions, given_among, options_table
 from scribe._model.resolve import resolve_spec
 from scribe._model.spec import ModelSpec
 from scribe._model.transfer import transfer
@@ -170,10 +171,6 @@ def _informed(
     """The model and what is known beside the counts, with priors from an earlier fit where one is given."""
     earlier = options["informative_priors_from"]
     if earlier is None:
-        idle = given_among(options, _INFORMING)
-        if idle:
-            msg = f"{', '.join(idle)} has no effect without informative_priors_from: pass the results of a fit as well."
-            raise ValueError(msg)
         return spec, design
     if not isinstance(earlier, Results):
         msg = f"informative_priors_from= takes results, as scribe.fit and scribe.get.results give; got {earlier!r}."
@@ -214,6 +211,7 @@ def fit_counts(
     ``before`` is called with the model and the covariates of its cells once they are known, and may raise.
     """
     _check_size(counts)
+    refuse_idle(options, "model")
     covariates = Covariates() if covariates is None else covariates
     engine = _engine(options)
     if earlier is not None and not (engine.continues and earlier.engine == engine.name):

@@ -8,7 +8,7 @@ import pytest
 from anndata import AnnData
 
 from scribe._adata.design import read_covariates
-from scribe._model.options import complete
+from scribe._model.completion import complete
 
 N = 12
 
@@ -92,15 +92,15 @@ def test_datasets_of_several_columns_are_the_combinations_that_there_are(adata) 
         ({"annotation_key": "typ"}, KeyError, "Did you mean 'type'"),
         ({"annotation_key": "type", "n_components": 1}, ValueError, "at least 2"),
         ({"annotation_key": ["type", "state"], "n_components": 2}, ValueError, "fewer than the 3 labels"),
-        ({"annotation_min_cells": 3}, ValueError, "annotation_key names no column"),
-        ({"annotation_confidence": -1.0}, ValueError, "must not be negative"),
+        ({"annotation_min_cells": 3}, ValueError, "no effect without annotation_key"),
+        ({"annotation_key": "type", "annotation_confidence": -1.0}, ValueError, "must not be negative"),
         ({"annotation_key": "type", "annotation_component_order": ["T"]}, ValueError, r"missing \['B'\]"),
         ({"dataset_key": "gap"}, ValueError, "missing in 1 cells"),
         ({"dataset_key": ["batch", "gap"]}, ValueError, r"dataset_key='gap' is missing in 1 cells.*obs\['gap'\]"),
         ({"dataset_key": ["batch", "stat"]}, KeyError, "dataset_key='stat' is not a column.*Did you mean 'state'"),
         ({"dataset_key": []}, ValueError, "names no column"),
         ({"dataset_key": "batch", "n_datasets": 3}, ValueError, "n_datasets=3, but .* has 2: early, late"),
-        ({"n_datasets": 2}, ValueError, "needs dataset_key"),
+        ({"n_datasets": 2}, ValueError, "no effect without dataset_key"),
         ({"priors": {"annotation_logits": np.ones((3, 2))}}, ValueError, r"shape \(12, components\), got \(3, 2\)"),
         ({"priors": {"annotation_logits": np.full((N, 2), np.nan)}}, ValueError, "not finite"),
         ({"priors": {"annotation_logits": np.ones((N, 2))}, "annotation_key": "type"}, ValueError, "keep one"),
@@ -119,9 +119,9 @@ def test_columns_need_an_anndata() -> None:
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"annotation_confidence": 1.0}, "annotation_confidence says how to read labels, but annotation_key names no"),
-        ({"annotation_confidence": 1.0, "n_components": 2}, "annotation_confidence says how to read labels"),
-        ({"auto_downgrade_single_dataset_hierarchy": False}, "hierarchy=False needs dataset_key"),
+        ({"annotation_confidence": 1.0}, r"annotation_confidence=1\.0 has no effect without annotation_key"),
+        ({"annotation_confidence": 1.0, "n_components": 2}, "no effect without annotation_key"),
+        ({"auto_downgrade_single_dataset_hierarchy": False}, "hierarchy=False has no effect without dataset_key"),
     ],
 )
 def test_keywords_without_effect_are_refused(adata, options, match) -> None:

@@ -10,8 +10,8 @@ import pytest
 
 import scribe
 from scribe import ModelConfig
+from scribe._model.completion import complete
 from scribe._model.config import configured
-from scribe._model.options import complete
 from scribe._model.resolve import resolve_spec
 from scribe._model.spec import ModelSpec
 from scribe.models.config import ModelConfigBuilder

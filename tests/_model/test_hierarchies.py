@@ -11,8 +11,9 @@ import pytest
 
 import scribe
 from scribe import coordinates, families
+from scribe._model.completion import complete
 from scribe._model.hierarchies import FLAT, HYPERPARAMETERS, find_population, hierarchy
-from scribe._model.options import ModelOptions, complete, options_table
+from scribe._model.options import ModelOptions, options_table
 from scribe._model.resolve import resolve_spec
 from scribe.priors import (
     SCATTERS,

@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 import scribe
-from scribe._model.options import FitOptions, ModelOptions, complete, given_among, options_table
+from scribe._model.completion import complete
+from scribe._model.options import FitOptions, ModelOptions, given_among, options_table
 from scribe._model.resolve import resolve_spec
 
 SEEDS = {

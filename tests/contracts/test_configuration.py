@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from scribe import coordinates, families, guides, priors
+from scribe._model.completion import complete
 from scribe._model.config import ModelConfig, configured
 from scribe._model.hierarchies import FLAT, PROB_DATASET_MODES, find_population
-from scribe._model.options import complete
 from scribe._model.resolve import resolve_spec
 from scribe._model.spec import ModelSpec
 from scribe.families import Family, from_layers

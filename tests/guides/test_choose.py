@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from scribe._model.options import complete, options_table
+from scribe._model.completion import complete
+from scribe._model.options import options_table
 from scribe._model.resolve import resolve_spec
 from scribe.guides import MLP, Amortised, Composed, Flow, Joint, LowRank, MeanField, choose, given
 
@@ -157,16 +158,16 @@ def test_capture_is_a_table_where_that_is_exact():
     [
         ({"guide_rank": 2, "guide_flow": "iaf"}, ValueError, "two guides for the same parameters"),
         ({"guide_rank": 0}, ValueError, "rank of a low-rank guide must be a whole number of at least 1, got 0"),
-        ({"dense_params": ["r"]}, ValueError, "give joint_params as well"),
+        ({"dense_params": ["r"]}, ValueError, "has no effect without joint_params"),
         ({"joint_params": "all", "dense_params": ["r"]}, ValueError, r"dense_params=\['r'\] needs guide_rank"),
         ({"guide_rank": 2, "joint_params": ["r"], "dense_params": ["gate"]}, ValueError, r"\['gate'\], which joint"),
         ({"joint_params": ["r", "gte"]}, ValueError, "has 'gte'.*Did you mean 'gate'.*It has: p, r, gate"),
         ({"joint_params": ["mu"]}, ValueError, "has 'mu', which this model does not sample.*It has: p, r, gate"),
         ({"guide_rank": 2, "joint_params": "all", "dense_params": "biologica"}, ValueError, "mean 'biological'"),
         ({"joint_params": ["p_capture"]}, ValueError, "has 'p_capture', which this model does not sample for genes"),
-        ({"guide_flow_loft": False}, ValueError, "guide_flow_loft has an effect only with guide_flow"),
+        ({"guide_flow_loft": False}, ValueError, "guide_flow_loft=False has no effect without guide_flow"),
         ({"guide_flow": "afine_coupling"}, ValueError, "Did you mean 'affine_coupling'"),
-        ({"capture_activation": "tanh"}, ValueError, "only with amortize_capture=True"),
+        ({"capture_activation": "tanh"}, ValueError, "no effect without amortize_capture=True"),
         ({"capture_amortization": {"hiden_dims": [4]}}, ValueError, "Did you mean 'hidden_dims'"),
         ({"capture_amortization": 4}, TypeError, "must be a dict or scribe.guides.Amortised"),
         ({"capture_amortization": {}, "capture_clamp_max": 9.0}, ValueError, "replaces capture_clamp_max"),

@@ -14,8 +14,8 @@ from anndata import AnnData
 from scribe._counts.checks import outside_stacklevel
 from scribe._counts.design import Design
 from scribe._model.checks import nearest, require_whole
+from scribe._model.completion import refuse_idle
 from scribe._model.labels import as_labels, joined, label_of
-from scribe._model.options import given_among
 from scribe._types import AnyArray, FloatArray, IntArray
 
 __all__ = ["Covariates", "combinations", "groups_of", "obs_column", "read_covariates"]
@@ -39,6 +39,7 @@ def read_covariates(data: object, options: Mapping[str, Any], *, n_cells: int) -
 
     ``data`` is what the counts were read from; columns are read from an AnnData alone.
     """
+    refuse_idle(options, "mixture", "dataset")
     components, logits = _components(data, options, n_cells=n_cells)
     datasets, dataset, factors = _datasets(data, options)
     if len(components) < 2:
@@ -110,7 +111,7 @@ def _components(data: object, options: Mapping[str, Any], *, n_cells: int) -> tu
     n, given = options["n_components"], (options["priors"] or {}).get("annotation_logits")
     if n is not None:
         require_whole("n_components", n, 2)
-    _refuse_idle_annotation(options)
+    _check_confidence(options)
     if given is not None:
         return _given_logits(np.asarray(given, np.float64), options, n_cells=n_cells)
     if options["annotation_key"] is None:
@@ -138,13 +139,9 @@ def _components(data: object, options: Mapping[str, Any], *, n_cells: int) -> tu
     return (*order, *extra), logits if np.any(logits) else None
 
 
-def _refuse_idle_annotation(options: Mapping[str, Any]) -> None:
+def _check_confidence(options: Mapping[str, Any]) -> None:
     if options["annotation_confidence"] < 0:
         msg = f"annotation_confidence must not be negative, got {options['annotation_confidence']!r}; 0 ignores labels."
-        raise ValueError(msg)
-    idle = given_among(options, ("annotation_confidence", "annotation_component_order", "annotation_min_cells"))
-    if idle and options["annotation_key"] is None:
-        msg = f"{idle[0]} says how to read labels, but annotation_key names no column of adata.obs: pass it as well."
         raise ValueError(msg)
 
 
@@ -195,22 +192,12 @@ def _order(labels: pd.Series, options: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(order)
 
 
-_OF_DATASETS = ("n_datasets", "dataset_params", "dataset_mixing", "auto_downgrade_single_dataset_hierarchy")
-"""Keywords that say something of datasets alone."""
-
-
 def _datasets(
     data: object, options: Mapping[str, Any]
 ) -> tuple[tuple[str, ...], IntArray | None, dict[str, tuple[str, ...]]]:
     """Labels of the datasets, the number of every cell's, and the label of each column in every dataset."""
     asked, n = options["dataset_key"], options["n_datasets"]
     if asked is None:
-        idle = given_among(options, _OF_DATASETS)
-        if idle:
-            msg = (
-                f"{idle[0]}={options[idle[0]]!r} needs dataset_key, the column of adata.obs that tells datasets apart."
-            )
-            raise ValueError(msg)
         return (), None, {}
     keys = list(dict.fromkeys([asked] if isinstance(asked, str) else asked))
     if not keys:

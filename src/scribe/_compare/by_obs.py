@@ -16,7 +16,7 @@ from scribe._adata.design import Covariates, combinations
 from scribe._adata.slots import Slots
 from scribe._counts.design import Design
 from scribe._fit import fit_counts
-from scribe._model.options import complete
+from scribe._model.completion import complete
 from scribe._model.resolve import resolve_spec
 from scribe._model.spec import ModelSpec
 from scribe._posterior.expression import Level

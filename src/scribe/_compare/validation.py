@@ -17,8 +17,8 @@ from scribe._adata.design import Covariates
 from scribe._counts.container import Counts
 from scribe._counts.design import Design
 from scribe._fit import fit_counts
+from scribe._model.completion import complete
 from scribe._model.likelihood import Likelihood
-from scribe._model.options import complete
 from scribe._posterior.marginal import NewCells, log_likelihood_of_cells
 from scribe._posterior.posterior import Posterior
 from scribe._posterior.results import Results

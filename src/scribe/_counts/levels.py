@@ -25,12 +25,38 @@ __all__ = [
     "n_levels",
     "single_dataset",
     "spread",
+    "take_level",
+    "tells",
+    "without_components",
 ]
 
 
 def n_levels(natural: Natural, axis: int) -> int:
-    """Number of components (axis 0) or datasets (axis 1) that parameters tell apart."""
-    return max((value.shape[axis] for value in natural.values() if value.ndim == 3), default=1)
+    """Number of components (axis 0) or datasets (axis 1) that parameters tell apart.
+
+    Without an axis of components, parameters are (datasets, genes).
+    """
+    return max((value.shape[axis - 3] for value in natural.values() if value.ndim >= 3 - axis), default=1)
+
+
+def tells(natural: Natural, axis: str) -> bool:
+    """Whether parameters have an axis of components, or one of datasets: (components, datasets, genes)."""
+    return any(value.ndim >= (3 if axis == "component" else 2) for value in natural.values())
+
+
+def take_level(natural: Natural, axis: int, number: Array | int) -> dict[str, Array]:
+    """Parameters of one component (axis 0) or dataset (axis 1); the axis stays, with a length of 1."""
+
+    def take(value: Array) -> Array:
+        own = value.ndim == 3 and value.shape[axis] > 1
+        return jax.lax.dynamic_index_in_dim(value, number, axis) if own else value
+
+    return {name: take(value) for name, value in natural.items()}
+
+
+def without_components(natural: Natural) -> dict[str, Array]:
+    """Parameters of the first or only component, without their axis of components."""
+    return {name: value[0] if value.ndim == 3 else value for name, value in natural.items()}
 
 
 def map_components(function: Callable[[Natural], Array], natural: Natural) -> Array:
@@ -39,7 +65,7 @@ def map_components(function: Callable[[Natural], Array], natural: Natural) -> Ar
     What it needs for the gradient is computed anew for every component rather than kept.
     """
     mapped = {name: value for name, value in natural.items() if value.ndim == 3 and value.shape[0] > 1}
-    fixed = {name: value[0] if value.ndim == 3 else value for name, value in natural.items() if name not in mapped}
+    fixed = without_components({name: value for name, value in natural.items() if name not in mapped})
     result: Array = jax.lax.map(jax.checkpoint(lambda one: function(fixed | one)), mapped)
     return result
 

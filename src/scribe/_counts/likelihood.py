@@ -27,7 +27,16 @@ import jax.numpy as jnp
 
 from scribe._counts.data import Cells, CountData, NonZeros
 from scribe._counts.interpolation import sum_over_cells
-from scribe._counts.levels import at_rows, map_components, map_datasets, n_levels, single_dataset, spread
+from scribe._counts.levels import (
+    at_rows,
+    map_components,
+    map_datasets,
+    n_levels,
+    single_dataset,
+    spread,
+    tells,
+    without_components,
+)
 from scribe._counts.parameters import Parameters
 from scribe._counts.predictors import Predictor, offsets, offsets_at
 from scribe._types import SLOPES, Array, Natural
@@ -169,9 +178,9 @@ def log_likelihood(family: ElementwisePmf, parameters: Parameters, data: CountDa
 
 
 def _of_one_component(natural: Natural) -> Natural:
-    if all(value.ndim < 3 for value in natural.values()):
+    if not tells(natural, "component"):
         return natural
-    one = {name: value[0] if value.ndim == 3 else value for name, value in natural.items()}
+    one = without_components(natural)
     return one if n_levels(natural, 1) > 1 else single_dataset(one)
 
 
@@ -180,7 +189,7 @@ def _cell_totals(family: ElementwisePmf, natural: Natural, predictor: Predictor,
     if not predictor.separable:
         return None
     offset = predictor.log_exposure
-    if cells.dataset is None or all(value.ndim < 2 for value in natural.values()):
+    if cells.dataset is None or not tells(natural, "dataset"):
         return family.cell_totals(natural, offset, cells.totals)
     per_dataset = map_datasets(lambda one, _: family.cell_totals(one, offset, cells.totals), natural)
     return None if per_dataset is None else jnp.take_along_axis(per_dataset, cells.dataset[None], axis=0)[0]
@@ -194,7 +203,7 @@ def _sum_of_zeros(term: _Term, natural: Natural, predictor: Predictor, cells: Ce
     """Weighted sum of a term over cells, or, with datasets and one offset per cell, one sum for each, stacked."""
     if not predictor.separable:
         return _sum_over_blocks(term, natural, predictor, cells)
-    if cells.dataset is None or all(value.ndim < 2 for value in natural.values()):
+    if cells.dataset is None or not tells(natural, "dataset"):
         return sum_of_offsets(functools.partial(term, natural), predictor, cells.weight)
     dataset = cells.dataset
 
@@ -256,7 +265,7 @@ def by_gene(
     natural, predictor = _of_one_component(parameters.natural), parameters.predictor
     flat, non_zeros = spread(natural), _require(data.non_zeros)
     zeros = _sum_of_zeros(functools.partial(_zeros_by_gene, family), natural, predictor, data.cells)
-    n_datasets = max((value.shape[0] for value in natural.values() if value.ndim == 2), default=1)
+    n_datasets = n_levels(natural, 1)
     terms = _gene_terms(family, flat, data) + _corrections(family, flat, predictor, non_zeros)
     weight = data.cells.weight.at[non_zeros.cell].get(mode="promise_in_bounds")
     columns = _scatter(weight * terms, non_zeros.gene, n_genes * n_datasets)

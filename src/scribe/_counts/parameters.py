@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from scribe._counts.levels import at_cells
+from scribe._counts.levels import at_cells, take_level
 from scribe._counts.predictors import Predictor
 from scribe._types import Array, Natural
 
@@ -58,5 +58,4 @@ class Parameters(NamedTuple):
 
     def of_component(self, number: Array | int) -> Parameters:
         """Parameters of a model of this component alone."""
-        natural = {n: v[number % v.shape[0]][None] if v.ndim == 3 else v for n, v in self.natural.items()}
-        return Parameters(natural, self.predictor, self.dataset)
+        return Parameters(take_level(self.natural, 0, number), self.predictor, self.dataset)

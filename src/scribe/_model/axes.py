@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-import jax.numpy as jnp
-
+from scribe._counts.levels import take_level
 from scribe._types import Array
 
 __all__ = ["LEVELS_AND_GENES", "LEVEL_AXES", "Levels", "at_levels"]
@@ -38,12 +37,7 @@ class Levels:
 
 def at_levels(natural: Mapping[str, Array], chosen: Iterable[tuple[str, int]]) -> dict[str, Array]:
     """Natural parameters at chosen levels, pairs of an axis and a number; the axes stay, with a length of 1."""
-
-    def at(value: Array, position: int, number: int) -> Array:
-        own = value.ndim == len(LEVELS_AND_GENES) and value.shape[position] > 1
-        return jnp.take(value, jnp.asarray([number]), axis=position) if own else value
-
     out = dict(natural)
     for axis, number in chosen:
-        out = {name: at(value, LEVEL_AXES.index(axis), number) for name, value in out.items()}
+        out = take_level(out, LEVEL_AXES.index(axis), number)
     return out

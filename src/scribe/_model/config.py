@@ -12,8 +12,9 @@ from typing import Any, Self
 import numpy as np
 
 from scribe._counts.checks import outside_stacklevel
+from scribe._model.completion import complete, properly_named
 from scribe._model.labels import joined
-from scribe._model.options import FitOptions, ModelOptions, complete, options_table, properly_named
+from scribe._model.options import FitOptions, ModelOptions, options_table
 from scribe._model.resolve import resolve_spec
 from scribe._model.spec import ModelSpec
 from scribe.priors import Prior, from_json

@@ -6,12 +6,8 @@ import functools
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Real
 from typing import Annotated, Any, TypedDict
 
-import numpy as np
-
-from scribe._model.checks import refuse_unknown
 from scribe._types import Label
 
 __all__ = [
@@ -19,10 +15,8 @@ __all__ = [
     "FitOptions",
     "ModelOptions",
     "Option",
-    "complete",
     "given_among",
     "options_table",
-    "properly_named",
 ]
 
 
@@ -39,6 +33,7 @@ class Option:
     """A flat keyword: its default, the group it is listed under, what it does, and an older name it goes by.
 
     ``population`` are the role of a parameter and an axis, where the keyword asks for a population of it along that.
+    ``needs`` is a keyword without which it has no effect, by name or as users write it, ``"expression_anchor=True"``.
     """
 
     default: Any
@@ -46,6 +41,27 @@ class Option:
     doc: str
     alias: str | None = None
     population: tuple[str, str] | None = None
+    needs: str | None = None
+
+
+def _flow(default: Any, doc: str) -> Option:
+    return Option(default, "guide", doc, needs="guide_flow")
+
+
+def _capture(default: Any, doc: str) -> Option:
+    return Option(default, "guide", doc, needs="amortize_capture=True")
+
+
+def _earlier(default: Any, doc: str) -> Option:
+    return Option(default, "model", doc, needs="informative_priors_from")
+
+
+def _label(default: Any, doc: str) -> Option:
+    return Option(default, "mixture", doc, needs="annotation_key")
+
+
+def _dataset(default: Any, doc: str) -> Option:
+    return Option(default, "dataset", doc, needs="dataset_key")
 
 
 class ModelOptions(TypedDict, total=False):
@@ -77,13 +93,13 @@ class ModelOptions(TypedDict, total=False):
     ]
     dataset_params: Annotated[
         str | Sequence[str] | None,
-        Option(None, "dataset", "Parameters that differ between datasets, in the manner of mixture_params."),
+        _dataset(None, "Parameters that differ between datasets, in the manner of mixture_params."),
     ]
     dataset_mixing: Annotated[
-        bool | None, Option(None, "dataset", "Weights of components per dataset; None: wherever there are both.")
+        bool | None, _dataset(None, "Weights of components per dataset; None: wherever there are both.")
     ]
     auto_downgrade_single_dataset_hierarchy: Annotated[
-        bool, Option(True, "dataset", "With one dataset only, warn and fit without dataset levels; else raise.")
+        bool, _dataset(True, "With one dataset only, warn and fit without dataset levels; else raise.")
     ]
     capture_scaling_prior: Annotated[
         Family,
@@ -98,7 +114,13 @@ class ModelOptions(TypedDict, total=False):
         bool, Option(False, "model", "Centre mu at the observed means over mean capture; unconstrained, sampling mu.")
     ]
     expression_anchor_sigma: Annotated[
-        float, Option(0.3, "model", "Standard deviation of log mu about the anchor: 0.1 is tight, above 1 weak.")
+        float,
+        Option(
+            0.3,
+            "model",
+            "Standard deviation of log mu about the anchor: 0.1 is tight, above 1 weak.",
+            needs="expression_anchor=True",
+        ),
     ]
     prob_prior: Annotated[
         Family,
@@ -200,19 +222,17 @@ class CellOptions(TypedDict, total=False):
         str | Sequence[str] | None, Option(None, "mixture", "Column(s) of obs with labels of components.")
     ]
     annotation_confidence: Annotated[
-        float, Option(3.0, "mixture", "Log prior odds of a cell's label; 0 ignores it, 3 favours it 20 times.")
+        float, _label(3.0, "Log prior odds of a cell's label; 0 ignores it, 3 favours it 20 times.")
     ]
     annotation_component_order: Annotated[
-        Sequence[Label] | None, Option(None, "mixture", "Labels in the order of the components; None sorts them.")
+        Sequence[Label] | None, _label(None, "Labels in the order of the components; None sorts them.")
     ]
-    annotation_min_cells: Annotated[
-        int | None, Option(None, "mixture", "Labels of fewer cells are treated as missing.")
-    ]
+    annotation_min_cells: Annotated[int | None, _label(None, "Labels of fewer cells are treated as missing.")]
     dataset_key: Annotated[
         str | Sequence[str] | None,
         Option(None, "dataset", "Column(s) of obs that tell datasets apart; of several, their combinations are."),
     ]
-    n_datasets: Annotated[int | None, Option(None, "dataset", "Number of datasets, as a check of dataset_key.")]
+    n_datasets: Annotated[int | None, _dataset(None, "Number of datasets, as a check of dataset_key.")]
 
 
 class FitOptions(ModelOptions, CellOptions, total=False):
@@ -234,14 +254,14 @@ class FitOptions(ModelOptions, CellOptions, total=False):
         ),
     ]
     informative_priors_tau: Annotated[
-        float, Option(1.0, "model", "Factor of the standard deviations of such priors; above 1 trusts them less.")
+        float, _earlier(1.0, "Factor of the standard deviations of such priors; above 1 trusts them less.")
     ]
     informative_priors_n_samples: Annotated[
-        int, Option(1_000, "model", "Draws of the earlier fit that the moments of such priors are taken from.")
+        int, _earlier(1_000, "Draws of the earlier fit that the moments of such priors are taken from.")
     ]
     informative_priors_freeze: Annotated[
         str | Sequence[str],
-        Option((), "model", "Parameters that stay where the earlier fit left them: ('r', 'mu', 'eta') or other names."),
+        _earlier((), "Parameters that stay where the earlier fit left them: ('r', 'mu', 'eta') or other names."),
     ]
     guide: Annotated[
         Any, Option("mean_field", "guide", "Variational family: 'mean_field', 'low_rank', 'flow' or an object.")
@@ -255,40 +275,45 @@ class FitOptions(ModelOptions, CellOptions, total=False):
     ]
     dense_params: Annotated[
         str | Sequence[str] | None,
-        Option(None, "guide", "Those of joint_params coupled across genes; the others within genes. None is all."),
+        Option(
+            None,
+            "guide",
+            "Those of joint_params coupled across genes; the others within genes. None is all.",
+            needs="joint_params",
+        ),
     ]
     guide_flow: Annotated[
         str | None, Option(None, "guide", "Normalising flow: 'affine_coupling', 'spline_coupling', 'maf' or 'iaf'.")
     ]
-    guide_flow_num_layers: Annotated[int, Option(4, "guide", "Layers of a flow.")]
+    guide_flow_num_layers: Annotated[int, _flow(4, "Layers of a flow.")]
     guide_flow_hidden_dims: Annotated[
-        tuple[int, ...] | list[int], Option((64, 64), "guide", "Widths of the hidden layers of the networks of a flow.")
+        tuple[int, ...] | list[int], _flow((64, 64), "Widths of the hidden layers of the networks of a flow.")
     ]
-    guide_flow_activation: Annotated[str, Option("relu", "guide", "Activation of the networks of a flow.")]
-    guide_flow_n_bins: Annotated[int, Option(8, "guide", "Pieces of the splines of 'spline_coupling'.")]
+    guide_flow_activation: Annotated[str, _flow("relu", "Activation of the networks of a flow.")]
+    guide_flow_n_bins: Annotated[int, _flow(8, "Pieces of the splines of 'spline_coupling'.")]
     guide_flow_mixture_strategy: Annotated[
-        str, Option("independent", "guide", "A flow per component and data set ('independent') or one ('shared').")
+        str, _flow("independent", "A flow per component and data set ('independent') or one ('shared').")
     ]
-    guide_flow_zero_init: Annotated[bool, Option(True, "guide", "Start a flow as the identity.")]
-    guide_flow_layer_norm: Annotated[bool, Option(True, "guide", "Normalise the hidden layers of a flow.")]
-    guide_flow_residual: Annotated[bool, Option(True, "guide", "Add the input of hidden layers of equal width.")]
-    guide_flow_soft_clamp: Annotated[bool, Option(True, "guide", "Bound the scales of a flow smoothly, not by a cut.")]
-    guide_flow_loft: Annotated[bool, Option(True, "guide", "Compress what a flow maps beyond 100.")]
-    guide_flow_log_det_f64: Annotated[bool, Option(False, "guide", "Sum log-determinants of a flow in 64 bits.")]
+    guide_flow_zero_init: Annotated[bool, _flow(True, "Start a flow as the identity.")]
+    guide_flow_layer_norm: Annotated[bool, _flow(True, "Normalise the hidden layers of a flow.")]
+    guide_flow_residual: Annotated[bool, _flow(True, "Add the input of hidden layers of equal width.")]
+    guide_flow_soft_clamp: Annotated[bool, _flow(True, "Bound the scales of a flow smoothly, not by a cut.")]
+    guide_flow_loft: Annotated[bool, _flow(True, "Compress what a flow maps beyond 100.")]
+    guide_flow_log_det_f64: Annotated[bool, _flow(False, "Sum log-determinants of a flow in 64 bits.")]
     amortize_capture: Annotated[
         bool, Option(False, "guide", "Predict capture from a cell's total: by a table where exact, or a network.")
     ]
     capture_hidden_dims: Annotated[
-        tuple[int, ...] | list[int], Option((64, 32), "guide", "Widths of the layers of the network for capture.")
+        tuple[int, ...] | list[int], _capture((64, 32), "Widths of the layers of the network for capture.")
     ]
-    capture_activation: Annotated[str, Option("leaky_relu", "guide", "Activation of the network for capture.")]
+    capture_activation: Annotated[str, _capture("leaky_relu", "Activation of the network for capture.")]
     capture_output_transform: Annotated[
-        str, Option("softplus", "guide", "What makes the scale of capture positive: 'softplus' or 'exp'.")
+        str, _capture("softplus", "What makes the scale of capture positive: 'softplus' or 'exp'.")
     ]
     capture_clamp_min: Annotated[
-        float | None, Option(0.1, "guide", "Least scale of log capture, times the root of the total; None is no bound.")
+        float | None, _capture(0.1, "Least scale of log capture, times the root of the total; None is no bound.")
     ]
-    capture_clamp_max: Annotated[float | None, Option(50.0, "guide", "Largest such scale; None is no bound.")]
+    capture_clamp_max: Annotated[float | None, _capture(50.0, "Largest such scale; None is no bound.")]
     capture_amortization: Annotated[
         Any, Option(None, "guide", "A dict or scribe.guides.Amortised(...) in place of the capture_ keywords.")
     ]
@@ -339,53 +364,3 @@ def given_among(options: Mapping[str, Any], names: Iterable[str] | None = None) 
     """Which of some keywords, or of all, differ from their defaults in complete options."""
     table = options_table()
     return [name for name in (table if names is None else names) if options[name] != table[name].default]
-
-
-def complete(given: Mapping[str, Any], *, kind: type = FitOptions, verb: str = "fit") -> dict[str, Any]:
-    """Fill in defaults; for the rest see `properly_named`."""
-    defaults = {name: option.default for name, option in options_table(kind).items()}
-    return defaults | properly_named(given, kind=kind, verb=verb)
-
-
-def properly_named(given: Mapping[str, Any], *, kind: type = FitOptions, verb: str = "fit") -> dict[str, Any]:
-    """Resolve older names, write values as defaults are written, and refuse unknown keywords.
-
-    Raises
-    ------
-    TypeError
-        For an unknown keyword, naming the one that may have been meant.
-    ValueError
-        If a keyword is given under two names.
-    """
-    table, types = options_table(kind), typing.get_type_hints(kind)
-    aliases = {option.alias: name for name, option in table.items() if option.alias}
-    refuse_unknown(verb, given, [*table, *aliases])
-    values: dict[str, Any] = {}
-    for name, value in given.items():
-        target = aliases.get(name, name)
-        if target in values:
-            msg = f"{target!r} was given twice, also as {table[target].alias!r}: keep one."
-            raise ValueError(msg)
-        values[target] = _plain(value, typing.get_args(types[target]) or (types[target],))
-    return values
-
-
-def _plain(value: Any, types: tuple[Any, ...]) -> Any:
-    """A value of one of some types as defaults are written.
-
-    Lists and arrays become tuples, one name alone in them that name, and whole numbers integers.
-    """
-    if isinstance(value, Real) and not isinstance(value, bool) and int in types:
-        return int(float(value)) if float(value).is_integer() else value
-    if isinstance(value, (str, Mapping)) or not isinstance(value, Iterable) or _SEQUENCES.isdisjoint(map(_kind, types)):
-        return value
-    parts = tuple(part.item() if isinstance(part, np.generic) else part for part in value)
-    return parts[0] if len(parts) == 1 and str in types else parts
-
-
-_SEQUENCES = {Sequence, tuple, list}
-
-
-def _kind(hint: Any) -> Any:
-    """What a type is one of, without that of its parts."""
-    return typing.get_origin(hint) or hint

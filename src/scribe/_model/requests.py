@@ -140,9 +140,6 @@ def _mean_anchor(
     """Anchor of expression, where it is asked for."""
     sigma, asked = options["expression_anchor_sigma"], options["expression_anchor"]
     if not asked:
-        if sigma != options_table(ModelOptions)["expression_anchor_sigma"].default:
-            msg = f"expression_anchor_sigma={sigma!r} has no effect without expression_anchor=True: pass that as well."
-            raise ValueError(msg)
         return None
     names = {param.name for param in params}
     if "mu" not in names:

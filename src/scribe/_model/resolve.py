@@ -8,6 +8,7 @@ from typing import Any, Unpack
 import numpy as np
 
 from scribe._dist.links import LINKS
+from scribe._model.completion import complete
 from scribe._model.factors import Factors, factor_levels, families_of
 from scribe._model.hierarchies import (
     HYPERPARAMETERS,
@@ -18,7 +19,7 @@ from scribe._model.hierarchies import (
     refuse_population,
 )
 from scribe._model.levels import numbered, resolve_levels
-from scribe._model.options import ModelOptions, complete, options_table
+from scribe._model.options import ModelOptions, options_table
 from scribe._model.requests import Requests, pair_of, read_requests
 from scribe._model.sites import MIXING
 from scribe._model.spec import ModelSpec

@@ -27,7 +27,7 @@ import numpy as np
 
 from scribe._counts.container import Counts
 from scribe._counts.interpolation import Interval, matmul, nodes_needed, to_coefficients
-from scribe._counts.levels import at_elements, at_rows, map_components
+from scribe._counts.levels import at_elements, at_rows, map_components, without_components
 from scribe._counts.likelihood import expand
 from scribe._counts.parameters import Parameters
 from scribe._counts.predictors import offsets, offsets_at
@@ -239,7 +239,7 @@ def _over_components(
     ``place`` makes (components, ...) of their probabilities (cells, components).
     """
     if parameters.log_weights is None:
-        return function({name: x[0] if x.ndim == 3 else x for name, x in parameters.natural.items()})
+        return function(without_components(parameters.natural))
     return jnp.sum(place(jnp.exp(parameters.log_weights)) * map_components(function, parameters.natural), axis=0)
 
 

@@ -12,9 +12,10 @@ from anndata import AnnData
 from scipy import sparse
 
 from scribe._counts.parameters import Parameters
+from scribe._model.completion import complete
 from scribe._model.keywords import verb
 from scribe._model.names import site_of
-from scribe._model.options import ModelOptions, complete
+from scribe._model.options import ModelOptions
 from scribe._model.resolve import resolve_spec
 from scribe._model.spec import ModelSpec
 from scribe._posterior.simulate import compressed_rows, simulate_blocks

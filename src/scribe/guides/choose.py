@@ -9,6 +9,7 @@ from typing import Any
 
 from scribe._model.axes import LEVEL_AXES
 from scribe._model.checks import nearest, require_known
+from scribe._model.completion import refuse_idle
 from scribe._model.levels import named_params
 from scribe._model.options import given_among, options_table
 from scribe._model.spec import ModelSpec
@@ -44,6 +45,8 @@ def choose(options: Mapping[str, Any], spec: ModelSpec) -> Guide:
     asked = given(options)
     if "guide" in asked:
         return _named(asked)
+    if options["capture_amortization"] is None:
+        refuse_idle(options, "guide")
     capture = _capture(options, asked, spec)
     genes = _genes(options, asked, spec)
     last = capture if isinstance(capture, MeanField) else MeanField()
@@ -71,9 +74,6 @@ def _genes(options: Mapping[str, Any], asked: Mapping[str, Any], spec: ModelSpec
     """The part for the parameters of genes; None where nothing was asked for."""
     family = _family(options, asked, leveled=_has_levels(spec))
     if options["joint_params"] is None:
-        if options["dense_params"] is not None:
-            msg = "dense_params is a part of joint_params: give joint_params as well."
-            raise ValueError(msg)
         return family
     known = (spec.coordinates.sampled, spec.family.params)
     params = named_params(options["joint_params"], known, keyword="joint_params")
@@ -113,10 +113,6 @@ def _has_levels(spec: ModelSpec) -> bool:
 def _family(options: Mapping[str, Any], asked: Mapping[str, Any], *, leveled: bool) -> LowRank | Flow | None:
     rank, kind = options["guide_rank"], options["guide_flow"]
     if kind is None:
-        needing = [name for name in asked if name in {**_NETWORK, **_FLOW}]
-        if needing:
-            msg = f"{', '.join(needing)} has an effect only with guide_flow, e.g. guide_flow='affine_coupling'."
-            raise ValueError(msg)
         return None if rank is None else LowRank(rank)
     if rank is not None:
         msg = f"guide_rank={rank!r} and guide_flow={kind!r} are two guides for the same parameters: keep one."
@@ -147,9 +143,6 @@ def _capture(options: Mapping[str, Any], asked: Mapping[str, Any], spec: ModelSp
     flat = {field: asked[name] for name, field in _CAPTURE.items() if name in asked}
     config = options["capture_amortization"]
     if config is None and not options["amortize_capture"]:
-        if flat:
-            msg = f"{', '.join(f'capture_{field}' for field in flat)} has an effect only with amortize_capture=True."
-            raise ValueError(msg)
         return None
     if not spec.family.captured:
         msg = f"amortize_capture needs a model with capture, e.g. model='nbvcp'; this one is {spec.family.name}."

@@ -80,6 +80,8 @@ def fit(
         Posterior mean and sd of the capture probability, in models with capture.
     ``adata.varm[key_added + '_<site>']``, ``adata.obsm[key_added + '_<site>']`` : float (genes or cells, 2)
         Variational parameters, which subsetting subsets: they are the posterior.
+    ``adata.varm[key_added + '_<site>_prior']``, ``adata.obsm[key_added + '_<site>_prior']`` : float (genes or cells, 2)
+        With ``informative_priors_from``: mean and sd of the prior of the parameter, on the real line.
     ``adata.uns[key_added]`` : dict
         ``config`` (JSON), ``sites`` and ``scalars`` (parameters shared by all genes), ``loss`` (nats per step;
         ``restart_losses``: at the end of every run, with ``n_restarts``),

@@ -93,23 +93,31 @@ def test_the_product_is_complete() -> None:
 
 def _some() -> list[ModelSpec]:
     nb = from_layers(("nb", "with_capture", "zero_inflated"))
-    return [
+    found = [
         resolve_spec(nb, parameterization=name, **options, **LEVELS["both"])
         for name in ("canonical", "mean_odds")
         for options in variants(nb, name, "both")
     ]
+    return [*found, informed(found[0])]
+
+
+def informed(spec: ModelSpec) -> ModelSpec:
+    """The model as an earlier fit leaves it, with every other parameter frozen."""
+    return spec.with_priors({name: priors.Informed(x, bool(i % 2)) for i, (name, x) in enumerate(spec.priors.items())})
 
 
 @pytest.mark.parametrize(("family", "parameterization"), MODELS)
 def test_specification_through_text(family: Family, parameterization: str) -> None:
     for levels, labels in LEVELS.items():
         for options in variants(family, parameterization, levels):
-            spec = resolve_spec(family, parameterization=parameterization, **options, **labels)
-            text = spec.to_json()
-            again = ModelSpec.from_json(text)
-            assert again == spec, options
-            assert hash(again) == hash(spec), options
-            assert again.to_json() == text, options
+            made = resolve_spec(family, parameterization=parameterization, **options, **labels)
+            for spec in (made, informed(made)):
+                text = spec.to_json()
+                again = ModelSpec.from_json(text)
+                assert again == spec, options
+                assert hash(again) == hash(spec), options
+                assert again.to_json() == text, options
+            assert informed(made).uninformed == made, options
 
 
 GUIDES: dict[str, dict[str, Any]] = {

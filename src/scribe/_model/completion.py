@@ -18,15 +18,15 @@ __all__ = ["complete", "properly_named", "refuse_idle"]
 def refuse_idle(options: Mapping[str, Any], *groups: str) -> None:
     """Raise at keywords of some groups, or of all, that lack the one without which they have no effect.
 
-    ``options`` are complete.
+    ``options`` are complete, or all of one kind; of what these lack nothing is asked.
     """
     table = options_table()
-    for name in given_among(options):
+    for name in given_among(options, [name for name in table if name in options]):
         needed = table[name].needs
         if needed is None or (groups and table[name].group not in groups):
             continue
         keyword = needed.partition("=")[0]
-        if options[keyword] == table[keyword].default:
+        if keyword in options and options[keyword] == table[keyword].default:
             msg = f"{name}={options[name]!r} has no effect without {needed}: pass that as well, or leave it out."
             raise ValueError(msg)
 

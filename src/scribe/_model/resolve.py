@@ -8,7 +8,7 @@ from typing import Any, Unpack
 import numpy as np
 
 from scribe._dist.links import LINKS
-from scribe._model.completion import complete
+from scribe._model.completion import complete, refuse_idle
 from scribe._model.factors import Factors, factor_levels, families_of
 from scribe._model.hierarchies import (
     HYPERPARAMETERS,
@@ -43,6 +43,7 @@ def resolve_spec(
     holds for every column that tells datasets apart its label in each of them.
     """
     said = complete(options, kind=ModelOptions, verb="resolve_spec")
+    refuse_idle(said)
     requests = read_requests(model, said, components=components, datasets=datasets, factors=factors or {})
     return _spec(requests)
 

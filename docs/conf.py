@@ -49,7 +49,7 @@ nitpick_ignore_regex = [
     ("py:class", r"\w+"),  # names imported for typing only, which autodoc cannot look up
     ("py:class", r"(jax|jaxlib|numpyro|optax|flax)\..*"),
     ("py:class", r"[\w.]+\._\w+\..*|scribe\._.*|scribe\.\w+\.\w+\.\w+|pandas\.core\..*"),  # homes of public classes
-    ("py:class", r"(Literal|Callable|Mapping)\[.*"),  # types that autodoc cuts at their commas
+    (r"py:(class|obj)", r"(typing\.)?(Literal|Callable|Mapping)\[.*"),  # types that autodoc cuts at their commas
     ("py:class", r".*TypeVar.*|collections\.abc\..*"),
 ]
 intersphinx_mapping = {
